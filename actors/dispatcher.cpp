@@ -1,0 +1,118 @@
+#include "actors/dispatcher.hpp"
+
+#include <caf/send.hpp>
+#include <spdlog/spdlog.h>
+
+namespace slipway {
+
+using lifecycle::verdict;
+
+std::size_t dispatcher_state::used() const {
+  return held.size() + granting.size();
+}
+
+void dispatcher_state::refresh() {
+  if (reading) {
+    read_again = true;
+    return;
+  }
+  reading = true;
+  self->send(
+    env->stores.front(),
+    make_job(query::slots{env->max_concurrent},
+             [me = dispatcher_actor{self}](job<query::slots>::reply found) {
+               auto back = slots_read{};
+               if (found)
+                 back.value
+                   = std::make_shared<query::slots::found>(std::move(*found));
+               else
+                 back.error = found.error();
+               caf::anon_send(me, std::move(back));
+             }));
+}
+
+void dispatcher_state::read(const slots_read& what) {
+  reading = false;
+  if (what.error == errc::none) {
+    held.clear();
+    for (auto id : what.value->held)
+      if (granting.count(raw(id)) == 0)
+        held.insert(raw(id));
+    // A grant that was under way when the rows were read may show up neither
+    // here nor there: it counts until it has been answered.
+    for (auto id : what.value->waiting) {
+      if (used() >= env->max_concurrent)
+        break;
+      if (granting.count(raw(id)) == 0 && held.count(raw(id)) == 0)
+        grant(id);
+    }
+    env->metrics->deploy_queue(static_cast<double>(what.value->queue_depth));
+    const auto in_use = static_cast<double>(used());
+    env->metrics->deploy_slots(in_use, env->max_concurrent - in_use);
+  }
+  if (read_again) {
+    read_again = false;
+    refresh();
+  }
+}
+
+void dispatcher_state::grant(subscription_id id) {
+  granting.insert(raw(id));
+  auto what = std::make_shared<command>();
+  what->subscription = id;
+  what->what = lifecycle::slot_granted{env->clock->now()};
+  what->reply = std::make_shared<reply_slot>(
+    [me = dispatcher_actor{self}, id](const outcome& end) {
+      const auto taken
+        = end.error == errc::none
+          && (end.is == verdict::applied || end.is == verdict::already_applied);
+      caf::anon_send(me, grant_answered{id, taken});
+    });
+  self->send(env->registry, std::move(what));
+}
+
+void dispatcher_state::answered(const grant_answered& what) {
+  granting.erase(raw(what.subscription));
+  if (what.taken)
+    held.insert(raw(what.subscription));
+  // A refused grant is looked at again by the next tick, not at once: whatever
+  // stood in the way is hardly gone yet.
+}
+
+void dispatcher_state::released(subscription_id id) {
+  held.erase(raw(id));
+  refresh();
+}
+
+void dispatcher_state::on_tick() {
+  refresh();
+  self->delayed_send(self, env->limits.slot_scan, tick{});
+}
+
+dispatcher_actor::behavior_type
+dispatcher(dispatcher_actor::stateful_pointer<dispatcher_state> self,
+           environment_ptr env) {
+  auto& st = self->state;
+  st.self = self;
+  st.alive = alive_guard{env->metrics, dispatcher_state::name};
+  st.env = std::move(env);
+  return {
+    [self](const slot_wanted&) {
+      self->state.refresh();
+    },
+    [self](const slot_released& what) {
+      self->state.released(what.subscription);
+    },
+    [self](const slots_read& what) {
+      self->state.read(what);
+    },
+    [self](const grant_answered& what) {
+      self->state.answered(what);
+    },
+    [self](const tick&) {
+      self->state.on_tick();
+    },
+  };
+}
+
+} // namespace slipway

@@ -1,0 +1,308 @@
+#pragma once
+
+#include "actors/queries.hpp"
+#include "actors/record.hpp"
+
+#include <caf/allowed_unsafe_message_type.hpp>
+#include <caf/fwd.hpp>
+#include <caf/replies_to.hpp>
+#include <caf/typed_actor.hpp>
+
+#include <functional>
+#include <memory>
+
+/// Every actor's interface, and the messages between them: the map of the
+/// system.
+namespace slipway {
+
+// -- commands
+// -----------------------------------------------------------------------
+
+/// How a command ended. `now` is valid during the call only.
+struct outcome {
+  errc error = errc::none;
+  lifecycle::verdict is = lifecycle::verdict::stale;
+  const record* now = nullptr; ///< Null when `error` is set.
+};
+
+/// Answers a command exactly once: by `deliver`, or with errc::unavailable when
+/// the last reference goes, so that no crash leaves anybody waiting.
+class reply_slot {
+public:
+  using function = std::function<void(const outcome&)>;
+
+  explicit reply_slot(function fn) : fn_{std::move(fn)} {
+  }
+
+  reply_slot(const reply_slot&) = delete;
+
+  reply_slot& operator=(const reply_slot&) = delete;
+
+  ~reply_slot() {
+    deliver({errc::unavailable, lifecycle::verdict::stale, nullptr});
+  }
+
+  void deliver(const outcome& what) {
+    if (auto fn = std::exchange(fn_, nullptr))
+      fn(what);
+  }
+
+private:
+  function fn_;
+};
+
+using reply_ptr = std::shared_ptr<reply_slot>;
+
+/// One fact for one subscription, with what is to be stored along with it.
+struct command {
+  subscription_id subscription{};
+  lifecycle::event what;
+  /// The user who asks. Where it is set, somebody else's subscription answers
+  /// errc::forbidden.
+  std::string on_behalf_of;
+  /// The gateway's message, when the fact came by one: kept whatever the
+  /// verdict.
+  std::shared_ptr<callback_entry> callback;
+  std::vector<provider_call> calls;
+  std::shared_ptr<const creation> create;
+  reply_ptr reply; ///< May be null.
+};
+
+using command_ptr = std::shared_ptr<command>;
+
+// -- transitions
+// ---------------------------------------------------------------------
+
+enum class commit_status : std::uint8_t {
+  stored,   ///< Durable.
+  conflict, ///< Another revision or another owner: nothing was written.
+  failed,   ///< Rolled back: nothing was written.
+  in_doubt, ///< The answer to the commit was lost: only the database knows.
+};
+
+} // namespace slipway
+
+namespace slipway {
+
+struct transition;
+
+using transition_ptr = std::shared_ptr<transition>;
+
+/// The end of a transition, told to the supervisor that asked for it.
+struct commit_result {
+  std::uint64_t revision = 0;
+  commit_status status = commit_status::stored;
+};
+
+/// A callback that moves no subscription: kept, nothing else.
+struct inbox_job {
+  callback_entry entry;
+  /// Called on the JOURNAL's thread once it is durable, or with what is wrong.
+  std::function<void(errc)> done;
+};
+
+using inbox_job_ptr = std::shared_ptr<inbox_job>;
+
+// -- messages
+// ------------------------------------------------------------------------
+
+/// A timer of the SUPERVISOR. Stale ones are harmless.
+struct timer_rang {
+  std::uint64_t revision = 0;
+};
+
+/// REGISTRY asks a SUPERVISOR whether it could leave memory.
+struct idle_question {};
+
+/// SUPERVISOR has nothing to do; `handled` commands so far.
+struct idle_answer {
+  subscription_id subscription{};
+  std::uint64_t handled = 0;
+};
+
+struct leave_order {};
+
+/// SUPERVISOR could not go on and has to be started again from the journal.
+struct restart_wish {
+  subscription_id subscription{};
+};
+
+/// A store job's answer on its way back to the REGISTRY.
+struct record_loaded {
+  subscription_id subscription{};
+  errc error = errc::none;
+  std::shared_ptr<record> value;
+};
+
+struct recovery_page {
+  errc error = errc::none;
+  std::shared_ptr<std::vector<record>> rows;
+};
+
+struct timers_due {
+  errc error = errc::none;
+  std::vector<subscription_id> ids;
+};
+
+struct slot_wanted {
+  subscription_id subscription{};
+};
+
+struct slot_released {
+  subscription_id subscription{};
+};
+
+struct slots_read {
+  errc error = errc::none;
+  std::shared_ptr<query::slots::found> value;
+};
+
+struct grant_answered {
+  subscription_id subscription{};
+  bool taken = false;
+};
+
+/// Work on the current phase of this subscription.
+struct step_order {
+  record_ptr subject;
+};
+
+/// Stop working for this subscription.
+struct step_dropped {
+  subscription_id subscription{};
+};
+
+/// There may be new mail in the outbox.
+struct mail_nudge {};
+
+struct mails_read {
+  errc error = errc::none;
+  std::shared_ptr<std::vector<query::due_mails::row>> rows;
+};
+
+/// Something periodic.
+struct tick {};
+
+/// A continuation that runs inside of an actor, so that answers from other
+/// threads meet its state without locks.
+using continuation = std::shared_ptr<std::function<void()>>;
+
+} // namespace slipway
+
+#define SLIPWAY_LOCAL_MESSAGE(type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(slipway::type)
+
+// All actors live in one process: messages are handed over, never serialised.
+SLIPWAY_LOCAL_MESSAGE(command_ptr)
+SLIPWAY_LOCAL_MESSAGE(transition_ptr)
+SLIPWAY_LOCAL_MESSAGE(inbox_job_ptr)
+SLIPWAY_LOCAL_MESSAGE(store_job_ptr)
+SLIPWAY_LOCAL_MESSAGE(commit_result)
+SLIPWAY_LOCAL_MESSAGE(timer_rang)
+SLIPWAY_LOCAL_MESSAGE(idle_question)
+SLIPWAY_LOCAL_MESSAGE(idle_answer)
+SLIPWAY_LOCAL_MESSAGE(leave_order)
+SLIPWAY_LOCAL_MESSAGE(restart_wish)
+SLIPWAY_LOCAL_MESSAGE(record_loaded)
+SLIPWAY_LOCAL_MESSAGE(recovery_page)
+SLIPWAY_LOCAL_MESSAGE(timers_due)
+SLIPWAY_LOCAL_MESSAGE(slot_wanted)
+SLIPWAY_LOCAL_MESSAGE(slot_released)
+SLIPWAY_LOCAL_MESSAGE(slots_read)
+SLIPWAY_LOCAL_MESSAGE(grant_answered)
+SLIPWAY_LOCAL_MESSAGE(step_order)
+SLIPWAY_LOCAL_MESSAGE(step_dropped)
+SLIPWAY_LOCAL_MESSAGE(mail_nudge)
+SLIPWAY_LOCAL_MESSAGE(mails_read)
+SLIPWAY_LOCAL_MESSAGE(tick)
+SLIPWAY_LOCAL_MESSAGE(continuation)
+
+#undef SLIPWAY_LOCAL_MESSAGE
+
+namespace slipway {
+
+// -- interfaces
+// ----------------------------------------------------------------------
+
+/// The JOURNAL: makes transitions durable, many in one commit. Detached, one
+/// connection; there are several.
+using journal_actor = caf::typed_actor<
+  // Stores one transition and answers its supervisor with a commit_result.
+  caf::reacts_to<transition_ptr>,
+  // Keeps a callback that moves nothing.
+  caf::reacts_to<inbox_job_ptr>,
+  // INTERNAL: Writes what has queued up since the last commit.
+  caf::reacts_to<tick>>;
+
+/// The STORE: answers queries. Detached, one connection; there are several.
+using store_actor = caf::typed_actor<
+  // Runs a query and calls its continuation.
+  caf::reacts_to<store_job_ptr>>;
+
+/// The SUPERVISOR of one subscription: decide → append → release the effects.
+using supervisor_actor = caf::typed_actor<
+  // Feeds one fact into the machine.
+  caf::reacts_to<command_ptr>,
+  // The JOURNAL's answer to the transition under way.
+  caf::reacts_to<commit_result>,
+  // INTERNAL: A deadline or a retry of the stored state is due.
+  caf::reacts_to<timer_rang>,
+  // Whether it could leave memory; answered by idle_answer, or not at all.
+  caf::reacts_to<idle_question>,
+  // Leaves memory.
+  caf::reacts_to<leave_order>>;
+
+/// The REGISTRY: finds, loads, restarts and passivates supervisors.
+using registry_actor = caf::typed_actor<
+  // Hands a command to its subscription's supervisor, loading it where needed.
+  caf::reacts_to<command_ptr>,
+  // INTERNAL: The STORE's answers.
+  caf::reacts_to<record_loaded>, caf::reacts_to<recovery_page>,
+  caf::reacts_to<timers_due>,
+  // A supervisor has nothing to do.
+  caf::reacts_to<idle_answer>,
+  // INTERNAL: A failed supervisor's backoff is over.
+  caf::reacts_to<restart_wish>,
+  // INTERNAL: Looks for due timers and idle supervisors.
+  caf::reacts_to<tick>>;
+
+/// The DISPATCHER: hands out the slots for deployments at work.
+using dispatcher_actor
+  = caf::typed_actor<caf::reacts_to<slot_wanted>, caf::reacts_to<slot_released>,
+                     // INTERNAL: What the database says of slots and queue.
+                     caf::reacts_to<slots_read>,
+                     // INTERNAL: Whether a supervisor took the slot.
+                     caf::reacts_to<grant_answered>,
+                     // INTERNAL: Compares memory with the database.
+                     caf::reacts_to<tick>>;
+
+/// The PROVIDER: carries out a deployment's steps at the provider and reports
+/// back by commands to the REGISTRY.
+using provider_actor
+  = caf::typed_actor<caf::reacts_to<step_order>, caf::reacts_to<step_dropped>,
+                     // INTERNAL: Goes on with an answer from the network or the
+                     // STORE.
+                     caf::reacts_to<continuation>,
+                     // INTERNAL: Looks at the deployments under way.
+                     caf::reacts_to<tick>>;
+
+/// The NOTIFIER: sends the mails that the outbox holds. Detached.
+using notifier_actor = caf::typed_actor<caf::reacts_to<mail_nudge>,
+                                        // INTERNAL: The mails that are due.
+                                        caf::reacts_to<mails_read>,
+                                        // INTERNAL: Looks into the outbox.
+                                        caf::reacts_to<tick>>;
+
+/// Everything that one transaction writes.
+struct transition {
+  std::uint64_t expected_revision = 0; ///< 0: the row does not exist yet.
+  record next;
+  std::uint64_t orders_changed = 0; ///< Bit i: orders[i] is to be written.
+  bool instance_changed = false;
+  std::vector<history_entry> history;
+  std::vector<notice> notices;
+  std::shared_ptr<callback_entry> callback;
+  std::shared_ptr<const creation> create;
+  supervisor_actor from;
+};
+
+} // namespace slipway

@@ -1,0 +1,611 @@
+#include "actors/lifecycle/machine.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace slipway::lifecycle {
+
+namespace {
+
+template <class... Fs>
+struct overload : Fs... {
+  using Fs::operator()...;
+};
+
+template <class... Fs>
+overload(Fs...) -> overload<Fs...>;
+
+decision refuse(const state& now, verdict why) {
+  return {why, now, {}};
+}
+
+decision apply(state next, std::vector<effect> effects = {}) {
+  ++next.revision;
+  return {verdict::applied, std::move(next), std::move(effects)};
+}
+
+order* order_of(state& now, std::uint32_t seq) {
+  if (seq == 0 || seq > now.orders.size())
+    return nullptr;
+  return &now.orders[seq - 1];
+}
+
+/// Full jitter: a random part of an exponentially growing cap.
+millis
+backoff(const rules& with, std::uint32_t failures, std::uint32_t chance) {
+  auto cap = with.backoff_initial;
+  for (auto i = 1u; i < failures && cap < with.backoff_max; ++i)
+    cap *= 2;
+  cap = std::min(cap, with.backoff_max);
+  const auto share = static_cast<std::uint64_t>(cap.count()) * chance
+                     / std::numeric_limits<std::uint32_t>::max();
+  return millis{static_cast<std::int64_t>(share)};
+}
+
+void raise(deployment& what, std::uint8_t progress) {
+  what.progress = std::max(what.progress, progress);
+}
+
+/// Enters a phase of the current attempt: whatever the last step left over is
+/// gone.
+void enter(deployment& what, phase to, timestamp at) {
+  what.at = to;
+  what.phase_at = at;
+  what.tries = 0;
+  what.retry_at.reset();
+}
+
+void enqueue(deployment& what, timestamp at) {
+  enter(what, phase::queued, at);
+  what.progress = 0;
+  what.started_at.reset();
+  what.deadline_at.reset();
+  what.completed_at.reset();
+}
+
+/// Starts a new run with all of its attempts.
+void start_over(deployment& what, timestamp at, const rules& with) {
+  ++what.attempt;
+  what.attempt_limit = what.attempt + with.attempts - 1;
+  what.queued_at = at;
+  what.error.clear();
+  what.ended_by = actor_kind::nobody;
+  enqueue(what, at);
+}
+
+decision fail_for_good(state next, timestamp at, const std::string& reason) {
+  auto& d = next.deployment;
+  enter(d, phase::failed, at);
+  d.completed_at = at;
+  d.deadline_at.reset();
+  d.error = reason;
+  d.ended_by = actor_kind::provider;
+  if (next.instance.seq != 0)
+    next.instance.status = instance_status::failed;
+  return apply(std::move(next), {effect::release_slot, effect::notify_failed});
+}
+
+/// The current attempt is over; another one follows where one is left.
+decision fail_attempt(state next, timestamp at, const std::string& reason,
+                      std::uint32_t chance, const rules& with) {
+  auto& d = next.deployment;
+  if (d.attempt >= d.attempt_limit)
+    return fail_for_good(std::move(next), at, reason);
+  const auto failed_so_far = with.attempts - (d.attempt_limit - d.attempt);
+  ++d.attempt;
+  enter(d, phase::backing_off, at);
+  d.progress = 0;
+  d.started_at.reset();
+  d.deadline_at.reset();
+  d.error = reason;
+  d.retry_at = at + backoff(with, failed_so_far, chance);
+  if (next.instance.seq != 0)
+    next.instance.status = instance_status::initializing;
+  return apply(std::move(next), {effect::release_slot});
+}
+
+/// A fact about a step counts only in that step of the same attempt.
+bool is_current(const state& now, phase in, std::uint32_t attempt) {
+  return now.deployment.at == in && now.deployment.attempt == attempt;
+}
+
+// -- money
+// ---------------------------------------------------------------------
+
+decision on(const state& now, const subscription_created& x, const rules&) {
+  if (now.revision != 0)
+    return refuse(now, verdict::already_applied);
+  auto next = now;
+  next.amount = x.amount;
+  next.period_days = x.period_days;
+  next.deployment.phase_at = x.at;
+  return apply(std::move(next));
+}
+
+decision on(const state& now, const order_requested& x, const rules& with) {
+  if (!x.idempotency_key.empty())
+    for (const auto& o : now.orders)
+      if (o.idempotency_key == x.idempotency_key)
+        return refuse(now, o.gateway == x.gateway && o.method == x.method
+                             ? verdict::already_applied
+                             : verdict::idempotency_mismatch);
+  if (now.status != subscription_status::pending
+      && now.status != subscription_status::expired)
+    return refuse(now, verdict::not_payable);
+  if (now.orders.size() >= with.orders_max)
+    return refuse(now, verdict::too_many_orders);
+  auto next = now;
+  // One open order at a time: a newer one replaces the others. Should one of
+  // those be paid nevertheless, the money counts (see payment_settled).
+  for (auto& o : next.orders)
+    if (o.status == order_status::pending)
+      o.status = order_status::closed;
+  auto fresh = order{};
+  fresh.seq = static_cast<std::uint32_t>(next.orders.size() + 1);
+  fresh.gateway = x.gateway;
+  fresh.method = x.method;
+  fresh.amount = now.amount;
+  fresh.created_at = x.at;
+  fresh.expires_at = x.expires_at;
+  fresh.idempotency_key = x.idempotency_key;
+  next.orders.push_back(std::move(fresh));
+  return apply(std::move(next));
+}
+
+/// Whether money on `paid` buys the period, given where the subscription
+/// stands.
+bool buys_period(const state& now, const order& paid, const rules& with) {
+  if (now.status != subscription_status::pending
+      && now.status != subscription_status::expired)
+    return false;
+  return paid.status == order_status::pending || with.revive_late_payment;
+}
+
+decision on(const state& now, const payment_settled& x, const rules& with) {
+  const auto* known = find_order(now, x.order);
+  if (known == nullptr)
+    return refuse(now, verdict::unknown_order);
+  if (known->gateway != x.gateway)
+    return refuse(now, verdict::gateway_mismatch);
+  if (known->amount != x.amount)
+    return refuse(now, verdict::amount_mismatch);
+  switch (known->status) {
+    case order_status::paid:
+    case order_status::refunding:
+    case order_status::refunded:
+      return refuse(now, known->transaction_id == x.transaction_id
+                           ? verdict::already_applied
+                           : verdict::conflicting_payment);
+    case order_status::pending:
+    case order_status::closed:
+      break;
+  }
+  auto next = now;
+  auto& paid = *order_of(next, x.order);
+  paid.applied = buys_period(now, *known, with);
+  paid.status = order_status::paid;
+  paid.transaction_id = x.transaction_id;
+  paid.paid_at = x.paid_at;
+  if (!paid.applied)
+    return apply(std::move(next));
+  next.status = subscription_status::active;
+  next.start_at = x.at;
+  next.end_at = x.at + std::chrono::days{now.period_days};
+  // Activation does not wait for the deployment, and never depends on it.
+  auto effects = std::vector<effect>{effect::notify_paid};
+  auto& d = next.deployment;
+  if (d.at == phase::idle) {
+    if (with.provider) {
+      start_over(d, x.at, with);
+      effects.push_back(effect::request_slot);
+    } else {
+      enter(d, phase::skipped, x.at);
+      d.completed_at = x.at;
+    }
+  }
+  return apply(std::move(next), std::move(effects));
+}
+
+decision on(const state& now, const order_closed& x, const rules&) {
+  const auto* known = find_order(now, x.order);
+  if (known == nullptr)
+    return refuse(now, verdict::unknown_order);
+  if (known->status != order_status::pending)
+    return refuse(now, verdict::already_applied);
+  auto next = now;
+  order_of(next, x.order)->status = order_status::closed;
+  return apply(std::move(next));
+}
+
+decision on(const state& now, const refund_observed& x, const rules&) {
+  const auto* known = find_order(now, x.order);
+  if (known == nullptr)
+    return refuse(now, verdict::unknown_order);
+  if (known->status == order_status::pending
+      || known->status == order_status::closed)
+    // Money cannot go back that never came: the payment's own notification is
+    // still on its way. Refused, so that the gateway comes again.
+    return refuse(now, verdict::not_paid);
+  if (x.refunded > known->amount)
+    return refuse(now, verdict::amount_mismatch);
+  if (x.refunded <= known->refunded)
+    return refuse(now, verdict::already_applied);
+  auto next = now;
+  auto& back = *order_of(next, x.order);
+  back.refunded = x.refunded;
+  if (back.refunded == back.amount) {
+    back.status = order_status::refunded;
+    if (back.applied)
+      next.status = subscription_status::refunded;
+  }
+  return apply(std::move(next));
+}
+
+// -- deployment
+// -----------------------------------------------------------------
+
+decision on(const state& now, const slot_granted& x, const rules& with) {
+  if (holds_slot(now.deployment.at))
+    return refuse(now, verdict::already_applied);
+  if (now.deployment.at != phase::queued)
+    return refuse(now, verdict::stale);
+  auto next = now;
+  auto& d = next.deployment;
+  enter(d, phase::creating_project, x.at);
+  d.started_at = x.at;
+  d.deadline_at = x.at + with.deadline;
+  // The id of the last deployment stays: that one is known to have failed.
+  d.workflow_id.clear();
+  raise(d, 5);
+  if (next.instance.seq == 0 || next.instance.deleted_at) {
+    const auto seq = next.instance.seq + 1;
+    next.instance = {};
+    next.instance.seq = seq;
+    next.instance.created_at = x.at;
+  }
+  next.instance.status = instance_status::initializing;
+  return apply(std::move(next), {effect::run_step});
+}
+
+/// Records that a call without an idempotency key is about to leave.
+decision
+announce(const state& now, phase in, std::uint32_t attempt, timestamp at) {
+  if (!is_current(now, in, attempt))
+    return refuse(now, verdict::stale);
+  auto next = now;
+  next.deployment.intent_at = at;
+  return apply(std::move(next));
+}
+
+decision on(const state& now, const project_create_started& x, const rules&) {
+  return announce(now, phase::creating_project, x.attempt, x.at);
+}
+
+decision on(const state& now, const template_deploy_started& x, const rules&) {
+  return announce(now, phase::deploying_template, x.attempt, x.at);
+}
+
+decision on(const state& now, const project_ready& x, const rules&) {
+  if (!is_current(now, phase::creating_project, x.attempt))
+    return refuse(now, verdict::stale);
+  auto next = now;
+  auto& d = next.deployment;
+  // An intent for the template outlives the attempt that announced it.
+  if (now.instance.project_id.empty())
+    d.intent_at.reset();
+  enter(d, phase::deploying_template, x.at);
+  raise(d, 12);
+  next.instance.project_id = x.project_id;
+  next.instance.environment_id = x.environment_id;
+  return apply(std::move(next), {effect::run_step});
+}
+
+decision on(const state& now, const template_deployed& x, const rules&) {
+  if (!is_current(now, phase::deploying_template, x.attempt))
+    return refuse(now, verdict::stale);
+  auto next = now;
+  auto& d = next.deployment;
+  d.intent_at.reset();
+  d.workflow_id = x.workflow_id;
+  // No workflow to wait for when the services were found in place.
+  enter(d,
+        x.workflow_id.empty() ? phase::configuring : phase::awaiting_workflow,
+        x.at);
+  raise(d, 20);
+  return apply(std::move(next), {effect::run_step});
+}
+
+decision on(const state& now, const workflow_finished& x, const rules&) {
+  if (!is_current(now, phase::awaiting_workflow, x.attempt))
+    return refuse(now, verdict::stale);
+  auto next = now;
+  enter(next.deployment, phase::configuring, x.at);
+  raise(next.deployment, 32);
+  return apply(std::move(next), {effect::run_step});
+}
+
+decision on(const state& now, const configured& x, const rules&) {
+  if (!is_current(now, phase::configuring, x.attempt))
+    return refuse(now, verdict::stale);
+  auto next = now;
+  auto& d = next.deployment;
+  enter(d, phase::deploying, x.at);
+  raise(d, 42);
+  d.deployment_id = x.deployment_id;
+  next.instance.service_id = x.service_id;
+  next.instance.service_name = x.service_name;
+  next.instance.public_url = x.public_url;
+  next.instance.status = instance_status::deploying;
+  return apply(std::move(next), {effect::run_step});
+}
+
+decision on(const state& now, const deployment_observed& x, const rules& with) {
+  if (!is_current(now, phase::deploying, x.attempt))
+    return refuse(now, verdict::stale);
+  auto next = now;
+  auto& d = next.deployment;
+  switch (x.is) {
+    case condition::in_progress:
+      raise(d, std::min<std::uint8_t>(x.progress, 99));
+      if (d.progress == now.deployment.progress)
+        return refuse(now, verdict::already_applied);
+      return apply(std::move(next));
+    case condition::running:
+      enter(d, phase::running, x.at);
+      d.progress = 100;
+      d.completed_at = x.at;
+      d.deadline_at.reset();
+      d.error.clear();
+      next.instance.status = instance_status::running;
+      return apply(std::move(next),
+                   {effect::release_slot, effect::notify_running});
+    case condition::failed:
+      return fail_attempt(std::move(next), x.at, x.reason, x.chance, with);
+  }
+  return refuse(now, verdict::stale);
+}
+
+decision on(const state& now, const step_failed& x, const rules& with) {
+  if (!is_current(now, x.in, x.attempt) || !holds_slot(x.in))
+    return refuse(now, verdict::stale);
+  auto next = now;
+  auto& d = next.deployment;
+  if (x.without_effect)
+    d.intent_at.reset();
+  if (x.in != phase::cancelling) {
+    if (x.hopeless)
+      return fail_for_good(std::move(next), x.at, x.reason);
+    if (x.permanent)
+      return fail_attempt(std::move(next), x.at, x.reason, x.chance, with);
+  }
+  // A cancellation is never given up: money is spent until it is confirmed.
+  ++d.tries;
+  d.error = x.reason;
+  d.retry_at = x.at + std::max(x.retry_after, backoff(with, d.tries, x.chance));
+  return apply(std::move(next));
+}
+
+decision on(const state& now, const retry_requested& x, const rules& with) {
+  if (now.status != subscription_status::active)
+    return refuse(now, verdict::not_paid);
+  switch (now.deployment.at) {
+    case phase::running:
+      return refuse(now, verdict::already_running);
+    case phase::queued:
+    case phase::creating_project:
+    case phase::deploying_template:
+    case phase::awaiting_workflow:
+    case phase::configuring:
+    case phase::deploying:
+    case phase::cancelling:
+    case phase::backing_off:
+      return refuse(now, verdict::under_way);
+    case phase::idle:
+    case phase::skipped:
+    case phase::failed:
+    case phase::stopped:
+      break;
+  }
+  if (!with.provider)
+    return refuse(now, verdict::provider_off);
+  auto next = now;
+  start_over(next.deployment, x.at, with);
+  return apply(std::move(next), {effect::request_slot});
+}
+
+/// Whether anything of this instance may exist at the provider.
+bool may_exist_at_provider(const state& now) {
+  if (now.deployment.intent_at)
+    return true;
+  return now.instance.seq != 0 && !now.instance.deleted_at
+         && !now.instance.project_id.empty();
+}
+
+decision on(const state& now, const cancel_requested& x, const rules&) {
+  switch (now.deployment.at) {
+    case phase::cancelling:
+      return refuse(now, verdict::already_applied);
+    case phase::idle:
+    case phase::skipped:
+    case phase::running:
+    case phase::failed:
+    case phase::stopped:
+      return refuse(now, verdict::nothing_to_cancel);
+    case phase::queued:
+    case phase::backing_off:
+    case phase::creating_project:
+    case phase::deploying_template:
+    case phase::awaiting_workflow:
+    case phase::configuring:
+    case phase::deploying:
+      break;
+  }
+  auto next = now;
+  auto& d = next.deployment;
+  d.ended_by = x.by;
+  d.deadline_at.reset();
+  if (!holds_slot(now.deployment.at) && !may_exist_at_provider(now)) {
+    enter(d, phase::stopped, x.at);
+    d.completed_at = x.at;
+    return apply(std::move(next), {effect::release_slot});
+  }
+  enter(d, phase::cancelling, x.at);
+  return apply(std::move(next), {effect::run_step});
+}
+
+decision on(const state& now, const cancellation_confirmed& x, const rules&) {
+  if (now.deployment.at != phase::cancelling)
+    return refuse(now, verdict::stale);
+  auto next = now;
+  auto& d = next.deployment;
+  enter(d, phase::stopped, x.at);
+  d.completed_at = x.at;
+  d.intent_at.reset();
+  d.workflow_id.clear();
+  d.deployment_id.clear();
+  d.error.clear();
+  if (next.instance.seq != 0) {
+    next.instance.status = instance_status::deleted;
+    next.instance.deleted_at = x.at;
+    next.instance.public_url.clear();
+  }
+  return apply(std::move(next), {effect::release_slot});
+}
+
+// -- time
+// ------------------------------------------------------------------------
+
+decision on(const state& now, const woke& x, const rules& with) {
+  auto next = now;
+  auto changed = false;
+  for (auto& o : next.orders)
+    if (o.status == order_status::pending && o.expires_at <= x.at) {
+      o.status = order_status::closed;
+      changed = true;
+    }
+  if (next.status == subscription_status::active && next.end_at
+      && *next.end_at <= x.at) {
+    next.status = subscription_status::expired;
+    changed = true;
+  }
+  auto& d = next.deployment;
+  if (holds_slot(d.at) && d.deadline_at && *d.deadline_at <= x.at) {
+    const auto reason = "not finished within " + to_words(with.deadline)
+                        + ", stopped in step " + std::string{to_string(d.at)}
+                        + (d.error.empty() ? std::string{} : ": " + d.error);
+    return fail_attempt(std::move(next), x.at, reason, x.chance, with);
+  }
+  if (d.retry_at && *d.retry_at <= x.at) {
+    d.retry_at.reset();
+    if (d.at == phase::backing_off) {
+      enqueue(d, x.at);
+      return apply(std::move(next), {effect::request_slot});
+    }
+    return apply(std::move(next), {effect::run_step});
+  }
+  if (!changed)
+    return refuse(now, verdict::already_applied);
+  return apply(std::move(next));
+}
+
+} // namespace
+
+decision decide(const state& now, const event& what, const rules& with) {
+  return std::visit(
+    [&](const auto& x) {
+      return on(now, x, with);
+    },
+    what);
+}
+
+std::vector<effect> resume(const state& now) {
+  if (now.deployment.at == phase::queued)
+    return {effect::request_slot};
+  if (holds_slot(now.deployment.at) && !now.deployment.retry_at)
+    return {effect::run_step};
+  return {};
+}
+
+std::optional<timestamp> wake_at(const state& now) {
+  auto first = std::optional<timestamp>{};
+  const auto consider = [&first](const std::optional<timestamp>& at) {
+    if (at && (!first || *at < *first))
+      first = at;
+  };
+  for (const auto& o : now.orders)
+    if (o.status == order_status::pending)
+      consider(o.expires_at);
+  if (now.status == subscription_status::active)
+    consider(now.end_at);
+  if (holds_slot(now.deployment.at))
+    consider(now.deployment.deadline_at);
+  consider(now.deployment.retry_at);
+  return first;
+}
+
+bool holds_slot(phase at) noexcept {
+  switch (at) {
+    case phase::creating_project:
+    case phase::deploying_template:
+    case phase::awaiting_workflow:
+    case phase::configuring:
+    case phase::deploying:
+    case phase::cancelling:
+      return true;
+    case phase::idle:
+    case phase::skipped:
+    case phase::queued:
+    case phase::running:
+    case phase::failed:
+    case phase::stopped:
+    case phase::backing_off:
+      return false;
+  }
+  return false;
+}
+
+bool is_settled(phase at) noexcept {
+  return !holds_slot(at) && at != phase::queued && at != phase::backing_off;
+}
+
+deployment_status to_deployment_status(phase at) noexcept {
+  switch (at) {
+    case phase::idle:
+    case phase::skipped:
+    case phase::queued:
+    case phase::backing_off:
+      return deployment_status::pending;
+    case phase::creating_project:
+    case phase::deploying_template:
+    case phase::awaiting_workflow:
+      return deployment_status::creating;
+    case phase::configuring:
+      return deployment_status::configuring;
+    case phase::deploying:
+      return deployment_status::deploying;
+    case phase::running:
+      return deployment_status::running;
+    case phase::failed:
+      return deployment_status::failed;
+    case phase::cancelling:
+    case phase::stopped:
+      return deployment_status::stopped;
+  }
+  return deployment_status::pending;
+}
+
+const order* find_order(const state& now, std::uint32_t seq) noexcept {
+  if (seq == 0 || seq > now.orders.size())
+    return nullptr;
+  return &now.orders[seq - 1];
+}
+
+timestamp time_of(const event& what) noexcept {
+  return std::visit(
+    [](const auto& x) {
+      return x.at;
+    },
+    what);
+}
+
+} // namespace slipway::lifecycle

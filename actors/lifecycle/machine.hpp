@@ -1,0 +1,458 @@
+#pragma once
+
+#include "actors/lifecycle/ids.hpp"
+#include "actors/lifecycle/money.hpp"
+#include "actors/lifecycle/time.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+/// The life of one subscription as a pure machine: `decide(state, event)` says
+/// what is next and what is owed, and does nothing. Standard library only; no
+/// clock, no random number, no I/O.
+namespace slipway::lifecycle {
+
+// -- where things stand
+// -----------------------------------------------------------
+//
+// Numbers are stored in PostgreSQL: never renumber, only append.
+
+/// What the user has bought.
+///
+///   pending ──payment_settled──▶ active ──woke after end_at──▶ expired
+///                                  │  ▲                           │
+///                   refund_observed│  └──────payment_settled──────┘
+///                                  ▼
+///                               refunded
+///
+/// `suspended` and `cancelled` are reserved for the operators' and users' acts.
+enum class subscription_status : std::uint8_t {
+  pending = 0,   ///< Created, not paid for.
+  active = 1,    ///< Paid; runs until `end_at`, whatever the deployment does.
+  expired = 2,   ///< The paid period is over. A new payment makes it active.
+  suspended = 3, ///< Held by an operator.
+  cancelled = 4, ///< Ended before its time.
+  refunded = 5,  ///< The money went back in full.
+};
+
+enum class payment_gateway : std::uint8_t { alipay = 0, wechat = 1 };
+
+enum class payment_method : std::uint8_t {
+  page = 0,
+  wap = 1,
+  qr = 2,
+  native = 3,
+  h5 = 4,
+  jsapi = 5,
+};
+
+/// One payment order. Money on a closed order still counts: it never was lost.
+enum class order_status : std::uint8_t {
+  pending = 0,
+  paid = 1,
+  closed = 2, ///< Expired, replaced by a newer order, or closed at the gateway.
+  refunding = 3,
+  refunded = 4,
+};
+
+/// Where the deployment stands. `[slot]` marks the phases that count against
+/// the limit of deployments at work.
+///
+///   idle ─paid─▶ queued ─slot_granted─▶ creating_project [slot]
+///     │            ▲                       │ project_ready
+///     │no          │                       ▼
+///     │provider    │                  deploying_template [slot]
+///     ▼            │                       │ template_deployed
+///   skipped ─retry─┤                       ▼
+///                  │                  awaiting_workflow [slot]
+///             backing_off                  │ workflow_finished
+///                  ▲                       ▼
+///                  │                  configuring [slot]
+///          attempt │                       │ configured
+///          failed, │                       ▼
+///          more    ├──────────────────deploying [slot] ──▶ running
+///          left    │                       │
+///                  └───────────────────────┤ no attempt left
+///                                          ▼
+///   stopped ◀─confirmed─ cancelling ◀─   failed
+///                          [slot]   cancel_requested
+///
+/// `failed`, `stopped` and `skipped` go back to `queued` on retry_requested.
+enum class phase : std::uint8_t {
+  idle = 0,               ///< Nothing paid, nothing to deploy.
+  skipped = 1,            ///< Paid, but no provider is configured.
+  queued = 2,             ///< Waits for a slot.
+  creating_project = 3,   ///< The project is looked for, then created.
+  deploying_template = 4, ///< The template goes into the project.
+  awaiting_workflow = 5,  ///< The provider creates services from it.
+  configuring = 6,        ///< Services and the public URL are looked up.
+  deploying = 7,          ///< The provider builds and starts them.
+  running = 8,            ///< Done: the instance runs.
+  failed = 9,             ///< Every attempt failed. A person can retry.
+  cancelling = 10,        ///< Being taken away at the provider.
+  stopped = 11,           ///< Taken away; the provider confirmed it.
+  backing_off = 12,       ///< An attempt failed; the next one waits a while.
+};
+
+inline constexpr std::uint8_t phase_count = 13;
+
+/// What a frontend calls the phase: pending, creating, configuring, deploying,
+/// running, failed, stopped.
+enum class deployment_status : std::uint8_t {
+  pending = 0,
+  creating = 1,
+  configuring = 2,
+  deploying = 3,
+  running = 4,
+  failed = 5,
+  stopped = 6,
+};
+
+enum class instance_status : std::uint8_t {
+  initializing = 0,
+  deploying = 1,
+  running = 2,
+  failed = 3,
+  deleted = 4, ///< Only after the provider confirmed it.
+};
+
+/// Who brought an end about.
+enum class actor_kind : std::uint8_t {
+  nobody = 0,
+  user = 1,
+  operator_ = 2,
+  provider = 3,
+  slipway = 4, ///< We ourselves, by a deadline or a rule.
+};
+
+struct order {
+  std::uint32_t seq = 0;
+  payment_gateway gateway = payment_gateway::alipay;
+  payment_method method = payment_method::page;
+  order_status status = order_status::pending;
+  /// Whether this payment bought the period. A paid order that did not is money
+  /// that a person has to look at.
+  bool applied = false;
+  minor_units amount = 0;
+  minor_units refunded = 0; ///< In total, so far.
+  timestamp created_at{};
+  timestamp expires_at{};
+  std::optional<timestamp> paid_at;
+  std::string transaction_id; ///< The gateway's own number.
+  std::string idempotency_key;
+  bool operator==(const order&) const = default;
+};
+
+struct instance {
+  std::uint32_t seq = 0; ///< 0: none yet.
+  instance_status status = instance_status::initializing;
+  std::string project_id;
+  std::string environment_id;
+  std::string service_id;
+  std::string service_name;
+  std::string public_url;
+  timestamp created_at{};
+  std::optional<timestamp> deleted_at;
+  bool operator==(const instance&) const = default;
+};
+
+/// One run of the deployment, over all of its attempts.
+struct deployment {
+  phase at = phase::idle;
+  std::uint32_t attempt = 0; ///< Counts from 1 over the subscription's life.
+  std::uint32_t attempt_limit = 0; ///< The last one before it failed for good.
+  std::uint32_t tries = 0;         ///< Failures in a row of the current step.
+  std::uint8_t progress = 0;       ///< 0…100, never falls within one attempt.
+  /// The current step may have taken effect at the provider although we never
+  /// heard so: it was announced then, and look-ups must outlast the lag.
+  std::optional<timestamp> intent_at;
+  std::optional<timestamp> queued_at;
+  std::optional<timestamp> started_at;  ///< Of the current attempt.
+  std::optional<timestamp> deadline_at; ///< Of the current attempt.
+  std::optional<timestamp> retry_at;    ///< The next try or attempt.
+  std::optional<timestamp> completed_at;
+  timestamp phase_at{}; ///< When the current phase was entered.
+  std::string workflow_id;
+  std::string deployment_id;
+  std::string error; ///< Of the last failure, for people.
+  actor_kind ended_by = actor_kind::nobody;
+  bool operator==(const deployment&) const = default;
+};
+
+/// Everything the next decision depends on. `revision` is the row's version.
+struct state {
+  std::uint64_t revision = 0; ///< 0: not stored yet.
+  subscription_status status = subscription_status::pending;
+  minor_units amount = 0;
+  std::uint32_t period_days = 30;
+  std::optional<timestamp> start_at;
+  std::optional<timestamp> end_at;
+  std::vector<order> orders; ///< By seq, without gaps.
+  slipway::lifecycle::deployment deployment;
+  slipway::lifecycle::instance instance;
+  bool operator==(const state&) const = default;
+};
+
+/// What the operator has configured. The same for all subscriptions.
+struct rules {
+  bool provider = true; ///< Whether there is a provider to deploy at.
+  std::uint32_t attempts = 3;
+  millis backoff_initial{5'000};
+  millis backoff_max{300'000};
+  millis deadline{900'000}; ///< Of one attempt.
+  bool revive_late_payment = true;
+  std::size_t orders_max = 32; ///< Per subscription.
+};
+
+// -- events: facts that already happened
+// -------------------------------------------
+//
+// `at` is when we learnt of it. `chance` is a random number for jitter, handed
+// in by whoever makes the event.
+
+/// The row comes to be.
+struct subscription_created {
+  timestamp at{};
+  minor_units amount = 0;
+  std::uint32_t period_days = 30;
+};
+
+/// A user wants to pay. A repeat with the same idempotency key finds its order.
+struct order_requested {
+  timestamp at{};
+  payment_gateway gateway = payment_gateway::alipay;
+  payment_method method = payment_method::page;
+  timestamp expires_at{};
+  std::string idempotency_key;
+};
+
+/// The gateway confirmed the money; its signature has been checked.
+struct payment_settled {
+  timestamp at{};
+  std::uint32_t order = 0;
+  payment_gateway gateway = payment_gateway::alipay;
+  std::string transaction_id;
+  minor_units amount = 0;
+  timestamp paid_at{};
+};
+
+/// The gateway closed an unpaid order.
+struct order_closed {
+  timestamp at{};
+  std::uint32_t order = 0;
+};
+
+/// The gateway says that money went back.
+struct refund_observed {
+  timestamp at{};
+  std::uint32_t order = 0;
+  minor_units refunded = 0; ///< In total over all refunds of this order.
+};
+
+/// The dispatcher has a free slot for this deployment.
+struct slot_granted {
+  timestamp at{};
+};
+
+/// About to call projectCreate: after this, a crash has to look before it
+/// calls.
+struct project_create_started {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+};
+
+struct project_ready {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+  std::string project_id;
+  std::string environment_id;
+  bool adopted = false; ///< It was there already.
+};
+
+/// About to call templateDeployV2.
+struct template_deploy_started {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+};
+
+struct template_deployed {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+  std::string workflow_id; ///< Empty when the services were there already.
+};
+
+struct workflow_finished {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+};
+
+struct configured {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+  std::string service_id;
+  std::string service_name;
+  std::string deployment_id;
+  std::string public_url;
+};
+
+enum class condition : std::uint8_t { in_progress, running, failed };
+
+/// The provider's own view of the deployment has changed.
+struct deployment_observed {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+  condition is = condition::in_progress;
+  std::uint8_t progress = 0;
+  std::string provider_status; ///< As the provider spells it.
+  std::string reason;          ///< Why it failed, in the provider's words.
+  std::uint32_t chance = 0;
+};
+
+/// A step did not succeed. `permanent` ends the attempt, everything else is
+/// tried again until the attempt's deadline.
+struct step_failed {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+  phase in = phase::creating_project;
+  bool permanent = false;
+  /// What was announced has certainly not happened.
+  bool without_effect = false;
+  /// No other attempt can help, either: fails for good at once.
+  bool hopeless = false;
+  millis retry_after{0}; ///< The least delay that the provider asked for.
+  std::string reason;
+  std::uint32_t chance = 0;
+};
+
+struct retry_requested {
+  timestamp at{};
+  actor_kind by = actor_kind::user;
+};
+
+struct cancel_requested {
+  timestamp at{};
+  actor_kind by = actor_kind::user;
+};
+
+/// The provider confirmed that nothing of the instance is left.
+struct cancellation_confirmed {
+  timestamp at{};
+};
+
+/// A timer rang. Harmless when nothing is due: timers are never cancelled.
+struct woke {
+  timestamp at{};
+  std::uint32_t chance = 0;
+};
+
+using event
+  = std::variant<subscription_created, order_requested, payment_settled,
+                 order_closed, refund_observed, slot_granted,
+                 project_create_started, project_ready, template_deploy_started,
+                 template_deployed, workflow_finished, configured,
+                 deployment_observed, step_failed, retry_requested,
+                 cancel_requested, cancellation_confirmed, woke>;
+
+// -- effects: orders for the shell
+// --------------------------------------------------
+
+enum class effect : std::uint8_t {
+  /// Join the queue of deployments.
+  request_slot,
+  /// Give the slot back, or leave the queue.
+  release_slot,
+  /// Work on the current phase at the provider; drop work on earlier ones.
+  run_step,
+  /// Tell the user that the payment arrived (in-app).
+  notify_paid,
+  /// Tell the user that the instance runs (in-app and mail).
+  notify_running,
+  /// Tell the user that the deployment failed for good (in-app and mail).
+  notify_failed,
+};
+
+// -- the pure functions
+// -------------------------------------------------------------
+
+enum class verdict : std::uint8_t {
+  applied,              ///< `next` is to be made durable.
+  already_applied,      ///< Benign repetition; answer as if just done.
+  stale,                ///< Of an earlier phase or attempt; nothing to do.
+  unknown_order,        ///< No such order on this subscription.
+  amount_mismatch,      ///< Other money than ordered. Alarm.
+  gateway_mismatch,     ///< Paid through another gateway than ordered. Alarm.
+  conflicting_payment,  ///< A second transaction on a paid order. Alarm.
+  not_payable,          ///< Paid already, or ended.
+  idempotency_mismatch, ///< The key was used for another request.
+  too_many_orders,      ///< More orders than one subscription can have.
+  not_paid,             ///< Nothing to deploy without a payment.
+  already_running,
+  under_way,
+  nothing_to_cancel,
+  provider_off, ///< No provider is configured.
+};
+
+inline constexpr std::uint8_t verdict_count = 15;
+
+struct decision {
+  verdict is = verdict::stale;
+  state next;
+  std::vector<effect> effects;
+};
+
+/// Decides what `what` means for `now`. Total: never throws for reasons of the
+/// domain.
+/// @post `next == now` and no effects unless `is == verdict::applied`.
+/// @post `next.revision == now.revision + 1` when `is == verdict::applied`.
+[[nodiscard]] decision
+decide(const state& now, const event& what, const rules& with);
+
+/// Names what a freshly loaded `now` still owes to the outside, so that a crash
+/// between a commit and its effects loses nothing. Mails and in-app notices are
+/// rows of their own and not among it.
+[[nodiscard]] std::vector<effect> resume(const state& now);
+
+/// The moment at which `woke` has something to do, if any.
+[[nodiscard]] std::optional<timestamp> wake_at(const state& now);
+
+/// Whether the provider works for this subscription, so that it holds a slot.
+[[nodiscard]] bool holds_slot(phase at) noexcept;
+
+/// Whether nothing is under way and nothing waits.
+[[nodiscard]] bool is_settled(phase at) noexcept;
+
+[[nodiscard]] deployment_status to_deployment_status(phase at) noexcept;
+
+/// Finds an order, or null.
+[[nodiscard]] const order*
+find_order(const state& now, std::uint32_t seq) noexcept;
+
+// -- names
+// ---------------------------------------------------------------------------
+
+[[nodiscard]] std::string_view to_string(subscription_status x) noexcept;
+[[nodiscard]] std::string_view to_string(payment_gateway x) noexcept;
+[[nodiscard]] std::string_view to_string(payment_method x) noexcept;
+[[nodiscard]] std::string_view to_string(order_status x) noexcept;
+[[nodiscard]] std::string_view to_string(phase x) noexcept;
+[[nodiscard]] std::string_view to_string(deployment_status x) noexcept;
+[[nodiscard]] std::string_view to_string(instance_status x) noexcept;
+[[nodiscard]] std::string_view to_string(actor_kind x) noexcept;
+[[nodiscard]] std::string_view to_string(verdict x) noexcept;
+[[nodiscard]] std::string_view to_string(effect x) noexcept;
+
+/// The event's name, for histories: `payment_settled`.
+[[nodiscard]] std::string_view name_of(const event& what) noexcept;
+
+/// When it was learnt.
+[[nodiscard]] timestamp time_of(const event& what) noexcept;
+
+/// One sentence for the subscription's history.
+[[nodiscard]] std::string
+describe(const event& what, const state& before, const state& after);
+
+} // namespace slipway::lifecycle

@@ -1,0 +1,214 @@
+#include "actors/metrics.hpp"
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <map>
+#include <mutex>
+#include <vector>
+
+namespace slipway {
+
+namespace {
+
+using namespace prometheus;
+
+using buckets = Histogram::BucketBoundaries;
+
+const auto request_seconds
+  = buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+            0.1,    0.25,  0.5,    1,     2.5,  5,     10};
+
+const auto running_seconds
+  = buckets{1, 2.5, 5, 10, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600};
+
+const auto batch_sizes = buckets{1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+
+} // namespace
+
+struct metrics::impl {
+  Registry registry;
+
+  template <class T>
+  Family<T>& family(const char* name, const char* help) {
+    if constexpr (std::is_same_v<T, Counter>)
+      return BuildCounter().Name(name).Help(help).Register(registry);
+    else if constexpr (std::is_same_v<T, Gauge>)
+      return BuildGauge().Name(name).Help(help).Register(registry);
+    else
+      return BuildHistogram().Name(name).Help(help).Register(registry);
+  }
+
+  Family<Gauge>& actors
+    = family<Gauge>("slipway_actors", "Actors alive, by kind.");
+  Family<Counter>& restarts
+    = family<Counter>("slipway_actor_restarts_total",
+                      "Actors started again, by kind and reason.");
+  Family<Gauge>& mailboxes = family<Gauge>(
+    "slipway_mailbox_depth", "Messages that wait for actors of a kind.");
+  Family<Gauge>& subscription_rows
+    = family<Gauge>("slipway_subscriptions", "Subscriptions, by state.");
+  Family<Gauge>& attention_rows
+    = family<Gauge>("slipway_attention", "What waits for a person, by kind.");
+  Family<Counter>& callbacks = family<Counter>(
+    "slipway_callbacks_total", "Gateway callbacks, by gateway and outcome.");
+  Histogram& callback_time
+    = family<Histogram>("slipway_callback_seconds",
+                        "Gateway callback, request read to reply written.")
+        .Add({}, request_seconds);
+  Histogram& commit_time = family<Histogram>("slipway_journal_commit_seconds",
+                                             "One commit of the journal.")
+                             .Add({}, request_seconds);
+  Histogram& commit_size = family<Histogram>("slipway_journal_batch_size",
+                                             "Transitions in one commit.")
+                             .Add({}, batch_sizes);
+  Gauge& queue_depth = family<Gauge>("slipway_deploy_queue_depth",
+                                     "Deployments that wait for a slot.")
+                         .Add({});
+  Family<Gauge>& slots
+    = family<Gauge>("slipway_deploy_slots", "Deployment slots, by state.");
+  Gauge& slots_used = slots.Add({{"state", "used"}});
+  Gauge& slots_free = slots.Add({{"state", "free"}});
+  Histogram& running_time
+    = family<Histogram>("slipway_time_to_running_seconds",
+                        "From the payment (or retry) to a running instance.")
+        .Add({}, running_seconds);
+  Family<Counter>& provider_requests
+    = family<Counter>("slipway_provider_requests_total",
+                      "Calls to the provider, by operation and outcome.");
+  Gauge& budget
+    = family<Gauge>("slipway_provider_budget_remaining",
+                    "Calls to the provider left in the current hour.")
+        .Add({});
+  Family<Counter>& notifications = family<Counter>(
+    "slipway_notifications_total", "Notifications, by channel and outcome.");
+  Family<Counter>& http_requests = family<Counter>(
+    "slipway_http_requests_total", "HTTP requests, by route and status.");
+  Family<Counter>& sheds = family<Counter>(
+    "slipway_shed_total", "Requests refused before work was done, by reason.");
+
+  /// Families lock a map on every Add: hot counters are remembered here, by the
+  /// two label values.
+  std::mutex mutex;
+  std::map<std::pair<std::string, int>, Counter*, std::less<>> http_cache;
+};
+
+metrics::metrics() : impl_{std::make_unique<impl>()} {
+  // What an alert looks at has to exist before the first event.
+  impl_->sheds.Add({{"reason", "in_flight"}});
+  impl_->callbacks.Add({{"gateway", "alipay"}, {"outcome", "applied"}});
+  impl_->restarts.Add({{"kind", "supervisor"}, {"reason", "failure"}});
+  impl_->notifications.Add({{"channel", "mail"}, {"outcome", "sent"}});
+  impl_->provider_requests.Add({{"operation", "projects"}, {"outcome", "ok"}});
+  impl_->http_requests.Add({{"route", "plans"}, {"status", "200"}});
+  for (const auto* kind :
+       {"deployment_failed", "stuck", "surplus_payment", "payment_mismatch",
+        "unknown_payment", "undeliverable_mail"})
+    impl_->attention_rows.Add({{"kind", kind}});
+  for (const auto* kind : {"registry", "journal"})
+    impl_->mailboxes.Add({{"kind", kind}});
+}
+
+metrics::~metrics() = default;
+
+void metrics::actor_count(std::string_view kind, int change) {
+  impl_->actors.Add({{"kind", std::string{kind}}}).Increment(change);
+}
+
+void metrics::actor_restarted(std::string_view kind, std::string_view reason) {
+  impl_->restarts
+    .Add({{"kind", std::string{kind}}, {"reason", std::string{reason}}})
+    .Increment();
+}
+
+void metrics::mailbox_depth(std::string_view kind, double messages) {
+  impl_->mailboxes.Add({{"kind", std::string{kind}}}).Set(messages);
+}
+
+void metrics::callback(std::string_view gateway, std::string_view outcome) {
+  impl_->callbacks
+    .Add({{"gateway", std::string{gateway}}, {"outcome", std::string{outcome}}})
+    .Increment();
+}
+
+void metrics::callback_seconds(double seconds) {
+  impl_->callback_time.Observe(seconds);
+}
+
+void metrics::journal_commit(double seconds, double batch_size) {
+  impl_->commit_time.Observe(seconds);
+  impl_->commit_size.Observe(batch_size);
+}
+
+void metrics::deploy_queue(double depth) {
+  impl_->queue_depth.Set(depth);
+}
+
+void metrics::deploy_slots(double used, double free) {
+  impl_->slots_used.Set(used);
+  impl_->slots_free.Set(free);
+}
+
+void metrics::time_to_running(double seconds) {
+  impl_->running_time.Observe(seconds);
+}
+
+void metrics::provider_request(std::string_view operation,
+                               std::string_view outcome) {
+  impl_->provider_requests
+    .Add({{"operation", std::string{operation}},
+          {"outcome", std::string{outcome}}})
+    .Increment();
+}
+
+void metrics::provider_budget_remaining(double requests) {
+  impl_->budget.Set(requests);
+}
+
+void metrics::notification(std::string_view channel, std::string_view outcome) {
+  impl_->notifications
+    .Add({{"channel", std::string{channel}}, {"outcome", std::string{outcome}}})
+    .Increment();
+}
+
+void metrics::http_request(std::string_view route, int status) {
+  auto key = std::pair{std::string{route}, status};
+  auto guard = std::lock_guard{impl_->mutex};
+  auto& counter = impl_->http_cache[key];
+  if (counter == nullptr)
+    counter = &impl_->http_requests.Add(
+      {{"route", key.first}, {"status", std::to_string(status)}});
+  counter->Increment();
+}
+
+void metrics::shed(std::string_view reason) {
+  impl_->sheds.Add({{"reason", std::string{reason}}}).Increment();
+}
+
+void metrics::subscriptions(std::string_view state, double rows) {
+  impl_->subscription_rows.Add({{"state", std::string{state}}}).Set(rows);
+}
+
+void metrics::attention(std::string_view kind, double rows) {
+  impl_->attention_rows.Add({{"kind", std::string{kind}}}).Set(rows);
+}
+
+void metrics::clear_attention() {
+  for (const auto& metric : impl_->attention_rows.Collect())
+    for (const auto& one : metric.metric) {
+      auto labels = Labels{};
+      for (const auto& label : one.label)
+        labels.emplace(label.name, label.value);
+      impl_->attention_rows.Add(labels).Set(0);
+    }
+}
+
+std::string metrics::expose() const {
+  return TextSerializer{}.Serialize(impl_->registry.Collect());
+}
+
+} // namespace slipway

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace slipway {
+
+/// What operators watch: counters, gauges and histograms under the names that
+/// the contract promises. All members may be called from any thread; none
+/// blocks for longer than a short lock.
+class metrics {
+public:
+  metrics();
+
+  ~metrics();
+
+  metrics(const metrics&) = delete;
+
+  metrics& operator=(const metrics&) = delete;
+
+  // -- actors
+  // ---------------------------------------------------------------------
+
+  /// An actor of this kind came to be (+1) or went (-1).
+  void actor_count(std::string_view kind, int change);
+
+  void actor_restarted(std::string_view kind, std::string_view reason);
+
+  void mailbox_depth(std::string_view kind, double messages);
+
+  // -- money
+  // ------------------------------------------------------------------------
+
+  void callback(std::string_view gateway, std::string_view outcome);
+
+  /// From the request read to the reply written.
+  void callback_seconds(double seconds);
+
+  // -- journal
+  // ----------------------------------------------------------------------
+
+  void journal_commit(double seconds, double batch_size);
+
+  // -- deployments
+  // --------------------------------------------------------------------
+
+  void deploy_queue(double depth);
+
+  void deploy_slots(double used, double free);
+
+  void time_to_running(double seconds);
+
+  void provider_request(std::string_view operation, std::string_view outcome);
+
+  void provider_budget_remaining(double requests);
+
+  // -- everything else
+  // --------------------------------------------------------------
+
+  void notification(std::string_view channel, std::string_view outcome);
+
+  void http_request(std::string_view route, int status);
+
+  void shed(std::string_view reason);
+
+  /// Rows by state, as last counted.
+  void subscriptions(std::string_view state, double rows);
+
+  void attention(std::string_view kind, double rows);
+
+  /// Sets all counts of attention to zero, before they are set anew.
+  void clear_attention();
+
+  /// Renders the Prometheus text format.
+  [[nodiscard]] std::string expose() const;
+
+private:
+  struct impl;
+
+  std::unique_ptr<impl> impl_;
+};
+
+} // namespace slipway

@@ -1,0 +1,59 @@
+#include "actors/observer.hpp"
+
+#include <map>
+
+namespace slipway {
+
+namespace {
+
+/// What is counted in one go; an operator with more has other worries.
+constexpr auto attention_max = std::size_t{1'000};
+
+} // namespace
+
+void observer_state::on_tick() {
+  const auto& store = env->stores.back();
+  // The continuations run on the store's thread: metrics may be set from there.
+  self->send(store,
+             make_job(query::read_stats{},
+                      [m = env->metrics](job<query::read_stats>::reply found) {
+                        if (!found)
+                          return;
+                        for (size_t i = 0; i < found->by_status.size(); ++i)
+                          m->subscriptions(
+                            lifecycle::to_string(
+                              static_cast<lifecycle::subscription_status>(i)),
+                            static_cast<double>(found->by_status[i]));
+                      }));
+  self->send(
+    store,
+    make_job(query::list_attention{env->clock->now(), env->rules.deadline,
+                                   attention_max},
+             [m = env->metrics](job<query::list_attention>::reply found) {
+               if (!found)
+                 return;
+               auto counts = std::map<std::string, double>{};
+               for (const auto& row : *found)
+                 counts[row.kind] += 1;
+               m->clear_attention();
+               for (const auto& [kind, count] : counts)
+                 m->attention(kind, count);
+             }));
+  self->delayed_send(self, interval, tick{});
+}
+
+observer_actor::behavior_type
+observer(observer_actor::stateful_pointer<observer_state> self,
+         environment_ptr env) {
+  auto& st = self->state;
+  st.self = self;
+  st.alive = alive_guard{env->metrics, observer_state::name};
+  st.env = std::move(env);
+  return {
+    [self](const tick&) {
+      self->state.on_tick();
+    },
+  };
+}
+
+} // namespace slipway

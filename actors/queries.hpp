@@ -1,0 +1,238 @@
+#pragma once
+
+#include "actors/record.hpp"
+
+#include <tl/expected.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+/// What the STORE can be asked. Each query is a struct with its `result`; a job
+/// carries the query and what to do with the answer.
+namespace slipway {
+
+/// What crosses an actor boundary when something goes wrong.
+enum class errc : std::uint8_t {
+  none = 0,
+  not_found,       ///< No such row.
+  unavailable,     ///< We could not do it now; nothing is known to be wrong.
+  database_down,   ///< PostgreSQL cannot be reached.
+  conflict,        ///< Another owner has written meanwhile.
+  owned_elsewhere, ///< A living server works on this subscription.
+  overloaded,      ///< A bounded queue is full.
+  internal,        ///< A fault of ours; the log has more.
+  forbidden,       ///< The subscription belongs to somebody else.
+};
+
+inline constexpr std::size_t errc_count = 9;
+
+[[nodiscard]] std::string_view to_string(errc x) noexcept;
+
+/// Whether the same request may succeed when it is made again later.
+[[nodiscard]] bool is_transient(errc x) noexcept;
+
+namespace query {
+
+/// Reads one subscription with orders and instance.
+struct find_record {
+  struct found {
+    record value;
+    /// How many deployments go first, counting this one; 0 when not queued.
+    std::int64_t queue_position = 0;
+  };
+  using result = found;
+  subscription_id id{};
+};
+
+/// Reads a subscription and makes this server its owner, unless another living
+/// server is: errc::owned_elsewhere then.
+struct claim_record {
+  using result = record;
+  subscription_id id{};
+};
+
+/// Claims subscriptions under way whose server is dead: after a crash, all that
+/// the predecessor left. Fewer than `limit` rows mean that there are no more.
+struct claim_orphans {
+  using result = std::vector<record>;
+  std::size_t limit = 0;
+};
+
+/// Finds subscriptions of which a timer is due.
+struct due_timers {
+  using result = std::vector<subscription_id>;
+  timestamp now{};
+  std::size_t limit = 0;
+};
+
+/// The deployments that hold a slot, and the first ones that wait for one.
+struct slots {
+  struct found {
+    std::vector<subscription_id> held;
+    std::vector<subscription_id> waiting;
+    std::int64_t queue_depth = 0;
+  };
+  using result = found;
+  std::size_t waiting_max = 0;
+};
+
+/// A user's subscriptions, newest first.
+struct list_records {
+  using result = std::vector<record>;
+  std::string user_id;
+  subscription_id before{}; ///< 0: from the newest.
+  std::size_t limit = 0;
+};
+
+struct list_credentials {
+  using result = std::vector<sealed_credential>;
+  subscription_id id{};
+};
+
+/// A subscription's history, oldest first.
+struct list_history {
+  struct row {
+    std::int64_t id = 0;
+    history_entry entry;
+  };
+  using result = std::vector<row>;
+  subscription_id id{};
+  std::int64_t after = 0;
+  std::size_t limit = 0;
+};
+
+/// A user's in-app notifications, newest first.
+struct list_notifications {
+  struct row {
+    std::int64_t id = 0;
+    subscription_id subscription{};
+    notice what;
+    std::optional<timestamp> read_at;
+  };
+  using result = std::vector<row>;
+  std::string user_id;
+  std::int64_t before = 0; ///< 0: from the newest.
+  std::size_t limit = 0;
+};
+
+/// Marks a notification as read; errc::not_found when it is not the user's.
+struct mark_notification_read {
+  using result = list_notifications::row;
+  std::string user_id;
+  std::int64_t id = 0;
+  timestamp at{};
+};
+
+/// Takes over what a token says of its user.
+struct remember_user {
+  using result = std::monostate;
+  std::string user_id;
+  std::string email;  ///< Empty: unknown, keeps what is stored.
+  std::string locale; ///< Likewise.
+  timestamp at{};
+};
+
+/// A mail that is owed.
+struct due_mails {
+  struct row {
+    subscription_id subscription{};
+    std::uint64_t revision = 0;
+    notice what;
+    std::string email;
+    std::string locale;
+    std::string plan;
+    std::uint32_t tries = 0;
+  };
+  using result = std::vector<row>;
+  timestamp now{};
+  std::size_t limit = 0;
+};
+
+enum class mail_status : std::uint8_t {
+  owed = 0,
+  sent = 1,
+  undeliverable = 2,
+  no_address = 3,
+};
+
+/// Records how a mail fared.
+struct mark_mail {
+  using result = std::monostate;
+  subscription_id subscription{};
+  std::uint64_t revision = 0;
+  notice_kind kind = notice_kind::deployment_success;
+  mail_status status = mail_status::owed;
+  timestamp at{};
+  timestamp next_at{}; ///< When to try again, while it is owed.
+  std::string detail;  ///< The mail server's words.
+};
+
+/// Numbers for the operator.
+struct read_stats {
+  struct found {
+    /// By phase, over subscriptions that have been paid for.
+    std::vector<std::int64_t> by_phase;
+    /// By subscription_status.
+    std::vector<std::int64_t> by_status;
+    std::int64_t completed = 0; ///< Deployments that came to an end: running…
+    std::int64_t succeeded = 0; ///< …and those of them that run.
+    double average_ms = 0;      ///< From the slot to running.
+    double p95_ms = 0;
+  };
+  using result = found;
+};
+
+/// What a person has to look at.
+struct list_attention {
+  struct row {
+    subscription_id subscription{}; ///< 0: belongs to none.
+    std::uint32_t instance_seq = 0;
+    std::string kind;
+    std::string reason;
+    timestamp since{};
+    std::string suggested_action;
+  };
+  using result = std::vector<row>;
+  timestamp now{};
+  millis stuck_after{0}; ///< Beyond a deadline, before it counts as stuck.
+  std::size_t limit = 0;
+};
+
+/// Answers when the database can be reached and is migrated.
+struct ping {
+  using result = std::monostate;
+};
+
+} // namespace query
+
+/// A query with what to do with its answer. `done` is called exactly once, on
+/// the STORE's thread, unless the job is dropped with the system going down.
+template <class Query>
+struct job {
+  using reply = tl::expected<typename Query::result, errc>;
+  Query what;
+  std::function<void(reply)> done;
+};
+
+using store_job = std::variant<
+  job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
+  job<query::due_timers>, job<query::slots>, job<query::list_records>,
+  job<query::list_credentials>, job<query::list_history>,
+  job<query::list_notifications>, job<query::mark_notification_read>,
+  job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
+  job<query::read_stats>, job<query::list_attention>, job<query::ping>>;
+
+using store_job_ptr = std::shared_ptr<store_job>;
+
+/// Packs a query and its continuation for the STORE.
+template <class Query, class F>
+store_job_ptr make_job(Query what, F done) {
+  return std::make_shared<store_job>(
+    job<Query>{std::move(what), std::move(done)});
+}
+
+} // namespace slipway

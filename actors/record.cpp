@@ -1,0 +1,45 @@
+#include "actors/record.hpp"
+
+namespace slipway {
+
+std::string_view to_string(callback_outcome x) noexcept {
+  switch (x) {
+    case callback_outcome::applied:
+      return "applied";
+    case callback_outcome::repeated:
+      return "repeated";
+    case callback_outcome::acknowledged:
+      return "acknowledged";
+    case callback_outcome::contradicted:
+      return "contradicted";
+  }
+  return "?";
+}
+
+std::string_view to_string(history_kind x) noexcept {
+  switch (x) {
+    case history_kind::state:
+      return "state";
+    case history_kind::provider:
+      return "provider";
+    case history_kind::mail:
+      return "mail";
+    case history_kind::operator_:
+      return "operator";
+  }
+  return "?";
+}
+
+std::string_view to_string(notice_kind x) noexcept {
+  switch (x) {
+    case notice_kind::payment_received:
+      return "PAYMENT_RECEIVED";
+    case notice_kind::deployment_success:
+      return "DEPLOYMENT_SUCCESS";
+    case notice_kind::deployment_failed:
+      return "DEPLOYMENT_FAILED";
+  }
+  return "?";
+}
+
+} // namespace slipway

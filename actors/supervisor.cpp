@@ -1,0 +1,337 @@
+#include "actors/supervisor.hpp"
+
+#include <caf/send.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace slipway {
+
+namespace {
+
+using lifecycle::effect;
+using lifecycle::phase;
+using lifecycle::verdict;
+
+/// How an authentic callback fared that moved nothing.
+callback_outcome outcome_of(verdict why) {
+  switch (why) {
+    case verdict::applied:
+      return callback_outcome::applied;
+    case verdict::already_applied:
+      return callback_outcome::repeated;
+    default:
+      return callback_outcome::contradicted;
+  }
+}
+
+notice make_notice(notice_kind kind, const record& about, timestamp at) {
+  const auto& s = about.state;
+  auto what = notice{};
+  what.kind = kind;
+  what.instance_seq = s.instance.seq;
+  what.amount = s.amount;
+  what.at = at;
+  switch (kind) {
+    case notice_kind::payment_received:
+      break;
+    case notice_kind::deployment_success:
+      what.public_url = s.instance.public_url;
+      if (s.deployment.queued_at)
+        what.duration = at - *s.deployment.queued_at;
+      what.by_mail = true;
+      break;
+    case notice_kind::deployment_failed:
+      what.error = s.deployment.error;
+      what.by_mail = true;
+      break;
+  }
+  return what;
+}
+
+/// Which orders differ, as bits by position.
+std::uint64_t
+changed_orders(const lifecycle::state& before, const lifecycle::state& after) {
+  auto bits = std::uint64_t{0};
+  for (size_t i = 0; i < after.orders.size(); ++i)
+    if (i >= before.orders.size() || before.orders[i] != after.orders[i])
+      bits |= std::uint64_t{1} << i;
+  return bits;
+}
+
+} // namespace
+
+void supervisor_state::receive(command_ptr what) {
+  ++handled;
+  if (!flight) {
+    process(std::move(what));
+    return;
+  }
+  // Only what somebody waits for is refused: facts from the provider and from
+  // timers are few, and must not get lost.
+  if (what->reply && waiting.size() >= env->limits.commands_waiting_max) {
+    env->metrics->shed("supervisor_mailbox");
+    what->reply->deliver({errc::overloaded, verdict::stale, nullptr});
+    return;
+  }
+  waiting.push_back(std::move(what));
+}
+
+void supervisor_state::process(command_ptr what) {
+  if (!what->on_behalf_of.empty() && what->on_behalf_of != current.user_id) {
+    if (what->reply)
+      what->reply->deliver({errc::forbidden, verdict::stale, nullptr});
+    return;
+  }
+  auto made = lifecycle::decide(current.state, what->what, env->rules);
+  if (made.is == verdict::applied)
+    append(std::move(what), std::move(made));
+  else
+    refuse(std::move(what), made.is);
+}
+
+void supervisor_state::refuse(command_ptr what, verdict why) {
+  if (what->callback) {
+    // Nothing moves, but an authentic message is kept before it is answered.
+    auto entry = *what->callback;
+    entry.outcome = outcome_of(why);
+    entry.reason = lifecycle::to_string(why);
+    auto keep = std::make_shared<inbox_job>();
+    keep->entry = std::move(entry);
+    keep->done = [reply = what->reply, why](errc error) {
+      if (reply)
+        reply->deliver({error, why, nullptr});
+    };
+    self->send(env->journal_of(current.id), std::move(keep));
+    return;
+  }
+  if (why == verdict::already_applied
+      && current.state.deployment.at == phase::cancelling
+      && std::holds_alternative<lifecycle::cancel_requested>(what->what)
+      && what->reply && cancel_waiters.size() < 16) {
+    cancel_waiters.push_back(std::move(what->reply));
+    return;
+  }
+  if (std::holds_alternative<lifecycle::woke>(what->what))
+    arm();
+  if (what->reply)
+    what->reply->deliver({errc::none, why, &current});
+}
+
+void supervisor_state::append(command_ptr what, lifecycle::decision made) {
+  const auto at = lifecycle::time_of(what->what);
+  auto t = std::make_shared<transition>();
+  t->expected_revision = current.state.revision;
+  t->orders_changed = changed_orders(current.state, made.next);
+  t->instance_changed = current.state.instance != made.next.instance;
+  t->history.reserve(what->calls.size() + 1);
+  for (auto& call : what->calls)
+    t->history.push_back({call.at, history_kind::provider,
+                          call.message.empty()
+                            ? call.operation + ": " + call.outcome
+                            : call.operation + ": " + call.message,
+                          call.operation, call.outcome});
+  t->history.push_back(
+    {at, history_kind::state,
+     lifecycle::describe(what->what, current.state, made.next),
+     std::string{lifecycle::name_of(what->what)},
+     std::string{lifecycle::to_string(made.next.deployment.at)}});
+  t->next = current;
+  t->next.state = std::move(made.next);
+  t->next.updated_at = at;
+  for (auto x : made.effects) {
+    if (x == effect::notify_paid)
+      t->notices.push_back(
+        make_notice(notice_kind::payment_received, t->next, at));
+    else if (x == effect::notify_running)
+      t->notices.push_back(
+        make_notice(notice_kind::deployment_success, t->next, at));
+    else if (x == effect::notify_failed)
+      t->notices.push_back(
+        make_notice(notice_kind::deployment_failed, t->next, at));
+  }
+  if (!env->mail)
+    for (auto& x : t->notices)
+      x.by_mail = false;
+  t->callback = what->callback;
+  t->create = what->create;
+  t->from = self;
+  effects = std::move(made.effects);
+  flight = t;
+  flight_command = std::move(what);
+  self->send(env->journal_of(current.id), std::move(t));
+}
+
+void supervisor_state::committed(const commit_result& what) {
+  if (!flight || what.revision != flight->next.state.revision)
+    return;
+  auto done = std::exchange(flight, nullptr);
+  auto cause = std::exchange(flight_command, nullptr);
+  if (what.status != commit_status::stored) {
+    // The row may or may not have changed. Only the database knows, so we stop
+    // believing our own memory and let the registry load it again.
+    const auto error = what.status == commit_status::conflict
+                         ? errc::conflict
+                         : errc::database_down;
+    spdlog::warn("{}: {} not stored ({}), reloading", to_text(current.id),
+                 lifecycle::name_of(cause->what), to_string(error));
+    if (cause->reply)
+      cause->reply->deliver({error, verdict::stale, nullptr});
+    self->quit(
+      caf::make_error(caf::sec::runtime_error, std::string{to_string(error)}));
+    return;
+  }
+  spdlog::debug("{}: {} -> {}", to_text(current.id),
+                lifecycle::name_of(cause->what),
+                lifecycle::to_string(done->next.state.deployment.at));
+  current = std::move(done->next);
+  release_effects();
+  const auto waits_for_provider
+    = current.state.deployment.at == phase::cancelling
+      && std::holds_alternative<lifecycle::cancel_requested>(cause->what);
+  if (cause->reply) {
+    if (waits_for_provider) {
+      cancel_waiters.push_back(std::move(cause->reply));
+      // Wakes us without a revision of its own: patience ends.
+      self->delayed_send(self, env->limits.cancel_patience, timer_rang{0});
+    } else {
+      cause->reply->deliver({errc::none, verdict::applied, &current});
+    }
+  }
+  settle_cancel_waiters();
+  arm();
+  next();
+}
+
+void supervisor_state::settle_cancel_waiters() {
+  if (cancel_waiters.empty()
+      || current.state.deployment.at == phase::cancelling)
+    return;
+  for (auto& reply : std::exchange(cancel_waiters, {}))
+    reply->deliver({errc::none, verdict::applied, &current});
+}
+
+void supervisor_state::release_effects() {
+  for (auto x : std::exchange(effects, {}))
+    run(x);
+}
+
+void supervisor_state::run(effect what) {
+  switch (what) {
+    case effect::request_slot:
+      self->send(env->dispatcher, slot_wanted{current.id});
+      return;
+    case effect::release_slot:
+      if (env->provider)
+        self->send(env->provider, step_dropped{current.id});
+      self->send(env->dispatcher, slot_released{current.id});
+      return;
+    case effect::run_step:
+      if (env->provider)
+        self->send(env->provider,
+                   step_order{std::make_shared<const record>(current)});
+      return;
+    case effect::notify_paid:
+      env->metrics->notification("in_app", "created");
+      return;
+    case effect::notify_running:
+      if (current.state.deployment.queued_at
+          && current.state.deployment.completed_at)
+        env->metrics->time_to_running(
+          std::chrono::duration<double>(*current.state.deployment.completed_at
+                                        - *current.state.deployment.queued_at)
+            .count());
+      [[fallthrough]];
+    case effect::notify_failed:
+      env->metrics->notification("in_app", "created");
+      if (env->notifier)
+        self->send(env->notifier, mail_nudge{});
+      return;
+  }
+}
+
+void supervisor_state::arm() {
+  const auto due = lifecycle::wake_at(current.state);
+  if (!due)
+    return;
+  const auto now = env->clock->now();
+  if (*due > now + env->limits.timer_horizon)
+    return;
+  const auto delay = std::max(millis{1}, *due - now);
+  self->delayed_send(self, delay, timer_rang{current.state.revision});
+}
+
+void supervisor_state::rang(std::uint64_t revision) {
+  if (revision == 0) {
+    // The patience of those who wait for a cancellation is over: they are told
+    // that it is under way.
+    for (auto& reply : std::exchange(cancel_waiters, {}))
+      reply->deliver({errc::none, verdict::under_way, &current});
+    return;
+  }
+  if (flight || revision != current.state.revision)
+    return;
+  auto what = std::make_shared<command>();
+  what->subscription = current.id;
+  what->what = lifecycle::woke{env->clock->now(), env->chance()};
+  process(std::move(what));
+}
+
+void supervisor_state::next() {
+  while (!flight && !waiting.empty()) {
+    auto first = std::move(waiting.front());
+    waiting.erase(waiting.begin());
+    process(std::move(first));
+  }
+}
+
+bool supervisor_state::is_idle() const {
+  if (flight || !waiting.empty() || !cancel_waiters.empty())
+    return false;
+  if (!lifecycle::is_settled(current.state.deployment.at))
+    return false;
+  const auto due = lifecycle::wake_at(current.state);
+  return !due || *due > env->clock->now() + env->limits.linger;
+}
+
+void supervisor_state::answer_idle() {
+  if (is_idle())
+    self->send(env->registry, idle_answer{current.id, handled});
+}
+
+void supervisor_state::start() {
+  for (auto x : lifecycle::resume(current.state))
+    run(x);
+  arm();
+}
+
+supervisor_actor::behavior_type
+supervisor(supervisor_actor::stateful_pointer<supervisor_state> self,
+           environment_ptr env, record current) {
+  auto& st = self->state;
+  st.self = self;
+  st.alive = alive_guard{env->metrics, supervisor_state::name};
+  st.env = std::move(env);
+  st.current = std::move(current);
+  st.start();
+  return {
+    [self](command_ptr& what) {
+      self->state.receive(std::move(what));
+    },
+    [self](const commit_result& what) {
+      self->state.committed(what);
+    },
+    [self](const timer_rang& what) {
+      self->state.rang(what.revision);
+    },
+    [self](const idle_question&) {
+      self->state.answer_idle();
+    },
+    [self](const leave_order&) {
+      self->quit();
+    },
+  };
+}
+
+} // namespace slipway

@@ -1,0 +1,75 @@
+#pragma once
+
+#include "actors/environment.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <cstdint>
+#include <vector>
+
+namespace slipway {
+
+/// State of the SUPERVISOR actor. One transition is under way at most; commands
+/// that come meanwhile wait in order.
+struct supervisor_state {
+  // -- actor facade
+  // -------------------------------------------------------------
+
+  /// The name of the SUPERVISOR actor in logs and metrics.
+  static inline const char* name = "supervisor";
+
+  /// Points back to the actor that owns this state.
+  supervisor_actor::pointer self = nullptr;
+
+  // -- behavior
+  // -----------------------------------------------------------------
+
+  /// Takes a command, now or after the ones before it.
+  void receive(command_ptr what);
+
+  /// Goes on after the journal's answer to the transition under way.
+  void committed(const commit_result& what);
+
+  /// A timer that was armed with this revision rang.
+  void rang(std::uint64_t revision);
+
+  /// Tells the registry when there is nothing to do.
+  void answer_idle();
+
+  /// Starts what a loaded state still owes.
+  void start();
+
+private:
+  void process(command_ptr what);
+  void refuse(command_ptr what, lifecycle::verdict why);
+  void append(command_ptr what, lifecycle::decision made);
+  void release_effects();
+  void run(lifecycle::effect what);
+  void arm();
+  void settle_cancel_waiters();
+  void next();
+  [[nodiscard]] bool is_idle() const;
+
+public:
+  // -- member variables
+  // -----------------------------------------------------------
+
+  environment_ptr env;
+  record current;
+  std::uint64_t handled = 0; ///< Commands taken, for passivation.
+  transition_ptr flight;     ///< Null when nothing is being committed.
+  command_ptr flight_command;
+  std::vector<lifecycle::effect> effects;
+  std::vector<command_ptr> waiting;
+  std::vector<reply_ptr> cancel_waiters;
+  alive_guard alive;
+};
+
+/// Spawns the SUPERVISOR of one subscription.
+/// @param current The row as stored; revision 0 for one that is to be created.
+supervisor_actor::behavior_type
+supervisor(supervisor_actor::stateful_pointer<supervisor_state> self,
+           environment_ptr env, record current);
+
+} // namespace slipway

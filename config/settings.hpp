@@ -1,0 +1,215 @@
+#pragma once
+
+#include "actors/lifecycle/money.hpp"
+#include "actors/lifecycle/time.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// Everything an operator can decide. One struct per section of the TOML file;
+/// every default is the one in the documentation. Values are checked by
+/// `load_settings`; nothing below is read from the outside a second time.
+namespace slipway::config {
+
+/// A secret in memory. Prints as `<secret>`, so that it cannot slip into a log.
+class secret {
+public:
+  secret() = default;
+
+  explicit secret(std::string value) : value_{std::move(value)} {
+  }
+
+  /// The secret itself. Do not log, do not store.
+  [[nodiscard]] const std::string& reveal() const noexcept {
+    return value_;
+  }
+
+  [[nodiscard]] bool empty() const noexcept {
+    return value_.empty();
+  }
+
+private:
+  std::string value_;
+};
+
+/// Where a listener binds.
+struct endpoint {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 0; ///< 0 means: any free port.
+};
+
+struct http_settings {
+  endpoint listen{"127.0.0.1", 8080};
+  endpoint admin_listen{"127.0.0.1", 9464};
+  /// Base of notify_url, without a slash at the end. Empty means: built from
+  /// `listen`, which only suits gateways on the same machine.
+  std::string public_url;
+  /// Threads that serve sockets. 0 means: as many as the machine has cores.
+  std::size_t threads = 0;
+  /// A connection that has not sent its whole request head within this is
+  /// closed.
+  millis header_timeout{10'000};
+  /// The same for the body.
+  millis body_timeout{30'000};
+  /// An idle keep-alive connection is closed after this.
+  millis idle_timeout{60'000};
+  /// A request that is not answered within this gets 503.
+  millis request_timeout{30'000};
+};
+
+struct database_settings {
+  /// `postgresql://…`, or `embedded:DIR` for a private cluster in DIR.
+  secret url;
+  /// Directory of an embedded cluster; empty for a server of one's own.
+  std::string embedded_dir;
+  /// Connections that commit transitions, each with a batch of its own.
+  std::size_t journal_connections = 2;
+  /// Connections that serve reads.
+  std::size_t reader_connections = 2;
+  millis connect_timeout{5'000};
+  millis statement_timeout{10'000};
+};
+
+struct auth_settings {
+  secret hs256_secret;
+  std::string jwks_file;
+  std::string issuer;
+  std::string audience;
+};
+
+/// One key that protects channel credentials at rest (AES-256-GCM).
+struct credential_key {
+  std::string id;
+  std::array<unsigned char, 32> bytes{};
+};
+
+struct secrets_settings {
+  /// The first one encrypts, all of them decrypt.
+  std::vector<credential_key> credential_keys;
+};
+
+struct plan_settings {
+  std::string title;
+  minor_units amount_minor = 0;
+  std::string currency = "CNY";
+  std::uint32_t period_days = 30;
+  /// Larger goes first when deployments queue up.
+  std::int32_t priority = 0;
+  /// Handed to the instance as environment variables.
+  std::map<std::string, std::string> variables;
+};
+
+struct alipay_settings {
+  std::string app_id;
+  std::string seller_id;
+  std::string gateway_url = "https://openapi.alipay.com/gateway.do";
+  /// `RSA2` (SHA-256) or, for very old apps, `RSA` (SHA-1). Never taken from a
+  /// message.
+  std::string sign_type = "RSA2";
+  std::string return_url;
+  secret app_private_key;        ///< PEM or bare base64 of PKCS#1/PKCS#8.
+  std::string alipay_public_key; ///< PEM or bare base64; or from the cert.
+  std::string alipay_cert;       ///< PEM, certificate mode.
+  std::string app_cert;
+  std::string root_cert;
+};
+
+struct platform_key {
+  std::string serial; ///< Certificate serial or `PUB_KEY_ID_…`.
+  std::string pem;    ///< Certificate or public key.
+};
+
+struct wechat_settings {
+  std::string app_id;
+  std::string mch_id;
+  std::string gateway_url = "https://api.mch.weixin.qq.com";
+  secret api_v2_key;
+  secret api_v3_key;
+  std::string merchant_serial;
+  secret merchant_private_key;
+  std::vector<platform_key> platform_keys;
+};
+
+struct railway_settings {
+  std::string endpoint = "https://backboard.railway.com/graphql/v2";
+  secret token;
+  std::string workspace_id;
+  std::string template_code;
+  std::string template_id;
+  std::string template_project_id;
+  std::string template_service_id;
+  secret webhook_secret;
+  millis create_interval{31'000};
+  /// What was created may stay invisible for so long: a creation whose answer
+  /// was lost is looked for at least this long before it is made again.
+  millis visibility_lag{30'000};
+  std::uint32_t requests_per_hour = 10'000;
+  std::uint32_t requests_per_second = 20;
+  millis request_timeout{90'000};
+};
+
+struct deployment_settings {
+  std::uint32_t max_concurrent = 3;
+  std::uint32_t attempts = 3;
+  millis backoff_initial{5'000};
+  millis backoff_max{300'000};
+  /// Of one attempt.
+  millis deadline{900'000};
+  millis poll_interval{5'000};
+};
+
+enum class late_payment_policy : std::uint8_t { revive, refund };
+
+struct payment_settings {
+  millis order_ttl{1'800'000};
+  late_payment_policy late_payment = late_payment_policy::revive;
+  /// Refund by itself when a deployment failed for good this long ago.
+  std::optional<millis> refund_failed_after;
+};
+
+enum class mail_security : std::uint8_t { plain, starttls, tls };
+
+struct mail_settings {
+  std::string url; ///< `smtp://host:port` or `smtps://host:port`.
+  std::string from = "Slipway <no-reply@localhost>";
+  std::string username;
+  secret password;
+  /// STARTTLS is used where the server offers it; `true` demands it.
+  bool require_tls = false;
+  millis timeout{30'000};
+};
+
+struct limits_settings {
+  std::size_t max_in_flight = 1024;
+  std::size_t max_body_bytes = 256 * 1024;
+  std::size_t max_header_bytes = 16 * 1024;
+  std::size_t max_connections = 4096;
+};
+
+struct log_settings {
+  std::string level = "info";  ///< trace debug info warn error
+  std::string format = "text"; ///< text json
+};
+
+struct settings {
+  http_settings http;
+  database_settings database;
+  auth_settings auth;
+  secrets_settings secrets;
+  std::map<std::string, plan_settings> plans;
+  std::optional<alipay_settings> alipay;
+  std::optional<wechat_settings> wechat;
+  std::optional<railway_settings> railway;
+  std::optional<mail_settings> mail;
+  deployment_settings deployment;
+  payment_settings payment;
+  limits_settings limits;
+  log_settings log;
+};
+
+} // namespace slipway::config

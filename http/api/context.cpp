@@ -1,0 +1,282 @@
+#include "http/api/context.hpp"
+
+#include "http/api/problem.hpp"
+
+#include <boost/json/serialize.hpp>
+#include <caf/send.hpp>
+
+#include <charconv>
+#include <simdjson.h>
+
+namespace slipway::api {
+
+namespace {
+
+namespace json = boost::json;
+
+/// Users remembered before the memory starts over.
+constexpr auto users_max = std::size_t{50'000};
+
+constexpr auto depth_max = std::size_t{64};
+
+/// Bearer tokens are compared without regard to case in the scheme only.
+std::optional<std::string> bearer_token(const http::request& in) {
+  if (in.headers.count("Authorization") != 1)
+    return std::nullopt;
+  const auto value = *in.headers.find("Authorization");
+  constexpr auto scheme = std::string_view{"bearer "};
+  if (value.size() <= scheme.size())
+    return std::nullopt;
+  for (size_t i = 0; i < scheme.size(); ++i)
+    if (std::tolower(static_cast<unsigned char>(value[i])) != scheme[i])
+      return std::nullopt;
+  return std::string{value.substr(scheme.size())};
+}
+
+void unauthorized(http::exchange& to, std::string_view why) {
+  auto response = http::error_response(401, "unauthorized", why, to.in().id);
+  response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  to.answer(std::move(response));
+}
+
+} // namespace
+
+void context::command_to(subscription_id id, lifecycle::event what,
+                         std::string on_behalf_of,
+                         reply_slot::function done) const {
+  auto cmd = std::make_shared<command>();
+  cmd->subscription = id;
+  cmd->what = std::move(what);
+  cmd->on_behalf_of = std::move(on_behalf_of);
+  cmd->reply = std::make_shared<reply_slot>(std::move(done));
+  send(std::move(cmd));
+}
+
+void context::send(const store_actor& to, store_job_ptr what) const {
+  caf::anon_send(to, std::move(what));
+}
+
+void context::send(command_ptr what) const {
+  caf::anon_send(env->registry, std::move(what));
+}
+
+void context::send(inbox_job_ptr what) const {
+  const auto where = std::hash<std::string>{}(what->entry.dedupe_key);
+  caf::anon_send(env->journals[where % env->journals.size()], std::move(what));
+}
+
+void context::remember(const principal& who) const {
+  if (who.email.empty() && who.locale.empty())
+    return;
+  const auto mark = std::hash<std::string>{}(who.email + '\n' + who.locale);
+  {
+    auto guard = std::lock_guard{users_mutex};
+    if (users.size() >= users_max)
+      users.clear();
+    auto& known = users[who.user_id];
+    if (known == mark)
+      return;
+    known = mark;
+  }
+  ask(query::remember_user{who.user_id, who.email, who.locale, now()},
+      [this, id = who.user_id](job<query::remember_user>::reply done) {
+        if (done)
+          return;
+        // Not stored: the next request with this token tries again.
+        auto guard = std::lock_guard{users_mutex};
+        users.erase(id);
+      });
+}
+
+http::handler with_user(context_ptr ctx, user_handler next) {
+  return [ctx = std::move(ctx), next = std::move(next)](exchange_ptr x) {
+    const auto token = bearer_token(x->in());
+    if (!token) {
+      unauthorized(*x, "Expected the header Authorization: Bearer <token>");
+      return;
+    }
+    const auto who = ctx->tokens->verify(*token, ctx->now());
+    if (!who) {
+      unauthorized(*x, who.error());
+      return;
+    }
+    ctx->remember(*who);
+    next(std::move(x), *who);
+  };
+}
+
+http::handler with_operator(context_ptr ctx, user_handler next) {
+  return with_user(std::move(ctx), [next = std::move(next)](
+                                     exchange_ptr x, const principal& who) {
+    if (!who.is_operator) {
+      x->fail(403, "forbidden", "This needs an operator's token");
+      return;
+    }
+    next(std::move(x), who);
+  });
+}
+
+// -- requests
+// ---------------------------------------------------------------------
+
+struct body_reader::impl {
+  exchange_ptr from;
+  simdjson::dom::parser parser;
+  simdjson::dom::object root;
+};
+
+body_reader::~body_reader() = default;
+
+body_reader::body_reader(const exchange_ptr& from)
+  : impl_{std::make_unique<impl>()} {
+  impl_->from = from;
+  const auto& in = from->in();
+  if (const auto type = in.headers.find("Content-Type")) {
+    const auto essence = type->substr(0, type->find(';'));
+    if (essence.find("application/json") == std::string_view::npos) {
+      from->fail(415, "unsupported_media_type",
+                 "Expected a body of type application/json");
+      return;
+    }
+  }
+  simdjson::dom::element root;
+  if (impl_->parser.allocate(in.body.size(), depth_max) != simdjson::SUCCESS
+      || impl_->parser.parse(in.body).get(root) != simdjson::SUCCESS) {
+    from->fail(400, "malformed_json", "The body is not well-formed JSON");
+    return;
+  }
+  if (root.get_object().get(impl_->root) != simdjson::SUCCESS) {
+    from->fail(400, "malformed_json", "Expected a JSON object as the body");
+    return;
+  }
+  ok_ = true;
+}
+
+void body_reader::fail(std::string_view message) {
+  if (std::exchange(ok_, false))
+    impl_->from->fail(400, "invalid_request", message);
+}
+
+std::string body_reader::text(std::string_view name, std::size_t bytes_max) {
+  simdjson::dom::element value;
+  if (!ok_ || impl_->root.at_key(name).get(value) != simdjson::SUCCESS
+      || value.is_null())
+    return {};
+  std::string_view out;
+  if (value.get_string().get(out) != simdjson::SUCCESS) {
+    fail(std::string{name} + " must be a text");
+    return {};
+  }
+  if (out.size() > bytes_max) {
+    fail(std::string{name} + " must not be longer than "
+         + std::to_string(bytes_max) + " bytes");
+    return {};
+  }
+  for (unsigned char c : out)
+    if (c < 0x20 || c == 0x7f) {
+      fail(std::string{name} + " must not hold control characters");
+      return {};
+    }
+  return std::string{out};
+}
+
+std::vector<std::pair<std::string, std::string>>
+body_reader::raw_members(std::string_view name, std::size_t members_max,
+                         std::size_t bytes_max) {
+  auto out = std::vector<std::pair<std::string, std::string>>{};
+  simdjson::dom::element value;
+  if (!ok_ || impl_->root.at_key(name).get(value) != simdjson::SUCCESS
+      || value.is_null())
+    return out;
+  simdjson::dom::object members;
+  if (value.get_object().get(members) != simdjson::SUCCESS) {
+    fail(std::string{name} + " must be an object");
+    return out;
+  }
+  for (auto [key, member] : members) {
+    auto text = std::string{simdjson::minify(member)};
+    if (out.size() == members_max || text.size() > bytes_max) {
+      fail(std::string{name} + " must not have more than "
+           + std::to_string(members_max) + " members of "
+           + std::to_string(bytes_max) + " bytes each");
+      return {};
+    }
+    for (const auto& x : out)
+      if (x.first == key) {
+        fail(std::string{name} + " names a member twice");
+        return {};
+      }
+    out.emplace_back(std::string{key}, std::move(text));
+  }
+  return out;
+}
+
+std::optional<page> read_page(http::exchange& from, std::size_t limit_max) {
+  auto out = page{};
+  if (const auto limit = from.in().query("limit")) {
+    const auto [end, error] = std::from_chars(
+      limit->data(), limit->data() + limit->size(), out.limit);
+    if (error != std::errc{} || end != limit->data() + limit->size()
+        || out.limit == 0 || out.limit > limit_max) {
+      from.fail(400, "invalid_limit",
+                "limit must be a number from 1 to "
+                  + std::to_string(limit_max));
+      return std::nullopt;
+    }
+  }
+  out.cursor = from.in().query("cursor").value_or("");
+  return out;
+}
+
+std::optional<std::int64_t>
+read_number_cursor(http::exchange& from, const std::string& cursor) {
+  if (cursor.empty())
+    return 0;
+  auto out = std::int64_t{0};
+  const auto [end, error]
+    = std::from_chars(cursor.data(), cursor.data() + cursor.size(), out);
+  if (error != std::errc{} || end != cursor.data() + cursor.size()
+      || out <= 0) {
+    from.fail(400, "invalid_cursor",
+              "cursor must be what an earlier answer gave as nextCursor");
+    return std::nullopt;
+  }
+  return out;
+}
+
+// -- answers
+// ------------------------------------------------------------------------
+
+void succeed_with(http::exchange& to, json::object envelope, int status) {
+  auto response = http::response{};
+  response.status = status;
+  response.body = json::serialize(envelope);
+  to.answer(std::move(response));
+}
+
+void succeed(http::exchange& to, json::value data, int status) {
+  succeed_with(to, {{"success", true}, {"data", std::move(data)}}, status);
+}
+
+void succeed_page(http::exchange& to, json::array data,
+                  const std::string& next_cursor) {
+  succeed_with(
+    to, {{"success", true},
+         {"data", std::move(data)},
+         {"nextCursor", next_cursor.empty() ? json::value{nullptr}
+                                            : json::value{next_cursor}}});
+}
+
+http::router make_public_router(const context_ptr& ctx) {
+  auto out = http::router{};
+  add_plan_routes(out, ctx);
+  add_subscription_routes(out, ctx);
+  add_payment_routes(out, ctx);
+  add_callback_routes(out, ctx);
+  add_deployment_routes(out, ctx);
+  add_notification_routes(out, ctx);
+  add_operator_routes(out, ctx);
+  return out;
+}
+
+} // namespace slipway::api

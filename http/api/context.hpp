@@ -1,0 +1,161 @@
+#pragma once
+
+#include "actors/environment.hpp"
+#include "config/keyring.hpp"
+#include "config/settings.hpp"
+#include "http/api/auth.hpp"
+#include "http/gateway/alipay.hpp"
+#include "http/server/router.hpp"
+
+#include <boost/json/object.hpp>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+namespace slipway::api {
+
+using exchange_ptr = std::shared_ptr<http::exchange>;
+
+/// What all handlers share. Constant after construction but for the memory of
+/// users; callable from any thread.
+struct context {
+  environment_ptr env;
+  config::settings settings;
+  std::shared_ptr<const config::keyring> keys;
+  std::unique_ptr<const token_verifier> tokens;
+  std::optional<gateway::alipay> alipay;
+  /// `https://pay.example.com`, without a slash at the end.
+  std::string public_url;
+  std::shared_ptr<std::atomic<bool>> recovered;
+
+  // -- asking -----------------------------------------------------------------
+
+  /// Sends a query to one of the stores, in turn.
+  template <class Query, class F>
+  void ask(Query what, F done) const {
+    const auto turn = next_store.fetch_add(1, std::memory_order_relaxed);
+    send(env->stores[turn % env->stores.size()],
+         make_job(std::move(what), std::move(done)));
+  }
+
+  /// Feeds a fact to a subscription and calls `done` with the outcome.
+  void command_to(subscription_id id, lifecycle::event what,
+                  std::string on_behalf_of, reply_slot::function done) const;
+
+  void send(const store_actor& to, store_job_ptr what) const;
+
+  void send(command_ptr what) const;
+
+  void send(inbox_job_ptr what) const;
+
+  [[nodiscard]] timestamp now() const {
+    return env->clock->now();
+  }
+
+  /// Takes over mail address and locale of a token, once for each change.
+  void remember(const principal& who) const;
+
+  mutable std::atomic<std::size_t> next_store{0};
+  mutable std::mutex users_mutex;
+  mutable std::unordered_map<std::string, std::size_t> users;
+};
+
+using context_ptr = std::shared_ptr<const context>;
+
+/// A handler behind a token.
+using user_handler = std::function<void(exchange_ptr, const principal&)>;
+
+/// Lets in whoever brings a valid token; everybody else gets 401.
+[[nodiscard]] http::handler with_user(context_ptr ctx, user_handler next);
+
+/// Lets in operators; users get 403.
+[[nodiscard]] http::handler with_operator(context_ptr ctx, user_handler next);
+
+// -- requests
+// --------------------------------------------------------------------
+
+/// The members of a JSON body that handlers ask for. Wrong types and malformed
+/// bodies are answered by the reader itself.
+class body_reader {
+public:
+  /// Parses the body as one JSON object. On failure the exchange has been
+  /// answered and the reader is false.
+  explicit body_reader(const exchange_ptr& from);
+
+  ~body_reader();
+
+  explicit operator bool() const noexcept {
+    return ok_;
+  }
+
+  /// A text member of at most `bytes_max` bytes; empty when it is missing or
+  /// null. Answers 400 on another type, and makes the reader false.
+  [[nodiscard]] std::string
+  text(std::string_view name, std::size_t bytes_max = 256);
+
+  /// The members of an object member as JSON text, by name.
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>>
+  raw_members(std::string_view name, std::size_t members_max,
+              std::size_t bytes_max);
+
+private:
+  void fail(std::string_view message);
+
+  struct impl;
+  std::unique_ptr<impl> impl_;
+  bool ok_ = false;
+};
+
+/// Page bounds from `?limit=` and `?cursor=`. Answers 400 itself.
+struct page {
+  std::size_t limit = 50;
+  std::string cursor;
+};
+
+[[nodiscard]] std::optional<page>
+read_page(http::exchange& from, std::size_t limit_max = 200);
+
+/// Reads a cursor that is a positive number. Answers 400 itself.
+[[nodiscard]] std::optional<std::int64_t>
+read_number_cursor(http::exchange& from, const std::string& cursor);
+
+// -- answers
+// ----------------------------------------------------------------------
+
+/// `{"success":true,"data":…}`
+void succeed(http::exchange& to, boost::json::value data, int status = 200);
+
+/// `{"success":true,"data":[…],"nextCursor":…}`
+void succeed_page(http::exchange& to, boost::json::array data,
+                  const std::string& next_cursor);
+
+/// Any other envelope.
+void succeed_with(http::exchange& to, boost::json::object envelope,
+                  int status = 200);
+
+// -- routes
+// ------------------------------------------------------------------------
+
+void add_plan_routes(http::router& to, const context_ptr& ctx);
+void add_subscription_routes(http::router& to, const context_ptr& ctx);
+void add_payment_routes(http::router& to, const context_ptr& ctx);
+void add_callback_routes(http::router& to, const context_ptr& ctx);
+void add_deployment_routes(http::router& to, const context_ptr& ctx);
+void add_notification_routes(http::router& to, const context_ptr& ctx);
+void add_operator_routes(http::router& to, const context_ptr& ctx);
+
+/// Everything on the public listener.
+[[nodiscard]] http::router make_public_router(const context_ptr& ctx);
+
+/// /healthz, /readyz and /metrics.
+[[nodiscard]] http::router make_admin_router(const context_ptr& ctx);
+
+/// The name of the route that takes Alipay's notifications, for metrics.
+inline constexpr auto alipay_notify_route = "alipay_notify";
+
+} // namespace slipway::api

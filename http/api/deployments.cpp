@@ -1,0 +1,223 @@
+#include "http/api/context.hpp"
+#include "http/api/problem.hpp"
+#include "http/api/render.hpp"
+
+namespace slipway::api {
+
+namespace json = boost::json;
+
+using namespace lifecycle;
+
+namespace {
+
+void read_status(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto id = parse_subscription_id(x->in().param(0));
+  if (!id) {
+    fail(*x, problem_of(errc::not_found));
+    return;
+  }
+  ctx->ask(query::find_record{*id}, [x, user = who.user_id](
+                                      job<query::find_record>::reply found) {
+    if (!found)
+      fail(*x, problem_of(found.error()));
+    else if (found->value.user_id != user)
+      fail(*x, problem_of(errc::not_found));
+    else
+      succeed(*x, render_deployment(found->value, found->queue_position));
+  });
+}
+
+void read_progress(const context_ptr& ctx, exchange_ptr x,
+                   const principal& who) {
+  const auto missing = [](http::exchange& to) {
+    to.fail(404, "not_found", "Instance not found");
+  };
+  const auto ref = parse_instance_ref(x->in().param(0));
+  if (!ref) {
+    missing(*x);
+    return;
+  }
+  ctx->ask(
+    query::find_record{ref->subscription},
+    [x, missing, ref = *ref,
+     user = who.user_id](job<query::find_record>::reply found) {
+      if (!found && found.error() != errc::not_found) {
+        fail(*x, problem_of(found.error()));
+        return;
+      }
+      if (!found || found->value.user_id != user
+          || found->value.state.instance.seq != ref.seq) {
+        missing(*x);
+        return;
+      }
+      const auto progress = found->value.state.deployment.progress;
+      succeed(*x, json::object{{"instanceId", to_text(ref)},
+                               {"progress", progress},
+                               {"percentage", std::to_string(progress) + "%"}});
+    });
+}
+
+/// The subscription that a body names, as retry and cancel want it. Answers
+/// itself when there is none.
+std::optional<subscription_id> subscription_in(const exchange_ptr& x) {
+  auto body = body_reader{x};
+  const auto text = body.text("subscriptionId");
+  if (!body)
+    return std::nullopt;
+  if (text.empty()) {
+    x->fail(400, "subscription_id_required", "Subscription ID is required");
+    return std::nullopt;
+  }
+  const auto id = parse_subscription_id(text);
+  // Whether it exists is nobody's business but its owner's.
+  if (!id)
+    fail(*x, problem_of(errc::forbidden));
+  return id;
+}
+
+void fail_act(http::exchange& to, errc why) {
+  fail(to, problem_of(why == errc::not_found ? errc::forbidden : why));
+}
+
+void retry(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto id = subscription_in(x);
+  if (!id)
+    return;
+  ctx->command_to(
+    *id, retry_requested{ctx->now(), actor_kind::user}, who.user_id,
+    [x = std::move(x)](const outcome& end) {
+      if (end.error != errc::none)
+        fail_act(*x, end.error);
+      else if (end.is != verdict::applied)
+        fail(*x, problem_of(end.is));
+      else
+        succeed(*x,
+                json::object{{"subscriptionId", to_text(end.now->id)},
+                             {"status", to_string(to_deployment_status(
+                                          end.now->state.deployment.at))},
+                             {"attempt", end.now->state.deployment.attempt}});
+    });
+}
+
+void cancel(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto id = subscription_in(x);
+  if (!id)
+    return;
+  ctx->command_to(
+    *id, cancel_requested{ctx->now(), actor_kind::user}, who.user_id,
+    [x = std::move(x)](const outcome& end) {
+      if (end.error != errc::none) {
+        fail_act(*x, end.error);
+        return;
+      }
+      // `under_way`: the provider has not confirmed it yet.
+      const auto confirmed = end.is == verdict::applied;
+      if (!confirmed && end.is != verdict::under_way) {
+        fail(*x, problem_of(end.is));
+        return;
+      }
+      succeed_with(
+        *x,
+        {{"success", true},
+         {"message", confirmed ? "Deployment cancelled successfully"
+                               : "The cancellation is under way"},
+         {"data", json::object{{"subscriptionId", to_text(end.now->id)},
+                               {"status", to_string(to_deployment_status(
+                                            end.now->state.deployment.at))}}}},
+        confirmed ? 200 : 202);
+    });
+}
+
+json::array render_logs(const query::list_history::result& rows) {
+  auto out = json::array{};
+  for (const auto& row : rows) {
+    const auto failed = row.entry.summary.find("failed") != std::string::npos;
+    out.push_back({{"timestamp", to_rfc3339(row.entry.at)},
+                   {"source", "event"},
+                   {"level", failed ? "error" : "info"},
+                   {"message", row.entry.summary}});
+  }
+  return out;
+}
+
+void answer_logs(http::exchange& to, json::array logs,
+                 const std::string& next_cursor) {
+  const auto count = logs.size();
+  succeed(to, json::object{{"logs", std::move(logs)},
+                           {"count", count},
+                           {"nextCursor", next_cursor.empty()
+                                            ? json::value{nullptr}
+                                            : json::value{next_cursor}}});
+}
+
+void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto type = x->in().query("type").value_or("all");
+  if (type != "all" && type != "build" && type != "deploy" && type != "event") {
+    x->fail(400, "invalid_type",
+            "type must be one of all, build, deploy, event");
+    return;
+  }
+  const auto page = read_page(*x, 1000);
+  if (!page)
+    return;
+  const auto after = read_number_cursor(*x, page->cursor);
+  if (!after)
+    return;
+  const auto id = parse_subscription_id(x->in().param(0));
+  if (!id) {
+    fail(*x, problem_of(errc::forbidden));
+    return;
+  }
+  ctx->ask(query::find_record{*id},
+           [ctx, x, user = who.user_id, type, after = *after,
+            limit = page->limit](job<query::find_record>::reply found) {
+             if (!found) {
+               fail_act(*x, found.error());
+               return;
+             }
+             if (found->value.user_id != user) {
+               fail(*x, problem_of(errc::forbidden));
+               return;
+             }
+             // The provider's own lines are not read yet, only our events.
+             if (type == "build" || type == "deploy") {
+               answer_logs(*x, {}, {});
+               return;
+             }
+             ctx->ask(query::list_history{found->value.id, after, limit + 1},
+                      [x, limit](job<query::list_history>::reply rows) {
+                        if (!rows) {
+                          fail(*x, problem_of(rows.error()));
+                          return;
+                        }
+                        auto next = std::string{};
+                        if (rows->size() > limit) {
+                          rows->resize(limit);
+                          next = std::to_string(rows->back().id);
+                        }
+                        answer_logs(*x, render_logs(*rows), next);
+                      });
+           });
+}
+
+} // namespace
+
+void add_deployment_routes(http::router& to, const context_ptr& ctx) {
+  const auto user = [&](auto handler) {
+    return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
+      handler(ctx, std::move(x), who);
+    });
+  };
+  to.add(http::method::get, "/api/deployment/status/{subscriptionId}",
+         "deployment_status", user(read_status));
+  to.add(http::method::get, "/api/deployment-monitor/progress/{instanceId}",
+         "deployment_progress", user(read_progress));
+  to.add(http::method::post, "/api/deployment/retry", "deployment_retry",
+         user(retry));
+  to.add(http::method::delete_, "/api/deployment/cancel", "deployment_cancel",
+         user(cancel));
+  to.add(http::method::get, "/api/deployment/logs/{subscriptionId}",
+         "deployment_logs", user(read_logs));
+}
+
+} // namespace slipway::api

@@ -1,0 +1,76 @@
+#include "http/api/context.hpp"
+#include "http/api/problem.hpp"
+#include "http/api/render.hpp"
+
+namespace slipway::api {
+
+namespace json = boost::json;
+
+namespace {
+
+void read_all(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto page = read_page(*x);
+  if (!page)
+    return;
+  const auto before = read_number_cursor(*x, page->cursor);
+  if (!before)
+    return;
+  ctx->ask(query::list_notifications{who.user_id, *before, page->limit + 1},
+           [x, limit = page->limit,
+            locale = who.locale](job<query::list_notifications>::reply rows) {
+             if (!rows) {
+               fail(*x, problem_of(rows.error()));
+               return;
+             }
+             auto next = std::string{};
+             if (rows->size() > limit) {
+               rows->resize(limit);
+               next = std::to_string(rows->back().id);
+             }
+             auto data = json::array{};
+             for (const auto& row : *rows)
+               data.push_back(render_notification(row, locale));
+             succeed_page(*x, std::move(data), next);
+           });
+}
+
+void mark_read(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto missing = [](http::exchange& to) {
+    to.fail(404, "not_found", "Notification not found");
+  };
+  const auto& text = x->in().param(0);
+  auto id = std::int64_t{0};
+  for (auto c : text) {
+    if (c < '0' || c > '9' || text.size() > 18) {
+      missing(*x);
+      return;
+    }
+    id = id * 10 + (c - '0');
+  }
+  ctx->ask(query::mark_notification_read{who.user_id, id, ctx->now()},
+           [x, missing, locale = who.locale](
+             job<query::mark_notification_read>::reply row) {
+             if (row)
+               succeed(*x, render_notification(*row, locale));
+             else if (row.error() == errc::not_found)
+               missing(*x);
+             else
+               fail(*x, problem_of(row.error()));
+           });
+}
+
+} // namespace
+
+void add_notification_routes(http::router& to, const context_ptr& ctx) {
+  const auto user = [&](auto handler) {
+    return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
+      handler(ctx, std::move(x), who);
+    });
+  };
+  to.add(http::method::get, "/api/notifications", "notification_list",
+         user(read_all));
+  to.add(http::method::post, "/api/notifications/{id}/read",
+         "notification_read", user(mark_read));
+}
+
+} // namespace slipway::api

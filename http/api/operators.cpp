@@ -1,0 +1,150 @@
+#include "http/api/context.hpp"
+#include "http/api/problem.hpp"
+#include "http/api/render.hpp"
+
+#include <array>
+
+namespace slipway::api {
+
+namespace json = boost::json;
+
+using namespace lifecycle;
+
+namespace {
+
+json::object render_stats(const query::read_stats::found& found) {
+  auto by_status = std::array<std::int64_t, 7>{};
+  auto total = std::int64_t{0};
+  auto active = std::int64_t{0};
+  for (size_t i = 0; i < found.by_phase.size(); ++i) {
+    const auto at = static_cast<phase>(i);
+    if (at == phase::idle || at == phase::skipped)
+      continue;
+    const auto count = found.by_phase[i];
+    total += count;
+    by_status[static_cast<std::size_t>(to_deployment_status(at))] += count;
+    if (holds_slot(at))
+      active += count;
+  }
+  auto statuses = json::object{};
+  for (size_t i = 0; i < by_status.size(); ++i)
+    statuses[to_string(static_cast<deployment_status>(i))] = by_status[i];
+  auto subscriptions = json::object{};
+  for (size_t i = 0; i < found.by_status.size(); ++i)
+    subscriptions[to_string(static_cast<subscription_status>(i))]
+      = found.by_status[i];
+  const auto count_of = [&](phase at) {
+    return found.by_phase[static_cast<std::size_t>(at)];
+  };
+  return {
+    {"total", total},
+    {"byStatus", std::move(statuses)},
+    {"running", count_of(phase::running)},
+    {"failed", count_of(phase::failed)},
+    {"active", active},
+    {"queued", count_of(phase::queued)},
+    {"skipped", count_of(phase::skipped)},
+    // Of all that came to an end; null before the first one did.
+    {"successRate", found.completed == 0
+                      ? json::value{nullptr}
+                      : json::value{static_cast<double>(found.succeeded)
+                                    / static_cast<double>(found.completed)}},
+    {"averageDeploymentMs", static_cast<std::int64_t>(found.average_ms)},
+    {"p95DeploymentMs", static_cast<std::int64_t>(found.p95_ms)},
+    {"subscriptions", std::move(subscriptions)},
+  };
+}
+
+void read_stats(const context_ptr& ctx, exchange_ptr x, const principal&) {
+  ctx->ask(query::read_stats{}, [x](job<query::read_stats>::reply found) {
+    if (found)
+      succeed(*x, render_stats(*found));
+    else
+      fail(*x, problem_of(found.error()));
+  });
+}
+
+json::object render_attention(const query::list_attention::row& row) {
+  const auto known = raw(row.subscription) != 0;
+  return {
+    {"subscriptionId",
+     known ? json::value{to_text(row.subscription)} : json::value{nullptr}},
+    {"instanceId", row.instance_seq == 0
+                     ? json::value{nullptr}
+                     : json::value{to_text(
+                       instance_ref{row.subscription, row.instance_seq})}},
+    {"kind", row.kind},
+    {"reason", row.reason},
+    {"since", to_rfc3339(row.since)},
+    {"suggestedAction", row.suggested_action},
+  };
+}
+
+void read_attention(const context_ptr& ctx, exchange_ptr x, const principal&) {
+  const auto page = read_page(*x, 500);
+  if (!page)
+    return;
+  ctx->ask(
+    query::list_attention{ctx->now(), ctx->env->rules.deadline, page->limit},
+    [x](job<query::list_attention>::reply rows) {
+      if (!rows) {
+        fail(*x, problem_of(rows.error()));
+        return;
+      }
+      auto data = json::array{};
+      for (const auto& row : *rows)
+        data.push_back(render_attention(row));
+      // The newest of each kind; settling them makes room for others.
+      succeed_page(*x, std::move(data), {});
+    });
+}
+
+} // namespace
+
+void add_operator_routes(http::router& to, const context_ptr& ctx) {
+  const auto staff = [&](auto handler) {
+    return with_operator(ctx,
+                         [ctx, handler](exchange_ptr x, const principal& who) {
+                           handler(ctx, std::move(x), who);
+                         });
+  };
+  to.add(http::method::get, "/api/deployment-monitor/stats", "deployment_stats",
+         staff(read_stats));
+  to.add(http::method::get, "/api/deployment/attention", "attention",
+         staff(read_attention));
+}
+
+http::router make_admin_router(const context_ptr& ctx) {
+  auto out = http::router{};
+  out.add(
+    http::method::get, "/healthz", "healthz",
+    [](exchange_ptr x) {
+      succeed(*x, json::object{{"status", "live"}});
+    },
+    http::admission::exempt);
+  out.add(
+    http::method::get, "/readyz", "readyz",
+    [ctx](exchange_ptr x) {
+      ctx->ask(query::ping{}, [ctx, x](job<query::ping>::reply done) {
+        if (!done)
+          fail(*x, problem_of(done.error()));
+        else if (!ctx->recovered->load())
+          fail(*x, {503, "recovering", "Taking over what was under way"});
+        else
+          succeed(*x, json::object{{"status", "ready"}});
+      });
+    },
+    http::admission::exempt);
+  out.add(
+    http::method::get, "/metrics", "metrics",
+    [ctx](exchange_ptr x) {
+      auto response = http::response{};
+      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+      response.body = ctx->env->metrics->expose();
+      x->answer(std::move(response));
+    },
+    http::admission::exempt);
+  return out;
+}
+
+} // namespace slipway::api

@@ -1,0 +1,162 @@
+#include "http/api/context.hpp"
+#include "http/api/problem.hpp"
+#include "http/api/render.hpp"
+
+#include <algorithm>
+
+namespace slipway::api {
+
+namespace json = boost::json;
+
+using namespace lifecycle;
+
+namespace {
+
+constexpr auto channels_max = std::size_t{32};
+
+constexpr auto credential_bytes_max = std::size_t{16 * 1024};
+
+bool is_channel_type(std::string_view name) {
+  return !name.empty() && name.size() <= 64
+         && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+              return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+            });
+}
+
+std::string plan_names(const context& ctx) {
+  auto out = std::string{};
+  for (const auto& [name, plan] : ctx.settings.plans)
+    out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  auto body = body_reader{x};
+  const auto plan_type = body.text("planType");
+  auto credentials = body.raw_members("channelCredentials", channels_max,
+                                      credential_bytes_max);
+  if (!body)
+    return;
+  const auto plan = ctx->settings.plans.find(plan_type);
+  if (plan == ctx->settings.plans.end()) {
+    x->fail(400, "unknown_plan", "planType must be one of " + plan_names(*ctx));
+    return;
+  }
+  const auto at = ctx->now();
+  const auto id = make_subscription_id(at, ctx->env->entropy->next());
+  auto make = std::make_shared<creation>();
+  make->user_id = who.user_id;
+  make->plan = plan_type;
+  make->currency = plan->second.currency;
+  for (const auto& [type, value] : credentials) {
+    if (!is_channel_type(type)) {
+      x->fail(400, "invalid_channel_type",
+              "Channel types are 1 to 64 letters, digits, '_', '-' and '.'");
+      return;
+    }
+    // No environment variable can hold it.
+    if (value.find("\\u0000") != std::string::npos) {
+      x->fail(400, "invalid_credential",
+              "Channel credentials must not hold NUL characters");
+      return;
+    }
+    auto sealed = ctx->keys->seal(value, to_text(id) + "/" + type);
+    make->credentials.push_back({type, std::move(sealed.key_id),
+                                 std::move(sealed.nonce),
+                                 std::move(sealed.ciphertext)});
+  }
+  auto cmd = std::make_shared<command>();
+  cmd->subscription = id;
+  cmd->what = subscription_created{at, plan->second.amount_minor,
+                                   plan->second.period_days};
+  cmd->create = std::move(make);
+  cmd->reply
+    = std::make_shared<reply_slot>([x = std::move(x)](const outcome& end) {
+        if (end.error != errc::none)
+          fail(*x, problem_of(end.error));
+        else
+          succeed(*x, render_subscription(*end.now), 201);
+      });
+  ctx->send(std::move(cmd));
+}
+
+void read_one(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto id = parse_subscription_id(x->in().param(0));
+  if (!id) {
+    fail(*x, problem_of(errc::not_found));
+    return;
+  }
+  ctx->ask(query::find_record{*id},
+           [x, user = who.user_id](job<query::find_record>::reply found) {
+             if (!found)
+               fail(*x, problem_of(found.error()));
+             else if (found->value.user_id != user)
+               fail(*x, problem_of(errc::not_found));
+             else
+               succeed(*x, render_subscription(found->value));
+           });
+}
+
+void read_all(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto page = read_page(*x);
+  if (!page)
+    return;
+  auto before = subscription_id{};
+  if (!page->cursor.empty()) {
+    const auto id = parse_subscription_id(page->cursor);
+    if (!id) {
+      x->fail(400, "invalid_cursor",
+              "cursor must be what an earlier answer gave as nextCursor");
+      return;
+    }
+    before = *id;
+  }
+  // One more than asked for tells whether there is a next page.
+  ctx->ask(query::list_records{who.user_id, before, page->limit + 1},
+           [x, limit = page->limit](job<query::list_records>::reply rows) {
+             if (!rows) {
+               fail(*x, problem_of(rows.error()));
+               return;
+             }
+             auto next = std::string{};
+             if (rows->size() > limit) {
+               rows->resize(limit);
+               next = to_text(rows->back().id);
+             }
+             auto data = json::array{};
+             for (const auto& row : *rows)
+               data.push_back(render_subscription(row));
+             succeed_page(*x, std::move(data), next);
+           });
+}
+
+} // namespace
+
+void add_plan_routes(http::router& to, const context_ptr& ctx) {
+  to.add(http::method::get, "/api/plans", "plans", [ctx](exchange_ptr x) {
+    auto data = json::array{};
+    for (const auto& [name, plan] : ctx->settings.plans)
+      data.push_back({{"planType", name},
+                      {"title", plan.title},
+                      {"amount", format_amount(plan.amount_minor)},
+                      {"currency", plan.currency},
+                      {"periodDays", plan.period_days}});
+    succeed(*x, std::move(data));
+  });
+}
+
+void add_subscription_routes(http::router& to, const context_ptr& ctx) {
+  const auto user = [&](auto handler) {
+    return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
+      handler(ctx, std::move(x), who);
+    });
+  };
+  to.add(http::method::post, "/api/subscriptions", "subscription_create",
+         user(create));
+  to.add(http::method::get, "/api/subscriptions", "subscription_list",
+         user(read_all));
+  to.add(http::method::get, "/api/subscriptions/{id}", "subscription_read",
+         user(read_one));
+}
+
+} // namespace slipway::api

@@ -1,0 +1,151 @@
+#include "http/app/commands.hpp"
+
+#include "config/load_settings.hpp"
+#include "http/app/check.hpp"
+#include "http/app/sandbox.hpp"
+#include "http/app/server.hpp"
+#include "persistence/embedded.hpp"
+#include "persistence/migrate.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+#include <cstdio>
+#include <optional>
+
+namespace slipway::app {
+
+namespace {
+
+/// What a stop may take before what is left is cut off.
+constexpr auto drain_deadline = millis{15'000};
+
+sigset_t stop_signals() {
+  auto out = sigset_t{};
+  sigemptyset(&out);
+  sigaddset(&out, SIGTERM);
+  sigaddset(&out, SIGINT);
+  return out;
+}
+
+/// Keeps the signals for `wait_for_stop`. Called before any thread starts,
+/// since threads inherit it.
+void hold_signals() {
+  const auto signals = stop_signals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+/// Returns at the first signal; from then on the next one kills.
+void wait_for_stop() {
+  const auto signals = stop_signals();
+  auto which = 0;
+  sigwait(&signals, &which);
+  std::signal(SIGTERM, SIG_DFL);
+  std::signal(SIGINT, SIG_DFL);
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  spdlog::info("signal {}, stopping", which);
+}
+
+/// Loads the configuration, or prints every mistake on its own line.
+std::optional<config::settings> load(const std::string& file) {
+  auto loaded = config::load_settings(file, config::process_environment());
+  if (loaded)
+    return std::move(*loaded);
+  for (const auto& mistake : loaded.error())
+    std::fprintf(stderr, "%s\n", mistake.to_string().c_str());
+  return std::nullopt;
+}
+
+} // namespace
+
+int run_server(const std::string& config_file) {
+  hold_signals();
+  auto settings = load(config_file);
+  if (!settings)
+    return exit_usage;
+  set_up_logging(settings->log);
+  auto started = server::start(std::move(*settings));
+  if (!started) {
+    spdlog::error("{}", started.error());
+    return exit_failure;
+  }
+  spdlog::info("serving on {}, admin on {}", (*started)->url(),
+               (*started)->admin_url());
+  wait_for_stop();
+  (*started)->stop(drain_deadline);
+  spdlog::info("stopped");
+  return exit_ok;
+}
+
+int run_sandbox(const sandbox_arguments& arguments) {
+  hold_signals();
+  set_up_logging({});
+  auto started = sandbox::start({arguments.data_dir, arguments.port});
+  if (!started) {
+    spdlog::error("{}", started.error());
+    return exit_failure;
+  }
+  std::fputs((*started)->banner().c_str(), stdout);
+  std::fflush(stdout);
+  wait_for_stop();
+  (*started)->stop(drain_deadline);
+  spdlog::info("stopped");
+  return exit_ok;
+}
+
+int run_migrate(const std::string& config_file) {
+  auto settings = load(config_file);
+  if (!settings)
+    return exit_usage;
+  set_up_logging(settings->log);
+  auto cluster = std::unique_ptr<embedded_cluster>{};
+  auto options = pg::connection_options{};
+  options.application_name = "slipway migrate";
+  options.statement_timeout = millis{600'000};
+  if (!settings->database.embedded_dir.empty()) {
+    auto embedded = embedded_options{};
+    embedded.dir = settings->database.embedded_dir;
+    auto started = embedded_cluster::start(std::move(embedded));
+    if (!started) {
+      spdlog::error("{}", started.error());
+      return exit_failure;
+    }
+    cluster = std::move(*started);
+    options.url = cluster->url();
+  } else {
+    options.url = settings->database.url.reveal();
+  }
+  auto db = pg::connection::open(options);
+  if (!db) {
+    spdlog::error("database: {}", to_string(db.error()));
+    return exit_failure;
+  }
+  const auto report = migrate(*db, schema_migrations(), millis{60'000});
+  if (!report) {
+    spdlog::error("migration: {}", to_string(report.error()));
+    return exit_failure;
+  }
+  std::printf("schema version %d, %zu migration(s) applied\n", report->to,
+              report->applied.size());
+  return exit_ok;
+}
+
+int run_check(const std::string& config_file) {
+  auto settings = load(config_file);
+  if (!settings)
+    return exit_usage;
+  set_up_logging(settings->log);
+  auto good = true;
+  for (const auto& x : check_connectivity(*settings)) {
+    std::printf("%-9s %-8s %s\n", x.part.c_str(),
+                x.state == finding::good  ? "ok"
+                : x.state == finding::off ? "off"
+                                          : "FAILED",
+                x.detail.c_str());
+    good = good && x.state != finding::bad;
+  }
+  return good ? exit_ok : exit_failure;
+}
+
+} // namespace slipway::app

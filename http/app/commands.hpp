@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+/// What the command line can do. Every function blocks until it is done and
+/// returns the exit code.
+namespace slipway::app {
+
+inline constexpr int exit_ok = 0;
+inline constexpr int exit_failure = 1;
+/// The configuration or the command line is wrong.
+inline constexpr int exit_usage = 2;
+
+struct sandbox_arguments {
+  std::string data_dir;
+  std::uint16_t port = 8080;
+};
+
+/// Serves until SIGTERM or SIGINT, drains, and returns. A second signal ends
+/// the process at once.
+[[nodiscard]] int run_server(const std::string& config_file);
+
+[[nodiscard]] int run_sandbox(const sandbox_arguments& arguments);
+
+[[nodiscard]] int run_migrate(const std::string& config_file);
+
+[[nodiscard]] int run_check(const std::string& config_file);
+
+} // namespace slipway::app

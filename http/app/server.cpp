@@ -1,0 +1,348 @@
+#include "http/app/server.hpp"
+
+#include "actors/dispatcher.hpp"
+#include "actors/environment.hpp"
+#include "actors/observer.hpp"
+#include "actors/registry.hpp"
+#include "config/keyring.hpp"
+#include "http/api/context.hpp"
+#include "http/client/curl_client.hpp"
+#include "http/mail/notifier.hpp"
+#include "http/provider/railway.hpp"
+#include "http/server/server.hpp"
+#include "persistence/embedded.hpp"
+#include "persistence/journal.hpp"
+#include "persistence/lease.hpp"
+#include "persistence/migrate.hpp"
+#include "persistence/store.hpp"
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/send.hpp>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <thread>
+#include <unistd.h>
+#include <utility>
+
+namespace slipway::app {
+
+namespace {
+
+/// A migration may rewrite a table.
+constexpr auto migration_timeout = millis{600'000};
+
+constexpr auto migration_lock_wait = millis{60'000};
+
+pg::connection_options
+connection_options(const config::settings& settings, const std::string& url,
+                   const char* name) {
+  auto out = pg::connection_options{};
+  out.url = url;
+  out.application_name = std::string{"slipway "} + name;
+  out.connect_timeout = settings.database.connect_timeout;
+  out.statement_timeout = settings.database.statement_timeout;
+  return out;
+}
+
+lifecycle::rules rules_of(const config::settings& settings) {
+  auto out = lifecycle::rules{};
+  out.provider = settings.railway.has_value();
+  out.attempts = settings.deployment.attempts;
+  out.backoff_initial = settings.deployment.backoff_initial;
+  out.backoff_max = settings.deployment.backoff_max;
+  out.deadline = settings.deployment.deadline;
+  out.revive_late_payment
+    = settings.payment.late_payment == config::late_payment_policy::revive;
+  return out;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
+}
+
+/// The right-hand side of Message-IDs: that of the sender's address.
+std::string domain_of(const std::string& mailbox) {
+  const auto at = mailbox.rfind('@');
+  if (at == std::string::npos)
+    return "slipway.local";
+  auto out = mailbox.substr(at + 1);
+  if (const auto end = out.find('>'); end != std::string::npos)
+    out.resize(end);
+  return out;
+}
+
+} // namespace
+
+struct server::impl {
+  config::settings settings;
+  std::unique_ptr<embedded_cluster> cluster;
+  std::string database_url;
+  std::unique_ptr<slipway::lease> lease;
+  system_clock clock;
+  system_entropy entropy;
+  slipway::metrics metrics;
+  std::shared_ptr<const config::keyring> keys;
+  std::shared_ptr<client::curl_client> network;
+  std::unique_ptr<caf::actor_system_config> actor_config;
+  std::unique_ptr<caf::actor_system> actors;
+  std::shared_ptr<environment> env;
+  observer_actor observing;
+  std::shared_ptr<api::context> context;
+  std::unique_ptr<http::server> listener;
+  std::unique_ptr<http::server> admin;
+  bool stopped = false;
+
+  // Two threads each for sockets and actors are enough for small machines, and
+  // more than cores would only get into each other's way.
+  [[nodiscard]] std::size_t threads() const {
+    return std::max(std::size_t{2}, static_cast<std::size_t>(
+                                      std::thread::hardware_concurrency()));
+  }
+
+  tl::expected<void, std::string> start_database() {
+    if (!settings.database.embedded_dir.empty()) {
+      auto options = embedded_options{};
+      options.dir = settings.database.embedded_dir;
+      auto started = embedded_cluster::start(std::move(options));
+      if (!started)
+        return tl::unexpected{started.error()};
+      cluster = std::move(*started);
+      database_url = cluster->url();
+    } else {
+      database_url = settings.database.url.reveal();
+    }
+    auto options = connection_options(settings, database_url, "migration");
+    options.statement_timeout = migration_timeout;
+    auto db = pg::connection::open(options);
+    if (!db)
+      return tl::unexpected{"database: " + to_string(db.error())};
+    const auto report = migrate(*db, schema_migrations(), migration_lock_wait);
+    if (!report)
+      return tl::unexpected{"migration: " + to_string(report.error())};
+    if (!report->applied.empty())
+      spdlog::info("database migrated from version {} to {}", report->from,
+                   report->to);
+    auto taken
+      = lease::take({connection_options(settings, database_url, "lease"),
+                     host_name() + ":" + std::to_string(getpid())});
+    if (!taken)
+      return tl::unexpected{"lease: " + to_string(taken.error())};
+    lease = std::move(*taken);
+    return {};
+  }
+
+  void start_actors() {
+    actor_config = std::make_unique<caf::actor_system_config>();
+    actor_config->set("scheduler.max-threads", threads());
+    actors = std::make_unique<caf::actor_system>(*actor_config);
+    env = std::make_shared<environment>();
+    env->clock = &clock;
+    env->entropy = &entropy;
+    env->metrics = &metrics;
+    env->rules = rules_of(settings);
+    env->mail = settings.mail.has_value();
+    // Without a provider what waits in the queue goes on waiting.
+    env->max_concurrent
+      = settings.railway ? settings.deployment.max_concurrent : 0;
+    for (auto i = std::size_t{0}; i < settings.database.journal_connections;
+         ++i)
+      env->journals.push_back(actors->spawn<caf::detached>(
+        journal, &metrics,
+        journal_options{connection_options(settings, database_url, "journal"),
+                        lease->server()}));
+    for (auto i = std::size_t{0}; i < settings.database.reader_connections; ++i)
+      env->stores.push_back(actors->spawn<caf::detached>(
+        store, &metrics,
+        store_options{connection_options(settings, database_url, "store"),
+                      lease->server()}));
+    auto recovered = std::make_shared<std::atomic<bool>>(false);
+    context = std::make_shared<api::context>();
+    context->recovered = recovered;
+    env->registry
+      = actors->spawn(registry, environment_ptr{env}, std::move(recovered));
+    env->dispatcher = actors->spawn(dispatcher, environment_ptr{env});
+    if (settings.railway) {
+      auto options = provider::railway_options{};
+      options.settings = *settings.railway;
+      options.plans = settings.plans;
+      options.poll_interval = settings.deployment.poll_interval;
+      options.network = network;
+      options.keys = keys;
+      env->provider = actors->spawn(provider::railway, environment_ptr{env},
+                                    std::move(options));
+    }
+    if (settings.mail) {
+      auto options = mail::notifier_options{};
+      options.plans = settings.plans;
+      options.domain = domain_of(settings.mail->from);
+      options.send = [sender = mail::smtp_sender{*settings.mail}](
+                       const mail::mail_message& message) {
+        return sender.send(message);
+      };
+      env->notifier = actors->spawn<caf::detached>(
+        mail::notifier, environment_ptr{env}, std::move(options));
+    }
+    observing = actors->spawn(observer, environment_ptr{env});
+    // From here on the environment is constant.
+    caf::anon_send(env->registry, tick{});
+    caf::anon_send(env->dispatcher, tick{});
+    if (env->notifier)
+      caf::anon_send(env->notifier, tick{});
+    caf::anon_send(observing, tick{});
+  }
+
+  tl::expected<void, std::string> start_listeners() {
+    context->env = env;
+    context->settings = settings;
+    context->keys = keys;
+    context->tokens = api::make_hs256_verifier(settings.auth);
+    context->public_url = settings.http.public_url.empty()
+                            ? "http://" + settings.http.listen.host + ":"
+                                + std::to_string(settings.http.listen.port)
+                            : settings.http.public_url;
+    if (settings.alipay) {
+      auto made = gateway::alipay::make(*settings.alipay);
+      if (!made)
+        return tl::unexpected{"alipay: " + made.error()};
+      context->alipay.emplace(std::move(*made));
+    }
+    auto options = http::server_options{};
+    options.host = settings.http.listen.host;
+    options.port = settings.http.listen.port;
+    options.threads
+      = settings.http.threads != 0 ? settings.http.threads : threads();
+    options.max_connections = settings.limits.max_connections;
+    options.max_header_bytes = settings.limits.max_header_bytes;
+    options.max_body_bytes = settings.limits.max_body_bytes;
+    options.max_in_flight = settings.limits.max_in_flight;
+    options.header_timeout = settings.http.header_timeout;
+    options.body_timeout = settings.http.body_timeout;
+    options.idle_timeout = settings.http.idle_timeout;
+    options.request_timeout = settings.http.request_timeout;
+    auto hooks = http::server_hooks{};
+    hooks.on_response
+      = [m = &metrics](std::string_view route, int status, double seconds,
+                       const http::request& in) {
+          m->http_request(route, status);
+          if (route == api::alipay_notify_route)
+            m->callback_seconds(seconds);
+          if (status >= 500)
+            spdlog::warn("{} {} {} -> {} in {:.1f} ms", in.id,
+                         to_string(in.verb), in.path, status, seconds * 1000);
+          else
+            spdlog::debug("{} {} {} -> {} in {:.1f} ms", in.id,
+                          to_string(in.verb), in.path, status, seconds * 1000);
+        };
+    hooks.on_shed = [m = &metrics](std::string_view reason) {
+      m->shed(reason);
+    };
+    listener = std::make_unique<http::server>(
+      options, api::make_public_router(context), hooks);
+    if (auto done = listener->start(); !done)
+      return tl::unexpected{"http.listen: " + done.error()};
+    options.host = settings.http.admin_listen.host;
+    options.port = settings.http.admin_listen.port;
+    options.threads = 1;
+    admin = std::make_unique<http::server>(options,
+                                           api::make_admin_router(context));
+    if (auto done = admin->start(); !done)
+      return tl::unexpected{"http.admin_listen: " + done.error()};
+    return {};
+  }
+
+  tl::expected<void, std::string> start() {
+    keys = std::make_shared<const config::keyring>(settings.secrets);
+    network = std::make_shared<client::curl_client>();
+    if (auto done = start_database(); !done)
+      return done;
+    start_actors();
+    return start_listeners();
+  }
+
+  void stop(millis deadline) {
+    if (std::exchange(stopped, true))
+      return;
+    if (listener)
+      listener->stop(deadline);
+    if (admin)
+      admin->stop(deadline);
+    if (network)
+      network->stop();
+    if (actors) {
+      const auto end = [](const auto& handle) {
+        if (handle)
+          caf::anon_send_exit(handle, caf::exit_reason::user_shutdown);
+      };
+      // Those who give work first, those who carry it out last.
+      end(observing);
+      end(env->dispatcher);
+      end(env->provider);
+      end(env->notifier);
+      end(env->registry);
+      for (const auto& x : env->stores)
+        end(x);
+      for (const auto& x : env->journals)
+        end(x);
+      actors->await_all_actors_done();
+    }
+    lease.reset();
+    if (cluster)
+      if (auto done = cluster->stop(); !done)
+        spdlog::warn("database: {}", done.error());
+  }
+
+  ~impl() {
+    stop(millis{0});
+    listener.reset();
+    admin.reset();
+    context.reset();
+    observing = nullptr;
+    env.reset();
+    actors.reset();
+  }
+};
+
+server::server(std::unique_ptr<impl> state) : impl_{std::move(state)} {
+}
+
+server::~server() = default;
+
+tl::expected<std::unique_ptr<server>, std::string>
+server::start(config::settings settings) {
+  auto state = std::make_unique<impl>();
+  state->settings = std::move(settings);
+  if (auto done = state->start(); !done)
+    return tl::unexpected{done.error()};
+  return std::unique_ptr<server>{new server{std::move(state)}};
+}
+
+void server::stop(millis deadline) {
+  impl_->stop(deadline);
+}
+
+std::string server::url() const {
+  return impl_->listener->url();
+}
+
+std::string server::admin_url() const {
+  return impl_->admin->url();
+}
+
+void set_up_logging(const config::log_settings& settings) {
+  auto logger = spdlog::stderr_logger_mt("slipway");
+  logger->set_level(spdlog::level::from_str(settings.level));
+  // Messages hold nothing that JSON would have to escape but quotes, and those
+  // are kept out where outside text goes in.
+  logger->set_pattern(
+    settings.format == "json"
+      ? R"({"at":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":"%v"})"
+      : "%Y-%m-%dT%H:%M:%S.%eZ %-5l %v",
+    spdlog::pattern_time_type::utc);
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+} // namespace slipway::app

@@ -1,0 +1,49 @@
+#pragma once
+
+#include "config/settings.hpp"
+
+#include <tl/expected.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace slipway::app {
+
+/// The whole server: database, actors and listeners, wired.
+class server {
+public:
+  /// Starts everything; when it returns, requests are served. Blocks for as
+  /// long as the database takes. Call it from a thread that outlives the
+  /// server: an embedded cluster ends with the thread that started it.
+  /// @returns a sentence that says what is wrong when it cannot.
+  [[nodiscard]] static tl::expected<std::unique_ptr<server>, std::string>
+  start(config::settings settings);
+
+  server(const server&) = delete;
+
+  server& operator=(const server&) = delete;
+
+  /// Stops, see `stop`.
+  ~server();
+
+  /// Stops accepting, lets what is under way end within `deadline`, hands the
+  /// lease over and closes the database. Later calls do nothing.
+  void stop(millis deadline);
+
+  [[nodiscard]] std::string url() const;
+
+  [[nodiscard]] std::string admin_url() const;
+
+private:
+  struct impl;
+
+  explicit server(std::unique_ptr<impl> state);
+
+  std::unique_ptr<impl> impl_;
+};
+
+/// Sets spdlog up as configured: one line per entry on standard error.
+void set_up_logging(const config::log_settings& settings);
+
+} // namespace slipway::app

@@ -1,0 +1,181 @@
+#include "http/mail/notifier.hpp"
+
+#include <caf/send.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace slipway::mail {
+
+namespace {
+
+/// Mails of one look into the outbox.
+constexpr auto mails_max = std::size_t{20};
+
+notice_kind kind_of(slipway::notice_kind x) {
+  switch (x) {
+    case slipway::notice_kind::payment_received:
+      return notice_kind::payment_received;
+    case slipway::notice_kind::deployment_success:
+      return notice_kind::deployment_success;
+    case slipway::notice_kind::deployment_failed:
+      return notice_kind::deployment_failed;
+  }
+  return notice_kind::payment_received;
+}
+
+} // namespace
+
+notice_facts
+facts_of(const slipway::notice& what, subscription_id subscription,
+         const std::string& plan_title, const std::string& currency) {
+  auto facts = notice_facts{};
+  facts.kind = kind_of(what.kind);
+  facts.instance_name = project_name(subscription);
+  facts.public_url = what.public_url;
+  if (what.duration)
+    facts.duration = to_words(*what.duration);
+  facts.error = what.error;
+  facts.plan_title = plan_title;
+  facts.amount = format_amount(what.amount);
+  facts.currency = currency;
+  return facts;
+}
+
+void notifier_state::look() {
+  if (looking) {
+    look_again = true;
+    return;
+  }
+  looking = true;
+  self->send(
+    env->stores.front(),
+    make_job(query::due_mails{env->clock->now(), mails_max},
+             [me = notifier_actor{self}](job<query::due_mails>::reply rows) {
+               auto back = mails_read{};
+               if (rows)
+                 back.rows
+                   = std::make_shared<std::vector<query::due_mails::row>>(
+                     std::move(*rows));
+               else
+                 back.error = rows.error();
+               caf::anon_send(me, std::move(back));
+             }));
+}
+
+void notifier_state::send(const mails_read& what) {
+  if (what.rows)
+    for (const auto& mail : *what.rows)
+      send_one(mail);
+  looking = false;
+  // A full page means that there is more. The marks of this one are ahead of
+  // the next look in the same store's mailbox.
+  if (std::exchange(look_again, false)
+      || (what.rows && what.rows->size() == mails_max))
+    look();
+}
+
+void notifier_state::send_one(const query::due_mails::row& mail) {
+  const auto at = env->clock->now();
+  if (mail.email.empty()) {
+    mark(mail, query::mail_status::no_address, at, {});
+    return;
+  }
+  const auto plan = options.plans.find(mail.plan);
+  const auto known = plan != options.plans.end();
+  const auto words
+    = render_notice(facts_of(mail.what, mail.subscription,
+                             known ? plan->second.title : mail.plan,
+                             known ? plan->second.currency : "CNY"),
+                    mail.locale);
+  auto message = mail_message{};
+  message.to = mail.email;
+  message.subject = words.mail_subject;
+  message.text = words.mail_text;
+  message.html = words.mail_html;
+  message.message_id
+    = to_text(mail.subscription) + "." + std::to_string(mail.revision) + "."
+      + std::to_string(static_cast<int>(mail.what.kind)) + "@" + options.domain;
+  message.date = mail.what.at;
+  message.language = to_tag(language_of(mail.locale));
+  const auto end = options.send(message);
+  env->metrics->notification("mail", to_string(end.status));
+  switch (end.status) {
+    case send_status::sent:
+      spdlog::info("{}: mail {} sent", to_text(mail.subscription),
+                   slipway::to_string(mail.what.kind));
+      mark(mail, query::mail_status::sent, at, {});
+      return;
+    case send_status::rejected:
+      spdlog::warn("{}: mail {} undeliverable: {}", to_text(mail.subscription),
+                   slipway::to_string(mail.what.kind), end.message);
+      mark(mail, query::mail_status::undeliverable, at, end.message);
+      return;
+    case send_status::deferred:
+    case send_status::in_doubt:
+      break;
+  }
+  if (mail.tries + 1 >= options.tries_max) {
+    mark(mail, query::mail_status::undeliverable, at,
+         "given up after " + std::to_string(options.tries_max)
+           + " tries: " + end.message);
+    return;
+  }
+  auto delay = options.retry_initial;
+  for (auto i = 0u; i < mail.tries && delay < options.retry_max; ++i)
+    delay *= 2;
+  spdlog::warn("{}: mail {} deferred: {}", to_text(mail.subscription),
+               slipway::to_string(mail.what.kind), end.message);
+  mark(mail, query::mail_status::owed,
+       env->clock->now() + std::min(delay, options.retry_max), end.message);
+}
+
+void notifier_state::mark(const query::due_mails::row& mail,
+                          query::mail_status status, timestamp next_at,
+                          std::string detail) {
+  auto what = query::mark_mail{};
+  what.subscription = mail.subscription;
+  what.revision = mail.revision;
+  what.kind = mail.what.kind;
+  what.status = status;
+  what.at = env->clock->now();
+  what.next_at = next_at;
+  what.detail = std::move(detail);
+  self->send(env->stores.front(),
+             make_job(std::move(what), [id = mail.subscription](
+                                         job<query::mark_mail>::reply done) {
+               // The mail goes out once more, under the same id.
+               if (!done)
+                 spdlog::warn("{}: a mail's end was not recorded: {}",
+                              to_text(id), slipway::to_string(done.error()));
+             }));
+}
+
+void notifier_state::on_tick() {
+  look();
+  self->delayed_send(self, env->limits.mail_scan, tick{});
+}
+
+notifier_actor::behavior_type
+notifier(notifier_actor::stateful_pointer<notifier_state> self,
+         environment_ptr env, notifier_options options) {
+  auto& st = self->state;
+  st.self = self;
+  st.alive = alive_guard{env->metrics, notifier_state::name};
+  st.env = std::move(env);
+  st.options = std::move(options);
+  return {
+    [self](const mail_nudge&) {
+      self->state.look();
+    },
+    [self](const mails_read& what) {
+      self->state.send(what);
+    },
+    [self](const tick&) {
+      self->state.on_tick();
+    },
+  };
+}
+
+} // namespace slipway::mail

@@ -1,0 +1,65 @@
+#pragma once
+
+#include "actors/environment.hpp"
+#include "config/settings.hpp"
+#include "http/mail/mailer.hpp"
+#include "http/mail/templates.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <functional>
+#include <map>
+#include <string>
+
+namespace slipway::mail {
+
+/// What the notice's words are made from.
+[[nodiscard]] notice_facts
+facts_of(const slipway::notice& what, subscription_id subscription,
+         const std::string& plan_title, const std::string& currency);
+
+struct notifier_options {
+  std::map<std::string, config::plan_settings> plans;
+  /// Sends one mail; blocks for a bounded time. Handed in, so that tests can
+  /// bring their own.
+  std::function<send_outcome(const mail_message&)> send;
+  /// The right-hand side of our Message-IDs.
+  std::string domain = "slipway.local";
+  /// The delay after the first deferral; doubled with each, at most an hour.
+  millis retry_initial{5'000};
+  millis retry_max{3'600'000};
+  /// After so many deferrals a mail counts as undeliverable.
+  std::uint32_t tries_max = 20;
+};
+
+/// State of the NOTIFIER actor: works through the outbox, one mail at a time.
+/// Every attempt at a mail carries the same Message-ID, so that one whose
+/// answer was lost can be told from a second one.
+struct notifier_state {
+  static inline const char* name = "notifier";
+
+  notifier_actor::pointer self = nullptr;
+
+  void look();
+  void send(const mails_read& what);
+  void on_tick();
+
+  environment_ptr env;
+  notifier_options options;
+  bool looking = false;
+  bool look_again = false;
+  alive_guard alive;
+
+private:
+  void send_one(const query::due_mails::row& mail);
+  void mark(const query::due_mails::row& mail, query::mail_status status,
+            timestamp next_at, std::string detail);
+};
+
+/// Spawns the NOTIFIER; detached, since sending blocks.
+notifier_actor::behavior_type
+notifier(notifier_actor::stateful_pointer<notifier_state> self,
+         environment_ptr env, notifier_options options);
+
+} // namespace slipway::mail

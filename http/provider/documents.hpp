@@ -1,0 +1,155 @@
+#pragma once
+
+/// The GraphQL documents that are sent to Railway. Selections are as small as
+/// they can be: the API is unversioned, and fields do vanish. Each document
+/// begins with the name of the one field it is about.
+namespace slipway::provider {
+
+/// A document with the field that stands for it in histories and metrics.
+struct operation {
+  const char* field;
+  const char* document;
+  bool mutates;
+};
+
+inline constexpr auto find_projects = operation{"projects",
+                                                R"graphql(
+query FindProjects($workspaceId: String, $after: String) {
+  projects(workspaceId: $workspaceId, first: 100, after: $after, orderBy: CREATED_AT_DESC) {
+    edges { node { id name createdAt deletedAt } }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+)graphql",
+                                                false};
+
+inline constexpr auto read_project = operation{"project",
+                                               R"graphql(
+query ReadProject($id: String!) {
+  project(id: $id) {
+    id
+    deletedAt
+    environments { edges { node { id name } } }
+    services { edges { node { id name deletedAt } } }
+  }
+}
+)graphql",
+                                               false};
+
+inline constexpr auto create_project = operation{"projectCreate",
+                                                 R"graphql(
+mutation CreateProject($input: ProjectCreateInput!) {
+  projectCreate(input: $input) {
+    id
+    environments { edges { node { id name } } }
+  }
+}
+)graphql",
+                                                 true};
+
+inline constexpr auto delete_project = operation{"projectDelete",
+                                                 R"graphql(
+mutation DeleteProject($id: String!) {
+  projectDelete(id: $id)
+}
+)graphql",
+                                                 true};
+
+inline constexpr auto template_by_code = operation{"template",
+                                                   R"graphql(
+query TemplateByCode($code: String!) {
+  template(code: $code) { id serializedConfig }
+}
+)graphql",
+                                                   false};
+
+inline constexpr auto template_by_id = operation{"template",
+                                                 R"graphql(
+query TemplateById($id: String!) {
+  template(id: $id) { id serializedConfig }
+}
+)graphql",
+                                                 false};
+
+inline constexpr auto deploy_template = operation{"templateDeployV2",
+                                                  R"graphql(
+mutation DeployTemplate($input: TemplateDeployV2Input!) {
+  templateDeployV2(input: $input) { projectId workflowId }
+}
+)graphql",
+                                                  true};
+
+inline constexpr auto read_workflow = operation{"workflowStatus",
+                                                R"graphql(
+query ReadWorkflow($workflowId: String!) {
+  workflowStatus(workflowId: $workflowId) { status error }
+}
+)graphql",
+                                                false};
+
+inline constexpr auto read_environment = operation{"environment",
+                                                   R"graphql(
+query ReadEnvironment($id: String!) {
+  environment(id: $id) {
+    id
+    serviceInstances {
+      edges {
+        node {
+          serviceId
+          serviceName
+          domains {
+            serviceDomains { domain }
+            customDomains { domain }
+          }
+          latestDeployment { id status deploymentStopped }
+        }
+      }
+    }
+  }
+}
+)graphql",
+                                                   false};
+
+inline constexpr auto create_domain = operation{"serviceDomainCreate",
+                                                R"graphql(
+mutation CreateDomain($input: ServiceDomainCreateInput!) {
+  serviceDomainCreate(input: $input) { domain }
+}
+)graphql",
+                                                true};
+
+inline constexpr auto deploy_service = operation{"serviceInstanceDeployV2",
+                                                 R"graphql(
+mutation DeployService($environmentId: String!, $serviceId: String!) {
+  serviceInstanceDeployV2(environmentId: $environmentId, serviceId: $serviceId)
+}
+)graphql",
+                                                 true};
+
+inline constexpr auto read_deployment = operation{"deployment",
+                                                  R"graphql(
+query ReadDeployment($id: String!) {
+  deployment(id: $id) { id status deploymentStopped }
+}
+)graphql",
+                                                  false};
+
+inline constexpr auto read_events = operation{"deploymentEvents",
+                                              R"graphql(
+query ReadEvents($id: String!) {
+  deploymentEvents(id: $id, first: 50) {
+    edges { node { step completedAt payload { error } } }
+  }
+}
+)graphql",
+                                              false};
+
+inline constexpr auto cancel_deployment = operation{"deploymentCancel",
+                                                    R"graphql(
+mutation CancelDeployment($id: String!) {
+  deploymentCancel(id: $id)
+}
+)graphql",
+                                                    true};
+
+} // namespace slipway::provider

@@ -1,0 +1,1291 @@
+#include "http/provider/railway.hpp"
+
+#include "http/provider/answer.hpp"
+#include "http/provider/documents.hpp"
+#include "http/provider/variables.hpp"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <caf/send.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <deque>
+#include <unordered_map>
+#include <utility>
+
+namespace slipway::provider {
+
+namespace {
+
+namespace json = boost::json;
+
+using lifecycle::phase;
+using namespace std::chrono_literals;
+
+/// How long a shut-out token is left alone when the provider does not say.
+constexpr auto blocked_pause = millis{60'000};
+
+/// A read without an answer is simply made again.
+constexpr auto read_timeout_max = millis{30'000};
+
+/// Calls that wait for the budget; more are refused.
+constexpr auto calls_waiting_max = std::size_t{1'000};
+
+/// Pages of projects that a look-up reads at most: 5 000 projects, the newest
+/// ones first.
+constexpr auto pages_max = 50;
+
+/// Looks at a fresh project before its services or its domain count as missing.
+constexpr auto looks_max = 4;
+
+std::string_view text_at(const json::value& of, std::string_view name) {
+  if (!of.is_object())
+    return {};
+  const auto* found = of.get_object().if_contains(name);
+  if (found == nullptr || !found->is_string())
+    return {};
+  return {found->get_string().data(), found->get_string().size()};
+}
+
+const json::value& value_at(const json::value& of, std::string_view name) {
+  static const auto null = json::value{};
+  if (!of.is_object())
+    return null;
+  const auto* found = of.get_object().if_contains(name);
+  return found != nullptr ? *found : null;
+}
+
+/// Whether a node is still there.
+bool is_live(const json::value& node) {
+  return value_at(node, "deletedAt").is_null();
+}
+
+/// Calls `f` with each node of a connection.
+template <class F>
+void for_each_node(const json::value& connection, F f) {
+  const auto& edges = value_at(connection, "edges");
+  if (!edges.is_array())
+    return;
+  for (const auto& edge : edges.get_array())
+    if (const auto& node = value_at(edge, "node"); node.is_object())
+      f(node);
+}
+
+/// The first environment of a project: `production` where there is one.
+std::string environment_of(const json::value& project) {
+  auto out = std::string{};
+  for_each_node(value_at(project, "environments"), [&](const json::value& e) {
+    if (out.empty() || text_at(e, "name") == "production")
+      out = std::string{text_at(e, "id")};
+  });
+  return out;
+}
+
+/// One service of an environment, as last seen.
+struct service_view {
+  std::string id;
+  std::string name;
+  std::string domain;
+  std::string deployment_id;
+  std::string status;
+  bool stopped = false;
+};
+
+std::vector<service_view> services_of(const json::value& environment) {
+  auto out = std::vector<service_view>{};
+  for_each_node(
+    value_at(environment, "serviceInstances"), [&](const json::value& node) {
+      auto x = service_view{};
+      x.id = std::string{text_at(node, "serviceId")};
+      x.name = std::string{text_at(node, "serviceName")};
+      const auto& domains = value_at(node, "domains");
+      for (const auto* kind : {"customDomains", "serviceDomains"}) {
+        const auto& list = value_at(domains, kind);
+        if (x.domain.empty() && list.is_array() && !list.get_array().empty())
+          x.domain = std::string{text_at(list.get_array().front(), "domain")};
+      }
+      const auto& latest = value_at(node, "latestDeployment");
+      x.deployment_id = std::string{text_at(latest, "id")};
+      x.status = std::string{text_at(latest, "status")};
+      const auto& stopped = value_at(latest, "deploymentStopped");
+      x.stopped = stopped.is_bool() && stopped.get_bool();
+      out.push_back(std::move(x));
+    });
+  return out;
+}
+
+std::string with_source(std::string url) {
+  url += url.find('?') == std::string::npos ? '?' : '&';
+  return url + "source=slipway";
+}
+
+/// Whether another attempt of ours could end differently.
+bool is_permanent(answer_class x) {
+  switch (x) {
+    case answer_class::invalid:
+    case answer_class::plan:
+    case answer_class::auth:
+    case answer_class::not_found:
+      return true;
+    case answer_class::ok:
+    case answer_class::throttled:
+    case answer_class::blocked:
+    case answer_class::busy:
+    case answer_class::duplicate:
+    case answer_class::opaque:
+    case answer_class::in_doubt:
+    case answer_class::not_sent:
+      return false;
+  }
+  return false;
+}
+
+/// Whether a creation that was answered so has certainly not happened, so that
+/// nobody needs to look for it.
+bool is_without_effect(answer_class x) {
+  switch (x) {
+    case answer_class::invalid:
+    case answer_class::auth:
+    case answer_class::not_found:
+    case answer_class::throttled:
+    case answer_class::blocked:
+    case answer_class::plan:
+    case answer_class::not_sent:
+      return true;
+    case answer_class::ok:
+    case answer_class::busy:
+    case answer_class::duplicate:
+    case answer_class::opaque:
+    case answer_class::in_doubt:
+      return false;
+  }
+  return false;
+}
+
+} // namespace
+
+struct railway_state::impl {
+  // -- work under way
+  // -------------------------------------------------------------
+
+  /// What is being done for one subscription.
+  struct task {
+    record_ptr subject;
+    /// Continuations of an earlier task find another serial and do nothing.
+    std::uint64_t serial = 0;
+    std::vector<provider_call> calls;
+    record_ptr again; ///< Ordered meanwhile: started when this one is over.
+    int page = 0;
+    int looks = 0;
+    std::vector<std::pair<std::string, std::string>> found; ///< createdAt, id
+    bool watching = false;
+    bool polling = false;
+    /// A call that changes something is on its way: nothing may overtake it.
+    bool mutating = false;
+    bool mutated = false;    ///< The last call was one that changes something.
+    bool superseded = false; ///< `again` is to begin once it is answered.
+    std::vector<std::string> redeployed;      ///< Services, in this step.
+    std::map<std::string, std::string> fresh; ///< Their new deployments.
+    timestamp poll_at{};
+    std::string seen_status;
+    std::uint8_t seen_progress = 0;
+
+    [[nodiscard]] const lifecycle::state& state() const {
+      return subject->state;
+    }
+
+    [[nodiscard]] phase at() const {
+      return subject->state.deployment.at;
+    }
+
+    [[nodiscard]] std::uint32_t attempt() const {
+      return subject->state.deployment.attempt;
+    }
+  };
+
+  struct pending_call {
+    client::http_request request;
+    client::http_callback done;
+  };
+
+  provider_actor::pointer self = nullptr;
+  environment_ptr env;
+  railway_options options;
+  std::string url;
+  std::unordered_map<std::uint64_t, task> tasks;
+  std::uint64_t last_serial = 0;
+  alive_guard alive;
+
+  // The budget.
+  std::deque<pending_call> waiting_calls;
+  timestamp paused_until{};
+  timestamp hour_began{};
+  std::uint32_t used_this_hour = 0;
+  timestamp second_began{};
+  std::uint32_t used_this_second = 0;
+  bool pump_armed = false;
+  timestamp next_create_at{};
+
+  // -- plumbing
+  // ---------------------------------------------------------------------
+
+  [[nodiscard]] timestamp now() const {
+    return env->clock->now();
+  }
+
+  task* find(subscription_id id, std::uint64_t serial) {
+    const auto where = tasks.find(raw(id));
+    if (where == tasks.end() || where->second.serial != serial)
+      return nullptr;
+    return &where->second;
+  }
+
+  /// Runs `f(task&)` inside of the actor, if the task is still the same one.
+  template <class F>
+  continuation continue_with(subscription_id id, std::uint64_t serial, F f) {
+    return std::make_shared<std::function<void()>>(
+      [this, id, serial, f = std::move(f)] {
+        if (auto* t = find(id, serial))
+          f(*t);
+      });
+  }
+
+  template <class F>
+  void later(const task& t, millis delay, F f) {
+    self->delayed_send(self, std::max(delay, millis{1}),
+                       continue_with(t.subject->id, t.serial, std::move(f)));
+  }
+
+  /// Calls Railway and goes on with the answer. Reads are not noted in the
+  /// history unless they fail: they would drown it.
+  template <class F>
+  void call(task& t, const operation& what, json::object variables, F next) {
+    auto body = json::object{};
+    body["query"] = what.document;
+    body["variables"] = std::move(variables);
+    auto request = client::http_request{};
+    request.method = "POST";
+    request.url = url;
+    request.headers
+      = {{"Content-Type", "application/json"},
+         {"Accept", "application/json"},
+         {"Authorization", "Bearer " + options.settings.token.reveal()}};
+    request.body = json::serialize(body);
+    // Creations have been seen to take a minute, reads have not.
+    request.timeout = what.mutates ? options.settings.request_timeout
+                                   : std::min(options.settings.request_timeout,
+                                              read_timeout_max);
+    request.max_response_bytes = 8 * 1024 * 1024;
+    const auto id = t.subject->id;
+    const auto serial = t.serial;
+    t.mutating = what.mutates;
+    t.mutated = what.mutates;
+    enqueue({std::move(request),
+             [this, me = provider_actor{self}, id, serial, what,
+              next = std::move(next)](client::http_outcome outcome) mutable {
+               // On the network's thread: understand here, act in the actor.
+               auto got = std::make_shared<answer>(read_answer(outcome));
+               caf::anon_send(me, std::make_shared<std::function<void()>>(
+                                    [this, id, serial, what, next, got] {
+                                      answered(id, serial, what, *got, next);
+                                    }));
+             }});
+  }
+
+  template <class F>
+  void answered(subscription_id id, std::uint64_t serial, const operation& what,
+                answer& got, const F& next) {
+    env->metrics->provider_request(what.field, to_string(got.is));
+    if (got.is == answer_class::blocked) {
+      paused_until = now() + std::max<millis>(got.retry_after, blocked_pause);
+      spdlog::error("provider: shut out ({}), no calls until {}", got.message,
+                    to_rfc3339(paused_until));
+    }
+    auto* t = find(id, serial);
+    if (t == nullptr)
+      return;
+    if (what.mutates || got.is != answer_class::ok)
+      t->calls.push_back(
+        {now(), what.field, std::string{to_string(got.is)}, got.message});
+    next(*t, got);
+  }
+
+  // -- the budget
+  // -------------------------------------------------------------------
+
+  void enqueue(pending_call what) {
+    if (waiting_calls.size() >= calls_waiting_max) {
+      what.done(client::http_failure{client::failure_kind::refused,
+                                     "too many calls wait for the budget"});
+      return;
+    }
+    waiting_calls.push_back(std::move(what));
+    pump();
+  }
+
+  /// When the next call may leave; not later than `at` means: now.
+  timestamp next_call_at(timestamp at) {
+    if (paused_until > at)
+      return paused_until;
+    if (at - hour_began >= 1h) {
+      hour_began = at;
+      used_this_hour = 0;
+    }
+    if (used_this_hour >= options.settings.requests_per_hour)
+      return hour_began + 1h;
+    if (at - second_began >= 1s) {
+      second_began = at;
+      used_this_second = 0;
+    }
+    if (used_this_second >= options.settings.requests_per_second)
+      return second_began + 1s;
+    return at;
+  }
+
+  void pump() {
+    const auto at = now();
+    while (!waiting_calls.empty()) {
+      const auto free_at = next_call_at(at);
+      if (free_at > at) {
+        if (!std::exchange(pump_armed, true))
+          self->delayed_send(self, free_at - at,
+                             std::make_shared<std::function<void()>>([this] {
+                               pump_armed = false;
+                               pump();
+                             }));
+        break;
+      }
+      ++used_this_hour;
+      ++used_this_second;
+      auto next = std::move(waiting_calls.front());
+      waiting_calls.pop_front();
+      options.network->send(std::move(next.request), std::move(next.done));
+    }
+    env->metrics->provider_budget_remaining(
+      static_cast<double>(options.settings.requests_per_hour) - used_this_hour);
+  }
+
+  // -- reporting
+  // ----------------------------------------------------------------------
+
+  command_ptr make_command(task& t, lifecycle::event what) {
+    auto out = std::make_shared<command>();
+    out->subscription = t.subject->id;
+    out->what = std::move(what);
+    out->calls = std::exchange(t.calls, {});
+    return out;
+  }
+
+  /// Reports the end of the step. The supervisor orders the next one.
+  void finish(task& t, lifecycle::event what) {
+    auto report = make_command(t, std::move(what));
+    auto again = std::move(t.again);
+    const auto id = t.subject->id;
+    tasks.erase(raw(id));
+    self->send(env->registry, std::move(report));
+    // Ordered anew by a supervisor that was restarted in between. Should the
+    // report above reach it first, what comes of this one is stale there.
+    if (again)
+      begin(std::move(again));
+  }
+
+  void finish_failed(task& t, const answer& got, std::string_view doing) {
+    auto permanent = is_permanent(got.is);
+    // Rights and rows lag behind their creation, so that early on a refusal
+    // means little.
+    if ((got.is == answer_class::auth || got.is == answer_class::not_found)
+        && t.at() != phase::creating_project && t.state().deployment.tries < 5)
+      permanent = false;
+    auto retry_after = got.retry_after;
+    if (got.is == answer_class::throttled && retry_after == millis{0}) {
+      retry_after = options.settings.create_interval;
+      if (t.at() == phase::creating_project)
+        next_create_at
+          = std::max(next_create_at, now() + options.settings.create_interval);
+    }
+    auto reason = std::string{doing} + ": " + got.message;
+    auto what = lifecycle::step_failed{};
+    what.at = now();
+    what.attempt = t.attempt();
+    what.in = t.at();
+    what.permanent = permanent;
+    what.without_effect = t.mutated && is_without_effect(got.is);
+    what.retry_after = retry_after;
+    what.reason = std::move(reason);
+    what.chance = env->chance();
+    finish(t, std::move(what));
+  }
+
+  /// Makes an announcement durable, then goes on. When it cannot be stored, the
+  /// supervisor is being restarted and will order the step again.
+  template <class F>
+  void announce(task& t, lifecycle::event what, F next) {
+    auto report = make_command(t, std::move(what));
+    report->reply = std::make_shared<reply_slot>(
+      [this, me = provider_actor{self}, id = t.subject->id, serial = t.serial,
+       next = std::move(next)](const outcome& end) {
+        const auto stored
+          = end.error == errc::none && end.is == lifecycle::verdict::applied;
+        caf::anon_send(me, std::make_shared<std::function<void()>>(
+                             [this, id, serial, stored, next] {
+                               auto* t = find(id, serial);
+                               if (t == nullptr)
+                                 return;
+                               if (stored)
+                                 next(*t);
+                               else
+                                 abandon(*t);
+                             }));
+      });
+    self->send(env->registry, std::move(report));
+  }
+
+  /// Ends a task without a report.
+  void abandon(task& t) {
+    auto again = std::move(t.again);
+    tasks.erase(raw(t.subject->id));
+    if (again)
+      begin(std::move(again));
+  }
+
+  // -- orders
+  // ---------------------------------------------------------------------------
+
+  void receive(record_ptr subject) {
+    const auto where = tasks.find(raw(subject->id));
+    if (where != tasks.end()) {
+      auto& t = where->second;
+      const auto same = t.at() == subject->state.deployment.at
+                        && t.attempt() == subject->state.deployment.attempt;
+      // At work on just this: two of them could create twice.
+      if (same && !t.watching) {
+        t.again = std::move(subject);
+        return;
+      }
+      // Something else now, a cancellation for example. What a creation on its
+      // way has made must be there to be found.
+      if (t.mutating) {
+        t.again = std::move(subject);
+        t.superseded = true;
+        return;
+      }
+    }
+    begin(std::move(subject));
+  }
+
+  void begin(record_ptr subject) {
+    auto& t = tasks[raw(subject->id)];
+    t = task{};
+    t.subject = std::move(subject);
+    t.serial = ++last_serial;
+    switch (t.at()) {
+      case phase::creating_project:
+        create_project_step(t);
+        return;
+      case phase::deploying_template:
+        deploy_template_step(t);
+        return;
+      case phase::awaiting_workflow:
+        await_workflow_step(t);
+        return;
+      case phase::configuring:
+        configure_step(t);
+        return;
+      case phase::deploying:
+        watch_step(t);
+        return;
+      case phase::cancelling:
+        cancel_step(t);
+        return;
+      case phase::idle:
+      case phase::skipped:
+      case phase::queued:
+      case phase::running:
+      case phase::failed:
+      case phase::stopped:
+      case phase::backing_off:
+        break;
+    }
+    spdlog::error("provider: nothing to do for {} in {}",
+                  to_text(t.subject->id), lifecycle::to_string(t.at()));
+    tasks.erase(raw(t.subject->id));
+  }
+
+  // -- looking
+  // ----------------------------------------------------------------------------
+
+  /// Whether something announced may exist although it cannot be seen yet.
+  [[nodiscard]] bool may_be_invisible(const task& t) const {
+    const auto& intent = t.state().deployment.intent_at;
+    return intent && now() < *intent + options.settings.visibility_lag;
+  }
+
+  [[nodiscard]] millis look_again_after() const {
+    return std::min(options.poll_interval, millis{3'000});
+  }
+
+  /// Pages through the projects, the newest first, and goes on with those of
+  /// our name, the oldest first. Stops where projects are older than the
+  /// subscription: ours cannot be among them.
+  template <class F>
+  void find_by_name(task& t, F next) {
+    t.page = 0;
+    t.found.clear();
+    find_page(t, {}, std::move(next));
+  }
+
+  template <class F>
+  void find_page(task& t, std::string after, F next) {
+    auto variables = json::object{};
+    if (!options.settings.workspace_id.empty())
+      variables["workspaceId"] = options.settings.workspace_id;
+    if (!after.empty())
+      variables["after"] = after;
+    call(t, find_projects, std::move(variables),
+         [this, next](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "looking for the project");
+             return;
+           }
+           const auto name = project_name(t.subject->id);
+           const auto& projects = value_at(got.data, "projects");
+           auto older = false;
+           for_each_node(projects, [&](const json::value& node) {
+             const auto created = text_at(node, "createdAt");
+             if (text_at(node, "name") == name && is_live(node))
+               t.found.emplace_back(created, text_at(node, "id"));
+             // An hour for clocks that differ.
+             if (const auto at = parse_rfc3339(created))
+               older = *at < t.subject->created_at - 1h;
+           });
+           const auto& info = value_at(projects, "pageInfo");
+           const auto& more = value_at(info, "hasNextPage");
+           const auto cursor = std::string{text_at(info, "endCursor")};
+           if (more.is_bool() && more.get_bool() && !cursor.empty() && !older
+               && ++t.page < pages_max) {
+             find_page(t, cursor, next);
+             return;
+           }
+           std::sort(t.found.begin(), t.found.end());
+           next(t);
+         });
+  }
+
+  // -- creating_project
+  // -------------------------------------------------------------------
+
+  void create_project_step(task& t) {
+    find_by_name(t, [this](task& t) {
+      if (t.found.empty()) {
+        create_or_wait(t);
+        return;
+      }
+      // The oldest one is it; whatever else carries our name is surplus of a
+      // creation that was believed lost.
+      adopt(t);
+    });
+  }
+
+  void adopt(task& t) {
+    if (t.found.size() > 1) {
+      const auto surplus = t.found.back().second;
+      t.found.pop_back();
+      spdlog::warn("provider: removing surplus project {} of {}", surplus,
+                   to_text(t.subject->id));
+      call(t, delete_project, {{"id", surplus}}, [this](task& t, answer&) {
+        // Should it not have worked, the next look finds it again.
+        adopt(t);
+      });
+      return;
+    }
+    const auto id = t.found.front().second;
+    call(t, read_project, {{"id", id}}, [this, id](task& t, answer& got) {
+      if (got.is != answer_class::ok) {
+        finish_failed(t, got, "reading the project");
+        return;
+      }
+      const auto environment = environment_of(value_at(got.data, "project"));
+      if (environment.empty()) {
+        finish_failed(t,
+                      {answer_class::opaque,
+                       nullptr,
+                       "the project has no environment yet",
+                       {}},
+                      "reading the project");
+        return;
+      }
+      finish(
+        t, lifecycle::project_ready{now(), t.attempt(), id, environment, true});
+    });
+  }
+
+  void create_or_wait(task& t) {
+    if (may_be_invisible(t)) {
+      later(t, look_again_after(), [this](task& t) {
+        create_project_step(t);
+      });
+      return;
+    }
+    // One gate for all: Railway refuses more than one new project per 30 s.
+    const auto at = now();
+    if (next_create_at > at) {
+      later(t, next_create_at - at, [this](task& t) {
+        create_or_wait(t);
+      });
+      return;
+    }
+    next_create_at = at + options.settings.create_interval;
+    announce(t, lifecycle::project_create_started{at, t.attempt()},
+             [this](task& t) {
+               create(t);
+             });
+  }
+
+  void create(task& t) {
+    auto input = json::object{};
+    input["name"] = project_name(t.subject->id);
+    input["description"] = "Slipway subscription " + to_text(t.subject->id);
+    if (!options.settings.workspace_id.empty())
+      input["workspaceId"] = options.settings.workspace_id;
+    call(t, create_project, {{"input", std::move(input)}},
+         [this](task& t, answer& got) {
+           const auto& project = value_at(got.data, "projectCreate");
+           const auto id = std::string{text_at(project, "id")};
+           const auto environment = environment_of(project);
+           if (got.is == answer_class::ok && !id.empty()
+               && !environment.empty()) {
+             finish(t, lifecycle::project_ready{now(), t.attempt(), id,
+                                                environment, false});
+             return;
+           }
+           if (got.is == answer_class::ok) {
+             // Made, but not fully told: the look-up finds the rest.
+             got.is = answer_class::opaque;
+             got.message = "the answer lacks the project or its environment";
+           }
+           finish_failed(t, got, "creating the project");
+         });
+  }
+
+  // -- deploying_template
+  // -------------------------------------------------------------------
+
+  void deploy_template_step(task& t) {
+    const auto& project = t.state().instance.project_id;
+    call(t, read_project, {{"id", project}}, [this](task& t, answer& got) {
+      if (got.is != answer_class::ok) {
+        finish_failed(t, got, "reading the project");
+        return;
+      }
+      const auto& project = value_at(got.data, "project");
+      if (!is_live(project)) {
+        finish_failed(t,
+                      {answer_class::invalid,
+                       nullptr,
+                       "the project was deleted at the provider",
+                       {}},
+                      "reading the project");
+        return;
+      }
+      auto services = 0;
+      for_each_node(value_at(project, "services"), [&](const json::value& s) {
+        services += is_live(s) ? 1 : 0;
+      });
+      if (services > 0) {
+        finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
+        return;
+      }
+      if (may_be_invisible(t)) {
+        later(t, look_again_after(), [this](task& t) {
+          deploy_template_step(t);
+        });
+        return;
+      }
+      read_template(t);
+    });
+  }
+
+  void read_template(task& t) {
+    const auto by_code = !options.settings.template_code.empty();
+    auto variables = json::object{};
+    if (by_code)
+      variables["code"] = options.settings.template_code;
+    else
+      variables["id"] = options.settings.template_id;
+    call(t, by_code ? template_by_code : template_by_id, std::move(variables),
+         [this](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the template");
+             return;
+           }
+           const auto& found = value_at(got.data, "template");
+           auto config = value_at(found, "serializedConfig");
+           // Some drafts carry it as text.
+           if (config.is_string()) {
+             auto error = boost::system::error_code{};
+             config = json::parse(std::string_view{config.get_string().data(),
+                                                   config.get_string().size()},
+                                  error);
+           }
+           if (!config.is_object() || text_at(found, "id").empty()) {
+             finish_failed(t,
+                           {answer_class::invalid,
+                            nullptr,
+                            "the template has no configuration to deploy",
+                            {}},
+                           "reading the template");
+             return;
+           }
+           read_credentials(t, std::string{text_at(found, "id")},
+                            std::make_shared<json::value>(std::move(config)));
+         });
+  }
+
+  void read_credentials(task& t, std::string template_id,
+                        std::shared_ptr<json::value> config) {
+    using found = job<query::list_credentials>::reply;
+    self->send(
+      env->store_of(t.subject->id),
+      make_job(query::list_credentials{t.subject->id},
+               [this, me = provider_actor{self}, id = t.subject->id,
+                serial = t.serial, template_id, config](found rows) {
+                 auto shared = std::make_shared<found>(std::move(rows));
+                 caf::anon_send(
+                   me,
+                   continue_with(
+                     id, serial, [this, template_id, config, shared](task& t) {
+                       fill_and_deploy(t, template_id, *config, *shared);
+                     }));
+               }));
+  }
+
+  /// Collects what the instance is told, credentials in the clear.
+  tl::expected<variable_map, std::string>
+  variables_for(const record& subject,
+                const std::vector<sealed_credential>& sealed) const {
+    auto out = variable_map{};
+    if (const auto plan = options.plans.find(subject.plan);
+        plan != options.plans.end())
+      out = plan->second.variables;
+    out["SUBSCRIPTION_ID"] = to_text(subject.id);
+    out["PLAN_TYPE"] = subject.plan;
+    auto all = json::object{};
+    for (const auto& x : sealed) {
+      const auto opened
+        = options.keys->open({x.key_id, x.nonce, x.ciphertext},
+                             to_text(subject.id) + "/" + x.channel_type);
+      if (!opened)
+        return tl::unexpected{"credential " + x.channel_type + ": "
+                              + opened.error()};
+      auto error = boost::system::error_code{};
+      auto value = json::parse(*opened, error);
+      if (error)
+        return tl::unexpected{"credential " + x.channel_type
+                              + ": stored text is no JSON"};
+      // A bare string goes as it is, everything else as JSON text.
+      out[channel_variable(x.channel_type)]
+        = value.is_string()
+            ? std::string{value.get_string().data(), value.get_string().size()}
+            : *opened;
+      all[x.channel_type] = std::move(value);
+    }
+    if (!all.empty())
+      out["CHANNEL_CREDENTIALS"] = json::serialize(all);
+    return out;
+  }
+
+  void fill_and_deploy(task& t, const std::string& template_id,
+                       const json::value& config,
+                       const job<query::list_credentials>::reply& rows) {
+    if (!rows) {
+      finish_failed(t,
+                    {answer_class::not_sent,
+                     nullptr,
+                     std::string{slipway::to_string(rows.error())},
+                     {}},
+                    "reading the credentials");
+      return;
+    }
+    auto variables = variables_for(*t.subject, *rows);
+    if (!variables) {
+      finish_failed(t, {answer_class::invalid, nullptr, variables.error(), {}},
+                    "decrypting the credentials");
+      return;
+    }
+    auto filled = std::make_shared<json::value>(config);
+    fill_variables(*filled, *variables);
+    announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
+             [this, template_id, filled](task& t) {
+               deploy(t, template_id, std::move(*filled));
+             });
+  }
+
+  void deploy(task& t, const std::string& template_id, json::value config) {
+    auto input = json::object{};
+    input["templateId"] = template_id;
+    input["serializedConfig"] = std::move(config);
+    input["projectId"] = t.state().instance.project_id;
+    input["environmentId"] = t.state().instance.environment_id;
+    if (!options.settings.workspace_id.empty())
+      input["workspaceId"] = options.settings.workspace_id;
+    call(t, deploy_template, {{"input", std::move(input)}},
+         [this](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "deploying the template");
+             return;
+           }
+           const auto& payload = value_at(got.data, "templateDeployV2");
+           finish(t, lifecycle::template_deployed{
+                       now(), t.attempt(),
+                       std::string{text_at(payload, "workflowId")}});
+         });
+  }
+
+  // -- awaiting_workflow
+  // --------------------------------------------------------------------
+
+  void await_workflow_step(task& t) {
+    call(t, read_workflow, {{"workflowId", t.state().deployment.workflow_id}},
+         [this](task& t, answer& got) {
+           // Not every workflow can be polled; its services can be looked for.
+           if (got.is == answer_class::auth) {
+             finish(t, lifecycle::workflow_finished{now(), t.attempt()});
+             return;
+           }
+           if (got.is != answer_class::ok
+               && got.is != answer_class::not_found) {
+             finish_failed(t, got, "waiting for the template");
+             return;
+           }
+           const auto& workflow = value_at(got.data, "workflowStatus");
+           const auto status = text_at(workflow, "status");
+           if (status == "Complete") {
+             finish(t, lifecycle::workflow_finished{now(), t.attempt()});
+             return;
+           }
+           if (status == "Error") {
+             auto why = clean(text_at(workflow, "error"));
+             finish_failed(t,
+                           {answer_class::invalid,
+                            nullptr,
+                            why.empty() ? "the workflow failed" : why,
+                            {}},
+                           "deploying the template");
+             return;
+           }
+           // Running, or not visible yet: the attempt's deadline bounds it.
+           later(t, std::min(options.poll_interval, millis{1'000}),
+                 [this](task& t) {
+                   await_workflow_step(t);
+                 });
+         });
+  }
+
+  // -- configuring
+  // ----------------------------------------------------------------------------
+
+  void look_again(task& t) {
+    ++t.looks;
+    later(t, std::min(options.poll_interval, millis{1'500}), [this](task& t) {
+      configure_step(t);
+    });
+  }
+
+  void configure_step(task& t) {
+    call(t, read_environment, {{"id", t.state().instance.environment_id}},
+         [this](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the services");
+             return;
+           }
+           configure(t, services_of(value_at(got.data, "environment")));
+         });
+  }
+
+  void configure(task& t, const std::vector<service_view>& services) {
+    if (services.empty()) {
+      if (t.looks < looks_max * 10)
+        look_again(t);
+      else
+        finish_failed(t,
+                      {answer_class::invalid,
+                       nullptr,
+                       "the template created no service",
+                       {}},
+                      "reading the services");
+      return;
+    }
+    // The one that the world can reach stands for the instance.
+    const auto with_domain = std::find_if(services.begin(), services.end(),
+                                          [](const service_view& x) {
+                                            return !x.domain.empty();
+                                          });
+    const auto& main
+      = with_domain == services.end() ? services.front() : *with_domain;
+    if (main.domain.empty()) {
+      // The template may bring a domain that lags behind its service.
+      if (t.looks < looks_max)
+        look_again(t);
+      else
+        make_domain(t, main);
+      return;
+    }
+    for (const auto& x : services)
+      if (needs_deployment(t, x)) {
+        if (x.deployment_id.empty() && t.looks < looks_max * 2)
+          look_again(t);
+        else
+          redeploy(t, x);
+        return;
+      }
+    finish(t,
+           lifecycle::configured{now(), t.attempt(), main.id, main.name,
+                                 main.deployment_id, "https://" + main.domain});
+  }
+
+  /// A service is deployed again when it has no deployment, or when the one it
+  /// has failed in an earlier attempt.
+  [[nodiscard]] bool
+  needs_deployment(const task& t, const service_view& x) const {
+    if (x.deployment_id.empty())
+      return true;
+    const auto is = read_status(x.status, x.stopped).is;
+    if (is != status_meaning::failed && is != status_meaning::gone)
+      return false;
+    return t.attempt() > 1 || is == status_meaning::gone;
+  }
+
+  void make_domain(task& t, const service_view& x) {
+    auto input = json::object{};
+    input["environmentId"] = t.state().instance.environment_id;
+    input["serviceId"] = x.id;
+    call(t, create_domain, {{"input", std::move(input)}},
+         [this](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "creating the domain");
+             return;
+           }
+           // Read back: what counts is what the provider shows.
+           t.looks = 0;
+           look_again(t);
+         });
+  }
+
+  void redeploy(task& t, const service_view& x) {
+    call(t, deploy_service,
+         {{"environmentId", t.state().instance.environment_id},
+          {"serviceId", x.id}},
+         [this, id = x.id](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "deploying the service");
+             return;
+           }
+           t.redeployed.push_back(id);
+           const auto* fresh
+             = got.data.get_object().if_contains(deploy_service.field);
+           if (fresh != nullptr && fresh->is_string())
+             t.fresh[id] = std::string{fresh->get_string().data(),
+                                       fresh->get_string().size()};
+           t.looks = 0;
+           look_again(t);
+         });
+  }
+
+  // -- deploying
+  // ------------------------------------------------------------------------------
+
+  void watch_step(task& t) {
+    t.watching = true;
+    t.seen_progress = t.state().deployment.progress;
+    poll(t);
+  }
+
+  void poll(task& t) {
+    t.polling = true;
+    call(t, read_environment, {{"id", t.state().instance.environment_id}},
+         [this](task& t, answer& got) {
+           t.polling = false;
+           t.poll_at = now() + options.poll_interval;
+           // Polls that fail are simply made again: the attempt's deadline
+           // bounds them.
+           if (got.is == answer_class::ok)
+             observe(t, services_of(value_at(got.data, "environment")));
+           else
+             t.poll_at
+               = now()
+                 + std::max<millis>(got.retry_after, options.poll_interval);
+         });
+  }
+
+  void observe(task& t, const std::vector<service_view>& services) {
+    if (services.empty())
+      return;
+    const service_view* failed = nullptr;
+    const service_view* slowest = nullptr;
+    auto progress = std::uint8_t{100};
+    auto all_running = true;
+    for (const auto& x : services) {
+      const auto means = read_status(x.status, x.stopped);
+      if (means.is == status_meaning::failed
+          || means.is == status_meaning::gone)
+        failed = &x;
+      all_running = all_running && means.is == status_meaning::running;
+      if (slowest == nullptr || means.progress < progress) {
+        slowest = &x;
+        progress = means.progress;
+      }
+    }
+    if (failed != nullptr) {
+      const auto& expected = t.state().deployment.deployment_id;
+      if (failed->id == t.state().instance.service_id && !expected.empty()
+          && failed->deployment_id != expected)
+        judge_expected(t, *failed);
+      else
+        explain_failure(t, *failed);
+      return;
+    }
+    if (all_running) {
+      finish(t, lifecycle::deployment_observed{now(),
+                                               t.attempt(),
+                                               lifecycle::condition::running,
+                                               100,
+                                               slowest->status,
+                                               {},
+                                               env->chance()});
+      return;
+    }
+    refine_progress(t, *slowest, progress);
+  }
+
+  void
+  report_progress(task& t, const std::string& status, std::uint8_t progress) {
+    if (progress <= t.seen_progress)
+      return;
+    t.seen_progress = progress;
+    self->send(env->registry,
+               make_command(t, lifecycle::deployment_observed{
+                                 now(),
+                                 t.attempt(),
+                                 lifecycle::condition::in_progress,
+                                 progress,
+                                 status,
+                                 {},
+                                 env->chance()}));
+  }
+
+  /// The provider gives no percentage; the steps it has begun make one.
+  void refine_progress(task& t, const service_view& x, std::uint8_t progress) {
+    if (x.status != "BUILDING" && x.status != "DEPLOYING") {
+      report_progress(t, x.status, progress);
+      return;
+    }
+    call(t, read_events, {{"id", x.deployment_id}},
+         [this, status = x.status, progress](task& t, answer& got) {
+           auto best = progress;
+           for_each_node(value_at(got.data, "deploymentEvents"),
+                         [&](const json::value& node) {
+                           best = std::max(
+                             best, progress_of_step(text_at(node, "step")));
+                         });
+           report_progress(t, status, best);
+         });
+  }
+
+  /// The service shows another failed deployment than the one we wait for:
+  /// either ours has been replaced, or the list lags behind. Ours decides.
+  void judge_expected(task& t, service_view x) {
+    const auto expected = t.state().deployment.deployment_id;
+    t.polling = true;
+    call(t, read_deployment, {{"id", expected}},
+         [this, x = std::move(x), expected](task& t, answer& got) {
+           t.polling = false;
+           t.poll_at = now() + options.poll_interval;
+           if (got.is != answer_class::ok)
+             return;
+           const auto& ours = value_at(got.data, "deployment");
+           const auto& stopped = value_at(ours, "deploymentStopped");
+           const auto is = read_status(text_at(ours, "status"),
+                                       stopped.is_bool() && stopped.get_bool())
+                             .is;
+           if (is != status_meaning::failed && is != status_meaning::gone)
+             return;
+           auto judged = x;
+           judged.deployment_id = expected;
+           judged.status = std::string{text_at(ours, "status")};
+           explain_failure(t, judged);
+         });
+  }
+
+  void explain_failure(task& t, const service_view& x) {
+    t.watching = false; // Decided: nothing may start this over.
+    call(t, read_events, {{"id", x.deployment_id}},
+         [this, name = x.name, status = x.status](task& t, answer& got) {
+           auto why = std::string{};
+           for_each_node(
+             value_at(got.data, "deploymentEvents"),
+             [&](const json::value& node) {
+               const auto text = text_at(value_at(node, "payload"), "error");
+               if (!text.empty())
+                 why = std::string{text_at(node, "step")} + ": " + clean(text);
+             });
+           auto reason = "service " + clean(name) + " is " + status
+                         + (why.empty() ? std::string{} : " (" + why + ")");
+           finish(t, lifecycle::deployment_observed{
+                       now(), t.attempt(), lifecycle::condition::failed, 0,
+                       status, std::move(reason), env->chance()});
+         });
+  }
+
+  // -- cancelling
+  // -----------------------------------------------------------------------------
+
+  void cancel_step(task& t) {
+    const auto& instance = t.state().instance;
+    if (!instance.project_id.empty() && !instance.deleted_at) {
+      t.found = {{std::string{}, instance.project_id}};
+      if (!instance.environment_id.empty())
+        stop_deployments(t);
+      else
+        remove_found(t);
+      return;
+    }
+    find_by_name(t, [this](task& t) {
+      if (!t.found.empty()) {
+        remove_found(t);
+        return;
+      }
+      if (may_be_invisible(t)) {
+        later(t, look_again_after(), [this](task& t) {
+          cancel_step(t);
+        });
+        return;
+      }
+      finish(t, lifecycle::cancellation_confirmed{now()});
+    });
+  }
+
+  /// Builds go on and cost money while a project is being deleted.
+  void stop_deployments(task& t) {
+    call(t, read_environment, {{"id", t.state().instance.environment_id}},
+         [this](task& t, answer& got) {
+           auto ids = std::make_shared<std::vector<std::string>>();
+           for (const auto& x : services_of(value_at(got.data, "environment")))
+             if (!x.deployment_id.empty()
+                 && read_status(x.status, x.stopped).is
+                      == status_meaning::in_progress)
+               ids->push_back(x.deployment_id);
+           stop_next(t, std::move(ids));
+         });
+  }
+
+  void stop_next(task& t, std::shared_ptr<std::vector<std::string>> ids) {
+    if (ids->empty()) {
+      remove_found(t);
+      return;
+    }
+    const auto id = ids->back();
+    ids->pop_back();
+    call(t, cancel_deployment, {{"id", id}}, [this, ids](task& t, answer&) {
+      // The deletion of the project is what counts, and is confirmed.
+      stop_next(t, ids);
+    });
+  }
+
+  void remove_found(task& t) {
+    const auto id = t.found.back().second;
+    call(t, delete_project, {{"id", id}}, [this, id](task& t, answer&) {
+      // Whatever the answer was: a second deletion is refused in several ways,
+      // so the project itself is asked.
+      confirm_removed(t, id);
+    });
+  }
+
+  void confirm_removed(task& t, const std::string& id) {
+    call(t, read_project, {{"id", id}}, [this](task& t, answer& got) {
+      const auto gone = got.is == answer_class::not_found
+                        || got.is == answer_class::auth
+                        || (got.is == answer_class::ok
+                            && !is_live(value_at(got.data, "project")))
+                        || (got.is == answer_class::ok
+                            && value_at(got.data, "project").is_null());
+      if (!gone) {
+        if (got.is == answer_class::ok)
+          got = {answer_class::busy, nullptr, "the project is still there", {}};
+        finish_failed(t, got, "deleting the project");
+        return;
+      }
+      t.found.pop_back();
+      if (!t.found.empty()) {
+        remove_found(t);
+        return;
+      }
+      finish(t, lifecycle::cancellation_confirmed{now()});
+    });
+  }
+
+  // -- time
+  // -------------------------------------------------------------------------------------
+
+  void on_tick() {
+    const auto at = now();
+    auto due = std::vector<std::uint64_t>{};
+    for (const auto& [id, t] : tasks)
+      if (t.watching && !t.polling && t.poll_at <= at)
+        due.push_back(id);
+    for (auto id : due)
+      if (const auto where = tasks.find(id); where != tasks.end())
+        poll(where->second);
+    self->delayed_send(self, std::min(options.poll_interval, millis{250}),
+                       tick{});
+  }
+};
+
+railway_state::railway_state() : impl_{std::make_unique<impl>()} {
+}
+
+railway_state::~railway_state() = default;
+
+void railway_state::start(provider_actor::pointer self, environment_ptr env,
+                          railway_options options) {
+  impl_->self = self;
+  impl_->alive = alive_guard{env->metrics, name};
+  impl_->env = std::move(env);
+  impl_->url = with_source(options.settings.endpoint);
+  impl_->options = std::move(options);
+  impl_->on_tick();
+}
+
+void railway_state::receive(const step_order& what) {
+  impl_->receive(what.subject);
+}
+
+void railway_state::drop(subscription_id id) {
+  impl_->tasks.erase(raw(id));
+}
+
+void railway_state::on_tick() {
+  impl_->on_tick();
+}
+
+provider_actor::behavior_type
+railway(provider_actor::stateful_pointer<railway_state> self,
+        environment_ptr env, railway_options options) {
+  self->state.start(self, std::move(env), std::move(options));
+  return {
+    [self](const step_order& what) {
+      self->state.receive(what);
+    },
+    [self](const step_dropped& what) {
+      self->state.drop(what.subscription);
+    },
+    [](const continuation& what) {
+      (*what)();
+    },
+    [self](const tick&) {
+      self->state.on_tick();
+    },
+  };
+}
+
+} // namespace slipway::provider

@@ -1,0 +1,78 @@
+#pragma once
+
+#include "actors/lifecycle/time.hpp"
+#include "http/sandbox/page.hpp"
+
+#include <tl/expected.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace slipway::sandbox {
+
+/// How long the simulated provider takes over things.
+struct railway_stages {
+  millis workflow{1'000};
+  millis queued{300};
+  millis initializing{300};
+  millis building{1'500};
+  millis deploying{1'000};
+  millis removing{300};
+};
+
+struct railway_simulator_options {
+  listen_options listen;
+  /// The workspace token that requests must carry.
+  std::string token;
+  std::string workspace_id;
+  std::string template_code = "slipway-demo";
+  railway_stages stages;
+  /// Between two new projects. The real one is 30 s.
+  millis create_cooldown{500};
+  std::uint32_t requests_per_hour = 10'000;
+  /// Answer `me`, which the real API refuses to workspace tokens.
+  bool account_token = false;
+  /// Live projects; beyond it the plan's limit is reached.
+  std::size_t projects_max = 5'000;
+  /// Seeds ids and secrets; 0 means: from the system.
+  std::uint64_t seed = 0;
+};
+
+/// Railway's public GraphQL API at `POST /graphql/v2`: documents are checked
+/// against the real schema's part that is known here, and everything moves on
+/// with the clock. There are no timers: where things stand is worked out when
+/// somebody looks.
+///
+/// For people and scripts: `/` shows switches and everything that exists,
+/// `GET`/`PUT /sandbox/railway` the switches as JSON: `failNext` (`build`,
+/// `deploy`, `crash`, `workflow` or null) and `failCount`, `opaqueErrors`,
+/// `lostAnswers` (the mutation happens, the answer is 504), `rateLimited`,
+/// `slowMs`, `down`. `POST /sandbox/railway/deployments/{id}/crash` crashes
+/// what runs.
+class railway_simulator {
+public:
+  /// @param time Must outlive the simulator.
+  railway_simulator(railway_simulator_options options, const clock& time);
+
+  /// Stops.
+  ~railway_simulator();
+
+  /// @returns what is wrong with the options or the address otherwise.
+  [[nodiscard]] tl::expected<void, std::string> start();
+
+  void stop();
+
+  [[nodiscard]] std::uint16_t port() const noexcept;
+
+  /// `http://HOST:PORT/graphql/v2`.
+  [[nodiscard]] std::string endpoint() const;
+
+private:
+  struct impl;
+
+  std::shared_ptr<impl> impl_;
+};
+
+} // namespace slipway::sandbox

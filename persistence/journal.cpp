@@ -1,0 +1,766 @@
+#include "persistence/journal.hpp"
+
+#include <caf/send.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+namespace slipway {
+
+namespace {
+
+// Everything of a batch is one statement: the rows that are still at the
+// expected revision and still ours go on, and only with them what hangs on
+// them. A transition that finds its row elsewhere writes nothing and takes no
+// neighbour along.
+constexpr auto update_batch = pg::statement{"journal_update", R"sql(
+WITH changed AS (
+  UPDATE subscriptions s SET
+    status = n.status, start_at = n.start_at, end_at = n.end_at,
+    phase = n.phase, phase_at = n.phase_at, attempt = n.attempt,
+    attempt_limit = n.attempt_limit, tries = n.tries, progress = n.progress,
+    intent_at = n.intent_at, queued_at = n.queued_at,
+    started_at = n.started_at, deadline_at = n.deadline_at,
+    retry_at = n.retry_at, completed_at = n.completed_at,
+    workflow_id = n.workflow_id, deployment_id = n.deployment_id,
+    error = n.error, ended_by = n.ended_by, revision = n.expected + 1,
+    settled = n.settled, wake_at = n.wake_at, updated_at = n.updated_at
+  FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+              $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+    AS n (id, expected, epoch, status, start_at, end_at, phase, phase_at,
+          attempt, attempt_limit, tries, progress, intent_at, queued_at,
+          started_at, deadline_at, retry_at, completed_at, workflow_id,
+          deployment_id, error, ended_by, settled, wake_at, updated_at,
+          user_id)
+  WHERE s.id = n.id AND s.revision = n.expected AND s.owner = $1
+    AND s.epoch = n.epoch
+  RETURNING s.id, s.revision, s.user_id
+), paid AS (
+  INSERT INTO payments AS p (subscription_id, seq, gateway, method, status,
+    applied, amount_minor, refunded_minor, created_at, expires_at, paid_at,
+    transaction_id, idempotency_key)
+  SELECT o.* FROM unnest($28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
+                         $39, $40)
+    AS o (subscription_id, seq, gateway, method, status, applied, amount_minor,
+          refunded_minor, created_at, expires_at, paid_at, transaction_id,
+          idempotency_key)
+  JOIN changed c ON c.id = o.subscription_id
+  ON CONFLICT (subscription_id, seq) DO UPDATE SET
+    status = excluded.status, applied = excluded.applied,
+    refunded_minor = excluded.refunded_minor, paid_at = excluded.paid_at,
+    transaction_id = excluded.transaction_id
+), placed AS (
+  INSERT INTO instances AS i (subscription_id, seq, status, project_id,
+    environment_id, service_id, service_name, public_url, created_at,
+    deleted_at)
+  SELECT o.* FROM unnest($41, $42, $43, $44, $45, $46, $47, $48, $49, $50)
+    AS o (subscription_id, seq, status, project_id, environment_id, service_id,
+          service_name, public_url, created_at, deleted_at)
+  JOIN changed c ON c.id = o.subscription_id
+  ON CONFLICT (subscription_id, seq) DO UPDATE SET
+    status = excluded.status, project_id = excluded.project_id,
+    environment_id = excluded.environment_id,
+    service_id = excluded.service_id, service_name = excluded.service_name,
+    public_url = excluded.public_url, deleted_at = excluded.deleted_at
+), told AS (
+  INSERT INTO events (subscription_id, revision, at, kind, operation, outcome,
+    summary)
+  SELECT o.id, c.revision, o.at, o.kind, o.operation, o.outcome, o.summary
+  FROM unnest($51, $52, $53, $54, $55, $56)
+    WITH ORDINALITY AS o (id, at, kind, operation, outcome, summary, line)
+  JOIN changed c ON c.id = o.id
+  ORDER BY o.line
+), notices AS (
+  SELECT c.id, c.revision, c.user_id, o.*
+  FROM unnest($57, $58, $59, $60, $61, $62, $63, $64, $65)
+    AS o (subscription_id, kind, instance_seq, public_url, error, duration_ms,
+          amount_minor, created_at, by_mail)
+  JOIN changed c ON c.id = o.subscription_id
+), noted AS (
+  INSERT INTO notifications (user_id, subscription_id, revision, kind,
+    instance_seq, public_url, error, duration_ms, amount_minor, created_at)
+  SELECT user_id, id, revision, kind, instance_seq, public_url, error,
+    duration_ms, amount_minor, created_at FROM notices
+), mailed AS (
+  INSERT INTO outbox (user_id, subscription_id, revision, kind, instance_seq,
+    public_url, error, duration_ms, amount_minor, created_at, next_at)
+  SELECT user_id, id, revision, kind, instance_seq, public_url, error,
+    duration_ms, amount_minor, created_at, created_at
+  FROM notices WHERE by_mail
+), kept AS (
+  INSERT INTO callbacks AS k (gateway, dedupe_key, received_at,
+    last_received_at, order_id, subscription_id, outcome, reason, headers, body)
+  SELECT o.gateway, o.dedupe_key, o.received_at, o.received_at, o.order_id,
+    o.subscription_id, 0, o.reason, o.headers, o.body
+  FROM unnest($66, $67, $68, $69, $70, $71, $72, $73)
+    AS o (gateway, dedupe_key, received_at, order_id, subscription_id, reason,
+          headers, body)
+  JOIN changed c ON c.id = o.subscription_id
+  ON CONFLICT (gateway, dedupe_key) DO UPDATE SET
+    repeats = k.repeats + 1, last_received_at = excluded.last_received_at,
+    outcome = 0, reason = excluded.reason
+)
+SELECT id FROM changed
+)sql",
+                                            true};
+
+constexpr auto insert_batch = pg::statement{"journal_insert", R"sql(
+WITH people AS (
+  INSERT INTO users (id, created_at, updated_at)
+  SELECT DISTINCT ON (o.id) o.id, o.at, o.at FROM unnest($3, $14) AS o (id, at)
+  ON CONFLICT (id) DO NOTHING
+), fresh AS (
+  INSERT INTO subscriptions (id, owner, user_id, plan, currency, amount_minor,
+    period_days, status, phase, phase_at, revision, settled, wake_at,
+    created_at, updated_at)
+  SELECT o.id, $1, o.user_id, o.plan, o.currency, o.amount_minor,
+    o.period_days, o.status, o.phase, o.phase_at, o.revision, o.settled,
+    o.wake_at, o.created_at, o.created_at
+  FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    AS o (id, user_id, plan, currency, amount_minor, period_days, status,
+          phase, phase_at, revision, settled, wake_at, created_at)
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id, revision
+), sealed AS (
+  INSERT INTO channel_credentials (subscription_id, channel_type, key_id,
+    nonce, ciphertext)
+  SELECT o.* FROM unnest($15, $16, $17, $18, $19)
+    AS o (subscription_id, channel_type, key_id, nonce, ciphertext)
+  JOIN fresh f ON f.id = o.subscription_id
+), told AS (
+  INSERT INTO events (subscription_id, revision, at, kind, operation, outcome,
+    summary)
+  SELECT o.id, f.revision, o.at, o.kind, o.operation, o.outcome, o.summary
+  FROM unnest($20, $21, $22, $23, $24, $25)
+    AS o (id, at, kind, operation, outcome, summary)
+  JOIN fresh f ON f.id = o.id
+)
+SELECT id FROM fresh
+)sql",
+                                            true};
+
+// Once a callback was applied its row says so, however often it comes again.
+constexpr auto keep_callbacks = pg::statement{"journal_inbox", R"sql(
+INSERT INTO callbacks AS k (gateway, dedupe_key, received_at, last_received_at,
+  order_id, subscription_id, outcome, reason, headers, body, repeats)
+SELECT o.gateway, o.dedupe_key, o.received_at, o.received_at, o.order_id,
+  nullif(o.subscription_id, 0), o.outcome, o.reason, o.headers, o.body,
+  o.deliveries - 1
+FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+  AS o (gateway, dedupe_key, received_at, order_id, subscription_id, outcome,
+        reason, headers, body, deliveries)
+ON CONFLICT (gateway, dedupe_key) DO UPDATE SET
+  repeats = k.repeats + excluded.repeats + 1,
+  last_received_at = excluded.last_received_at,
+  outcome = CASE WHEN k.outcome = 0 THEN k.outcome ELSE excluded.outcome END,
+  reason = CASE WHEN k.outcome = 0 THEN k.reason ELSE excluded.reason END
+)sql",
+                                              true};
+
+template <class Enum>
+std::int16_t number(Enum x) {
+  return static_cast<std::int16_t>(x);
+}
+
+std::int64_t key(subscription_id id) {
+  return static_cast<std::int64_t>(raw(id));
+}
+
+std::optional<std::string_view> null_if_empty(const std::string& text) {
+  if (text.empty())
+    return std::nullopt;
+  return std::string_view{text};
+}
+
+/// A part of a transition with the subscription it belongs to.
+template <class T>
+struct part {
+  subscription_id of;
+  const T* what;
+};
+
+using batch = std::vector<const transition*>;
+
+void add_history(pg::params& to, const batch& some) {
+  auto lines = std::vector<part<history_entry>>{};
+  for (const auto* t : some)
+    for (const auto& x : t->history)
+      lines.push_back({t->next.id, &x});
+  to.add_array(lines, [](const auto& x) {
+    return key(x.of);
+  });
+  to.add_array(lines, [](const auto& x) {
+    return x.what->at;
+  });
+  to.add_array(lines, [](const auto& x) {
+    return number(x.what->kind);
+  });
+  to.add_array(lines, [](const auto& x) {
+    return std::string_view{x.what->operation};
+  });
+  to.add_array(lines, [](const auto& x) {
+    return std::string_view{x.what->outcome};
+  });
+  to.add_array(lines, [](const auto& x) {
+    return std::string_view{x.what->summary};
+  });
+}
+
+void add_rows(pg::params& to, const batch& some) {
+  const auto column = [&](auto projection) {
+    to.add_array(some, [&](const transition* t) {
+      return projection(*t);
+    });
+  };
+  const auto state = [&](auto projection) {
+    to.add_array(some, [&](const transition* t) {
+      return projection(t->next.state);
+    });
+  };
+  const auto deployment = [&](auto projection) {
+    to.add_array(some, [&](const transition* t) {
+      return projection(t->next.state.deployment);
+    });
+  };
+  column([](const auto& t) {
+    return key(t.next.id);
+  });
+  column([](const auto& t) {
+    return static_cast<std::int64_t>(t.expected_revision);
+  });
+  column([](const auto& t) {
+    return static_cast<std::int32_t>(t.next.epoch);
+  });
+  state([](const auto& s) {
+    return number(s.status);
+  });
+  state([](const auto& s) {
+    return s.start_at;
+  });
+  state([](const auto& s) {
+    return s.end_at;
+  });
+  deployment([](const auto& d) {
+    return number(d.at);
+  });
+  deployment([](const auto& d) {
+    return d.phase_at;
+  });
+  deployment([](const auto& d) {
+    return static_cast<std::int32_t>(d.attempt);
+  });
+  deployment([](const auto& d) {
+    return static_cast<std::int32_t>(d.attempt_limit);
+  });
+  deployment([](const auto& d) {
+    return static_cast<std::int32_t>(d.tries);
+  });
+  deployment([](const auto& d) {
+    return static_cast<std::int16_t>(d.progress);
+  });
+  deployment([](const auto& d) {
+    return d.intent_at;
+  });
+  deployment([](const auto& d) {
+    return d.queued_at;
+  });
+  deployment([](const auto& d) {
+    return d.started_at;
+  });
+  deployment([](const auto& d) {
+    return d.deadline_at;
+  });
+  deployment([](const auto& d) {
+    return d.retry_at;
+  });
+  deployment([](const auto& d) {
+    return d.completed_at;
+  });
+  deployment([](const auto& d) {
+    return std::string_view{d.workflow_id};
+  });
+  deployment([](const auto& d) {
+    return std::string_view{d.deployment_id};
+  });
+  deployment([](const auto& d) {
+    return std::string_view{d.error};
+  });
+  deployment([](const auto& d) {
+    return number(d.ended_by);
+  });
+  deployment([](const auto& d) {
+    return lifecycle::is_settled(d.at);
+  });
+  state([](const auto& s) {
+    return lifecycle::wake_at(s);
+  });
+  column([](const auto& t) {
+    return t.next.updated_at;
+  });
+  column([](const auto& t) {
+    return std::string_view{t.next.user_id};
+  });
+}
+
+void add_orders(pg::params& to, const batch& some) {
+  auto orders = std::vector<part<lifecycle::order>>{};
+  for (const auto* t : some)
+    for (size_t i = 0; i < t->next.state.orders.size(); ++i)
+      if (t->orders_changed >> i & 1)
+        orders.push_back({t->next.id, &t->next.state.orders[i]});
+  const auto column = [&](auto projection) {
+    to.add_array(orders, [&](const auto& x) {
+      return projection(*x.what);
+    });
+  };
+  to.add_array(orders, [](const auto& x) {
+    return key(x.of);
+  });
+  column([](const auto& o) {
+    return static_cast<std::int32_t>(o.seq);
+  });
+  column([](const auto& o) {
+    return number(o.gateway);
+  });
+  column([](const auto& o) {
+    return number(o.method);
+  });
+  column([](const auto& o) {
+    return number(o.status);
+  });
+  column([](const auto& o) {
+    return o.applied;
+  });
+  column([](const auto& o) {
+    return o.amount;
+  });
+  column([](const auto& o) {
+    return o.refunded;
+  });
+  column([](const auto& o) {
+    return o.created_at;
+  });
+  column([](const auto& o) {
+    return o.expires_at;
+  });
+  column([](const auto& o) {
+    return o.paid_at;
+  });
+  column([](const auto& o) {
+    return null_if_empty(o.transaction_id);
+  });
+  column([](const auto& o) {
+    return null_if_empty(o.idempotency_key);
+  });
+}
+
+void add_instances(pg::params& to, const batch& some) {
+  auto instances = std::vector<part<lifecycle::instance>>{};
+  for (const auto* t : some)
+    if (t->instance_changed)
+      instances.push_back({t->next.id, &t->next.state.instance});
+  const auto column = [&](auto projection) {
+    to.add_array(instances, [&](const auto& x) {
+      return projection(*x.what);
+    });
+  };
+  to.add_array(instances, [](const auto& x) {
+    return key(x.of);
+  });
+  column([](const auto& i) {
+    return static_cast<std::int32_t>(i.seq);
+  });
+  column([](const auto& i) {
+    return number(i.status);
+  });
+  column([](const auto& i) {
+    return std::string_view{i.project_id};
+  });
+  column([](const auto& i) {
+    return std::string_view{i.environment_id};
+  });
+  column([](const auto& i) {
+    return std::string_view{i.service_id};
+  });
+  column([](const auto& i) {
+    return std::string_view{i.service_name};
+  });
+  column([](const auto& i) {
+    return std::string_view{i.public_url};
+  });
+  column([](const auto& i) {
+    return i.created_at;
+  });
+  column([](const auto& i) {
+    return i.deleted_at;
+  });
+}
+
+void add_notices(pg::params& to, const batch& some) {
+  auto notices = std::vector<part<notice>>{};
+  for (const auto* t : some)
+    for (const auto& x : t->notices)
+      notices.push_back({t->next.id, &x});
+  const auto column = [&](auto projection) {
+    to.add_array(notices, [&](const auto& x) {
+      return projection(*x.what);
+    });
+  };
+  to.add_array(notices, [](const auto& x) {
+    return key(x.of);
+  });
+  column([](const auto& n) {
+    return number(n.kind);
+  });
+  column([](const auto& n) {
+    return static_cast<std::int32_t>(n.instance_seq);
+  });
+  column([](const auto& n) {
+    return std::string_view{n.public_url};
+  });
+  column([](const auto& n) {
+    return std::string_view{n.error};
+  });
+  column([](const auto& n) {
+    return n.duration ? std::optional<std::int64_t>{n.duration->count()}
+                      : std::nullopt;
+  });
+  column([](const auto& n) {
+    return n.amount;
+  });
+  column([](const auto& n) {
+    return n.at;
+  });
+  column([](const auto& n) {
+    return n.by_mail;
+  });
+}
+
+void add_callbacks(pg::params& to, const batch& some) {
+  auto entries = std::vector<const callback_entry*>{};
+  for (const auto* t : some)
+    if (t->callback)
+      entries.push_back(t->callback.get());
+  const auto column = [&](auto projection) {
+    to.add_array(entries, [&](const callback_entry* x) {
+      return projection(*x);
+    });
+  };
+  column([](const auto& c) {
+    return number(c.gateway);
+  });
+  column([](const auto& c) {
+    return std::string_view{c.dedupe_key};
+  });
+  column([](const auto& c) {
+    return c.received_at;
+  });
+  column([](const auto& c) {
+    return std::string_view{c.order_id};
+  });
+  column([](const auto& c) {
+    return key(c.subscription);
+  });
+  column([](const auto& c) {
+    return std::string_view{c.reason};
+  });
+  column([](const auto& c) {
+    return std::string_view{c.headers};
+  });
+  column([](const auto& c) {
+    return pg::bytea{std::string_view{c.body}};
+  });
+}
+
+void encode_update(pg::params& to, std::int64_t server, const batch& some) {
+  to.clear();
+  to.add(server);
+  add_rows(to, some);
+  add_orders(to, some);
+  add_instances(to, some);
+  add_history(to, some);
+  add_notices(to, some);
+  add_callbacks(to, some);
+}
+
+void encode_insert(pg::params& to, std::int64_t server, const batch& some) {
+  to.clear();
+  to.add(server);
+  const auto column = [&](auto projection) {
+    to.add_array(some, [&](const transition* t) {
+      return projection(t->next);
+    });
+  };
+  column([](const auto& r) {
+    return key(r.id);
+  });
+  column([](const auto& r) {
+    return std::string_view{r.user_id};
+  });
+  column([](const auto& r) {
+    return std::string_view{r.plan};
+  });
+  column([](const auto& r) {
+    return std::string_view{r.currency};
+  });
+  column([](const auto& r) {
+    return r.state.amount;
+  });
+  column([](const auto& r) {
+    return static_cast<std::int32_t>(r.state.period_days);
+  });
+  column([](const auto& r) {
+    return number(r.state.status);
+  });
+  column([](const auto& r) {
+    return number(r.state.deployment.at);
+  });
+  column([](const auto& r) {
+    return r.state.deployment.phase_at;
+  });
+  column([](const auto& r) {
+    return static_cast<std::int64_t>(r.state.revision);
+  });
+  column([](const auto& r) {
+    return lifecycle::is_settled(r.state.deployment.at);
+  });
+  column([](const auto& r) {
+    return lifecycle::wake_at(r.state);
+  });
+  column([](const auto& r) {
+    return r.created_at;
+  });
+  auto credentials = std::vector<part<sealed_credential>>{};
+  for (const auto* t : some)
+    if (t->create)
+      for (const auto& x : t->create->credentials)
+        credentials.push_back({t->next.id, &x});
+  to.add_array(credentials, [](const auto& x) {
+    return key(x.of);
+  });
+  to.add_array(credentials, [](const auto& x) {
+    return std::string_view{x.what->channel_type};
+  });
+  to.add_array(credentials, [](const auto& x) {
+    return std::string_view{x.what->key_id};
+  });
+  to.add_array(credentials, [](const auto& x) {
+    return pg::bytea{std::string_view{x.what->nonce}};
+  });
+  to.add_array(credentials, [](const auto& x) {
+    return pg::bytea{std::string_view{x.what->ciphertext}};
+  });
+  add_history(to, some);
+}
+
+/// Deliveries of one event that met in one batch are one row.
+struct delivery {
+  const callback_entry* entry;
+  std::int32_t count;
+};
+
+void encode_inbox(pg::params& to, const std::vector<inbox_job_ptr>& kept) {
+  auto deliveries = std::vector<delivery>{};
+  auto known = std::unordered_map<std::string, size_t>{};
+  for (const auto& x : kept) {
+    auto name = std::to_string(number(x->entry.gateway)) + x->entry.dedupe_key;
+    const auto [where, fresh]
+      = known.try_emplace(std::move(name), deliveries.size());
+    if (fresh)
+      deliveries.push_back({&x->entry, 1});
+    else
+      ++deliveries[where->second].count;
+  }
+  to.clear();
+  const auto column = [&](auto projection) {
+    to.add_array(deliveries, [&](const auto& x) {
+      return projection(*x.entry);
+    });
+  };
+  column([](const auto& c) {
+    return number(c.gateway);
+  });
+  column([](const auto& c) {
+    return std::string_view{c.dedupe_key};
+  });
+  column([](const auto& c) {
+    return c.received_at;
+  });
+  column([](const auto& c) {
+    return std::string_view{c.order_id};
+  });
+  column([](const auto& c) {
+    return key(c.subscription);
+  });
+  column([](const auto& c) {
+    return number(c.outcome);
+  });
+  column([](const auto& c) {
+    return std::string_view{c.reason};
+  });
+  column([](const auto& c) {
+    return std::string_view{c.headers};
+  });
+  column([](const auto& c) {
+    return pg::bytea{std::string_view{c.body}};
+  });
+  to.add_array(deliveries, [](const auto& x) {
+    return x.count;
+  });
+}
+
+/// Whether the batch as a whole was refused for what one of its rows says, so
+/// that its neighbours may still be written.
+bool is_about_a_row(const pg::error& why) {
+  switch (why.kind) {
+    case pg::error_kind::unique_violation:
+    case pg::error_kind::check_violation:
+    case pg::error_kind::foreign_key_violation:
+    case pg::error_kind::serialization:
+    case pg::error_kind::other:
+      return true;
+    case pg::error_kind::connection_lost:
+    case pg::error_kind::in_doubt:
+    case pg::error_kind::timeout:
+    case pg::error_kind::unavailable:
+      return false;
+  }
+  return false;
+}
+
+} // namespace
+
+void journal_state::ask_for_flush() {
+  // Goes to the end of the mailbox: everything that is ahead of it is taken
+  // along by the flush.
+  if (!std::exchange(flush_asked, true))
+    self->send(self, tick{});
+}
+
+void journal_state::add(transition_ptr what) {
+  transitions.push_back(std::move(what));
+  if (transitions.size() + inbox.size() >= options.batch_max)
+    flush();
+  else
+    ask_for_flush();
+}
+
+void journal_state::add(inbox_job_ptr what) {
+  inbox.push_back(std::move(what));
+  if (transitions.size() + inbox.size() >= options.batch_max)
+    flush();
+  else
+    ask_for_flush();
+}
+
+void journal_state::flush() {
+  if (!transitions.empty() || !inbox.empty())
+    commit(std::exchange(transitions, {}), std::exchange(inbox, {}));
+}
+
+void journal_state::answer(const transition_ptr& what, commit_status status) {
+  self->send(what->from, commit_result{what->next.state.revision, status});
+}
+
+tl::expected<std::vector<std::int64_t>, pg::error>
+journal_state::write(const std::vector<transition_ptr>& some,
+                     const std::vector<inbox_job_ptr>& kept) {
+  auto* connection = db->get();
+  if (connection == nullptr)
+    return tl::unexpected{pg::error{pg::error_kind::unavailable, "",
+                                    "no connection to the database", ""}};
+  auto updates = batch{};
+  auto inserts = batch{};
+  for (const auto& t : some)
+    (t->expected_revision == 0 ? inserts : updates).push_back(t.get());
+  auto commands = std::vector<pg::command>{};
+  if (!inserts.empty()) {
+    encode_insert(insert_params, options.server, inserts);
+    commands.push_back({&insert_batch, &insert_params});
+  }
+  if (!updates.empty()) {
+    encode_update(update_params, options.server, updates);
+    commands.push_back({&update_batch, &update_params});
+  }
+  if (!kept.empty()) {
+    encode_inbox(inbox_params, kept);
+    commands.push_back({&keep_callbacks, &inbox_params});
+  }
+  auto results = connection->pipeline(commands);
+  if (!results)
+    return tl::unexpected{std::move(results.error())};
+  auto stored = std::vector<std::int64_t>{};
+  const auto with_ids = commands.size() - (kept.empty() ? 0 : 1);
+  for (size_t i = 0; i < with_ids; ++i)
+    for (auto row = 0; row < (*results)[i].rows(); ++row)
+      stored.push_back((*results)[i].int64(row, 0));
+  return stored;
+}
+
+void journal_state::commit(std::vector<transition_ptr> some,
+                           std::vector<inbox_job_ptr> kept) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto stored = write(some, kept);
+  if (stored) {
+    const auto took
+      = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin);
+    meters->journal_commit(took.count(),
+                           static_cast<double>(some.size() + kept.size()));
+    const auto ids
+      = std::unordered_set<std::int64_t>{stored->begin(), stored->end()};
+    for (const auto& t : some)
+      answer(t, ids.count(key(t->next.id)) != 0 ? commit_status::stored
+                                                : commit_status::conflict);
+    for (const auto& x : kept)
+      x->done(errc::none);
+    return;
+  }
+  const auto why = std::move(stored.error());
+  if (is_about_a_row(why) && some.size() + kept.size() > 1) {
+    spdlog::warn("journal: a batch of {} was refused ({}), going on one by one",
+                 some.size() + kept.size(), to_string(why));
+    for (auto& t : some)
+      commit({std::move(t)}, {});
+    for (auto& x : kept)
+      commit({}, {std::move(x)});
+    return;
+  }
+  const auto told = db->failed(why, "commit");
+  const auto status = why.kind == pg::error_kind::in_doubt
+                        ? commit_status::in_doubt
+                        : commit_status::failed;
+  for (const auto& t : some)
+    answer(t, status);
+  for (const auto& x : kept)
+    x->done(told);
+}
+
+journal_actor::behavior_type
+journal(journal_actor::stateful_pointer<journal_state> self, metrics* meters,
+        journal_options options) {
+  auto& st = self->state;
+  st.self = self;
+  st.alive = alive_guard{meters, journal_state::name};
+  st.meters = meters;
+  st.db.emplace(options.connection);
+  st.options = std::move(options);
+  return {
+    [self](transition_ptr& what) {
+      self->state.add(std::move(what));
+    },
+    [self](inbox_job_ptr& what) {
+      self->state.add(std::move(what));
+    },
+    [self](const tick&) {
+      self->state.flush_asked = false;
+      self->state.flush();
+      self->state.meters->mailbox_depth(
+        journal_state::name, static_cast<double>(self->mailbox().size()));
+    },
+  };
+}
+
+} // namespace slipway

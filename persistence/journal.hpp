@@ -1,0 +1,73 @@
+#pragma once
+
+#include "actors/environment.hpp"
+#include "persistence/session.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <optional>
+#include <vector>
+
+namespace slipway {
+
+struct journal_options {
+  pg::connection_options connection;
+  /// Whose rows may be written.
+  std::int64_t server = 0;
+  /// Transitions and callbacks of one commit at most.
+  std::size_t batch_max = 256;
+};
+
+/// State of the JOURNAL actor: whatever has queued up since the last commit
+/// goes into the next one. Latency is one commit, throughput many rows in it.
+struct journal_state {
+  // -- actor facade
+  // -------------------------------------------------------------
+
+  static inline const char* name = "journal";
+
+  journal_actor::pointer self = nullptr;
+
+  // -- behavior
+  // -----------------------------------------------------------------
+
+  void add(transition_ptr what);
+  void add(inbox_job_ptr what);
+
+  /// Writes everything that has been added.
+  void flush();
+
+  // -- member variables
+  // -----------------------------------------------------------
+
+  metrics* meters = nullptr;
+  journal_options options;
+  std::optional<session> db;
+  std::vector<transition_ptr> transitions;
+  std::vector<inbox_job_ptr> inbox;
+  bool flush_asked = false;
+  alive_guard alive;
+
+private:
+  struct written;
+
+  void ask_for_flush();
+  tl::expected<std::vector<std::int64_t>, pg::error>
+  write(const std::vector<transition_ptr>& some,
+        const std::vector<inbox_job_ptr>& kept);
+  void
+  commit(std::vector<transition_ptr> some, std::vector<inbox_job_ptr> kept);
+  void answer(const transition_ptr& what, commit_status status);
+
+  pg::params update_params;
+  pg::params insert_params;
+  pg::params inbox_params;
+};
+
+/// Spawns a JOURNAL; detached.
+journal_actor::behavior_type
+journal(journal_actor::stateful_pointer<journal_state> self, metrics* meters,
+        journal_options options);
+
+} // namespace slipway

@@ -1,0 +1,58 @@
+#include "persistence/session.hpp"
+
+#include <spdlog/spdlog.h>
+
+namespace slipway {
+
+using namespace std::chrono_literals;
+
+pg::connection* session::get() {
+  if (connection_ && connection_->alive())
+    return &*connection_;
+  connection_.reset();
+  const auto now = std::chrono::steady_clock::now();
+  if (now < not_before_)
+    return nullptr;
+  auto opened = pg::connection::open(options_);
+  if (!opened) {
+    not_before_ = std::chrono::steady_clock::now() + 100ms;
+    if (!std::exchange(reported_, true))
+      spdlog::error("{}: no connection to the database: {}",
+                    options_.application_name, to_string(opened.error()));
+    return nullptr;
+  }
+  if (std::exchange(reported_, false))
+    spdlog::info("{}: the database is back", options_.application_name);
+  connection_.emplace(std::move(*opened));
+  return &*connection_;
+}
+
+errc session::failed(const pg::error& why, const char* doing) {
+  if (connection_ && !connection_->alive())
+    connection_.reset();
+  switch (why.kind) {
+    case pg::error_kind::connection_lost:
+    case pg::error_kind::in_doubt:
+    case pg::error_kind::unavailable:
+      spdlog::warn("{}: {}: {}", options_.application_name, doing,
+                   to_string(why));
+      return errc::database_down;
+    case pg::error_kind::timeout:
+    case pg::error_kind::serialization:
+      spdlog::warn("{}: {}: {}", options_.application_name, doing,
+                   to_string(why));
+      return errc::unavailable;
+    case pg::error_kind::unique_violation:
+    case pg::error_kind::check_violation:
+    case pg::error_kind::foreign_key_violation:
+      spdlog::error("{}: {}: {} ({})", options_.application_name, doing,
+                    to_string(why), why.constraint);
+      return errc::conflict;
+    case pg::error_kind::other:
+      break;
+  }
+  spdlog::error("{}: {}: {}", options_.application_name, doing, to_string(why));
+  return errc::internal;
+}
+
+} // namespace slipway

@@ -1,0 +1,582 @@
+#include "persistence/store.hpp"
+
+#include "persistence/rows.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <string>
+#include <utility>
+
+namespace slipway {
+
+namespace {
+
+using namespace query;
+
+std::int64_t key(subscription_id id) {
+  return static_cast<std::int64_t>(raw(id));
+}
+
+subscription_id to_id(std::int64_t value) {
+  return subscription_id{static_cast<std::uint64_t>(value)};
+}
+
+std::int32_t rows_max(std::size_t limit) {
+  return static_cast<std::int32_t>(limit);
+}
+
+/// Nobody works on a row without an owner, or whose owner's lease has passed.
+#define NOBODY_OWNS_IT                                                         \
+  "(s.owner IS NULL OR NOT EXISTS (SELECT 1 FROM servers v "                   \
+  "WHERE v.id = s.owner AND v.lease_until > now()))"
+
+/// Statements keep pointers to their text: these live as long as the program.
+std::string
+select_records(const char* extra, const char* from, const char* order) {
+  return std::string{"SELECT "} + record_columns + extra + " FROM " + from
+         + record_joins + order;
+}
+
+const auto find_sql = select_records(
+  ", CASE WHEN s.phase = 2 THEN (SELECT count(*) FROM subscriptions q "
+  "WHERE q.phase = 2 AND (q.queued_at, q.id) <= (s.queued_at, s.id)) "
+  "ELSE 0 END",
+  "(SELECT * FROM subscriptions WHERE id = $1) s", "ORDER BY p.seq");
+
+const auto load_sql = select_records(
+  ", coalesce(s.owner = $2, false), " NOBODY_OWNS_IT,
+  "(SELECT * FROM subscriptions WHERE id = $1) s", "ORDER BY p.seq");
+
+const auto list_sql = select_records(
+  "",
+  "(SELECT * FROM subscriptions WHERE user_id = $1 AND ($2 = 0 OR id < $2) "
+  "ORDER BY id DESC LIMIT $3) s",
+  "ORDER BY s.id DESC, p.seq");
+
+const auto by_ids_sql = select_records(
+  "", "(SELECT * FROM subscriptions WHERE id = ANY ($1) AND owner = $2) s",
+  "ORDER BY s.id, p.seq");
+
+const auto find_statement
+  = pg::statement{"store_find", find_sql.c_str(), false};
+
+const auto load_statement
+  = pg::statement{"store_load", load_sql.c_str(), false};
+
+const auto list_statement
+  = pg::statement{"store_list", list_sql.c_str(), false};
+
+const auto by_ids_statement
+  = pg::statement{"store_by_ids", by_ids_sql.c_str(), false};
+
+constexpr auto claim_statement
+  = pg::statement{"store_claim",
+                  "UPDATE subscriptions s SET owner = $2, epoch = s.epoch + 1 "
+                  "WHERE s.id = $1 AND " NOBODY_OWNS_IT,
+                  true};
+
+constexpr auto dead_servers = pg::statement{
+  "store_dead_servers",
+  "SELECT id FROM servers WHERE retired_at IS NULL AND lease_until <= now() "
+  "AND id <> $1",
+  false};
+
+constexpr auto claim_page = pg::statement{
+  "store_claim_page",
+  "WITH page AS (SELECT id FROM subscriptions WHERE NOT settled "
+  "AND owner = ANY ($1) ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) "
+  "UPDATE subscriptions s SET owner = $2, epoch = s.epoch + 1 FROM page "
+  "WHERE s.id = page.id RETURNING s.id",
+  true};
+
+constexpr auto retire_servers = pg::statement{
+  "store_retire", "UPDATE servers SET retired_at = now() WHERE id = ANY ($1)",
+  true};
+
+constexpr auto timers_statement = pg::statement{
+  "store_timers",
+  "SELECT s.id FROM subscriptions s WHERE s.wake_at <= $1 AND (s.owner = $2 "
+  "OR " NOBODY_OWNS_IT ") ORDER BY s.wake_at LIMIT $3",
+  false};
+
+constexpr auto held_statement = pg::statement{
+  "store_slots_held",
+  "SELECT id FROM subscriptions WHERE phase IN (3, 4, 5, 6, 7, 10)", false};
+
+constexpr auto waiting_statement = pg::statement{
+  "store_slots_waiting",
+  "SELECT id FROM subscriptions WHERE phase = 2 ORDER BY queued_at, id LIMIT "
+  "$1",
+  false};
+
+constexpr auto depth_statement
+  = pg::statement{"store_queue_depth",
+                  "SELECT count(*) FROM subscriptions WHERE phase = 2", false};
+
+constexpr auto credentials_statement = pg::statement{
+  "store_credentials",
+  "SELECT channel_type, key_id, nonce, ciphertext FROM channel_credentials "
+  "WHERE subscription_id = $1 ORDER BY channel_type",
+  false};
+
+constexpr auto history_statement = pg::statement{
+  "store_history",
+  "SELECT id, at, kind, summary, operation, outcome FROM events "
+  "WHERE subscription_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+  false};
+
+#define NOTICE_COLUMNS                                                         \
+  "kind, instance_seq, public_url, error, duration_ms, amount_minor, "         \
+  "created_at"
+
+constexpr auto notifications_statement = pg::statement{
+  "store_notifications",
+  "SELECT id, subscription_id, read_at, " NOTICE_COLUMNS
+  " FROM notifications WHERE user_id = $1 AND ($2 = 0 OR id < $2) "
+  "ORDER BY id DESC LIMIT $3",
+  false};
+
+constexpr auto mark_read_statement
+  = pg::statement{"store_mark_read",
+                  "UPDATE notifications SET read_at = coalesce(read_at, $3) "
+                  "WHERE user_id = $1 AND id = $2 "
+                  "RETURNING id, subscription_id, read_at, " NOTICE_COLUMNS,
+                  true};
+
+constexpr auto remember_statement = pg::statement{
+  "store_remember_user",
+  "INSERT INTO users AS u (id, email, locale, created_at, updated_at) "
+  "VALUES ($1, $2, $3, $4, $4) ON CONFLICT (id) DO UPDATE SET "
+  "email = coalesce(nullif(excluded.email, ''), u.email), "
+  "locale = coalesce(nullif(excluded.locale, ''), u.locale), "
+  "updated_at = excluded.updated_at "
+  "WHERE (excluded.email <> '' AND excluded.email <> u.email) "
+  "OR (excluded.locale <> '' AND excluded.locale <> u.locale)",
+  true};
+
+constexpr auto mails_statement = pg::statement{
+  "store_mails",
+  "SELECT o.subscription_id, o.revision, o.tries, u.email, u.locale, s.plan, "
+  "o.kind, o.instance_seq, o.public_url, o.error, o.duration_ms, "
+  "o.amount_minor, o.created_at "
+  "FROM outbox o JOIN subscriptions s ON s.id = o.subscription_id "
+  "JOIN users u ON u.id = o.user_id "
+  "WHERE o.status = 0 AND o.next_at <= $1 AND (s.owner = $2 OR " NOBODY_OWNS_IT
+  ") ORDER BY o.next_at LIMIT $3",
+  false};
+
+constexpr auto mark_mail_statement = pg::statement{
+  "store_mark_mail",
+  "WITH marked AS (UPDATE outbox SET status = $4, tries = tries + 1, "
+  "next_at = $6, done_at = CASE WHEN $4 = 0 THEN NULL ELSE $5 END, "
+  "detail = $7 WHERE subscription_id = $1 AND revision = $2 AND kind = $3 "
+  "AND status = 0 RETURNING subscription_id, revision) "
+  "INSERT INTO events (subscription_id, revision, at, kind, operation, "
+  "outcome, summary) SELECT subscription_id, revision, $5, 2::smallint, $8, "
+  "$9, $10 FROM marked",
+  true};
+
+constexpr auto by_phase_statement = pg::statement{
+  "store_by_phase",
+  "SELECT phase, status, count(*) FROM subscriptions GROUP BY phase, status",
+  false};
+
+// The last thousand that came to run say how long it takes nowadays.
+constexpr auto durations_statement = pg::statement{
+  "store_durations",
+  "SELECT coalesce(avg(ms), 0)::float8, "
+  "coalesce(percentile_cont(0.95) WITHIN GROUP (ORDER BY ms), 0)::float8 "
+  "FROM (SELECT (extract(epoch FROM completed_at - started_at) "
+  "* 1000)::float8 AS ms FROM subscriptions WHERE phase = 8 "
+  "AND started_at IS NOT NULL ORDER BY id DESC LIMIT 1000) recent",
+  false};
+
+constexpr auto attention_statement = pg::statement{"store_attention",
+                                                   R"sql(
+SELECT subscription, seq, kind, reason, since, action FROM (
+  (SELECT s.id AS subscription,
+          coalesce((SELECT max(seq) FROM instances i
+                    WHERE i.subscription_id = s.id), 0) AS seq,
+          'deployment_failed' AS kind, s.error AS reason,
+          s.phase_at AS since, 'retry' AS action
+   FROM subscriptions s WHERE s.phase = 9 ORDER BY s.id DESC LIMIT $3)
+  UNION ALL
+  (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
+                          WHERE i.subscription_id = s.id), 0), 'stuck',
+          'past its deadline' || CASE WHEN s.error = '' THEN ''
+                                      ELSE ': ' || s.error END,
+          coalesce(s.deadline_at, s.phase_at), 'inspect'
+   FROM subscriptions s WHERE s.phase IN (3, 4, 5, 6, 7, 10)
+     AND coalesce(s.deadline_at, s.phase_at) < $1 - $2 * interval '1 ms'
+   LIMIT $3)
+  UNION ALL
+  (SELECT p.subscription_id, 0, 'surplus_payment',
+          'payment ' || p.transaction_id || ' bought no period', p.paid_at,
+          'refund'
+   FROM payments p WHERE p.status = 1 AND NOT p.applied
+   ORDER BY p.subscription_id DESC LIMIT $3)
+  UNION ALL
+  (SELECT coalesce(k.subscription_id, 0), 0,
+          CASE WHEN k.reason = 'order_not_found' THEN 'unknown_payment'
+               ELSE 'payment_mismatch' END,
+          k.reason || ' on order ' || k.order_id || ', '
+            || k.repeats + 1 || ' deliveries', k.received_at, 'inspect'
+   FROM callbacks k WHERE k.outcome = 3 ORDER BY k.id DESC LIMIT $3)
+  UNION ALL
+  (SELECT o.subscription_id, o.instance_seq, 'undeliverable_mail', o.detail,
+          coalesce(o.done_at, o.created_at), 'contact_user'
+   FROM outbox o WHERE o.status = 2
+   ORDER BY o.subscription_id DESC LIMIT $3)
+) all_of_it ORDER BY since DESC LIMIT $3
+)sql",
+                                                   false};
+
+constexpr auto ping_statement
+  = pg::statement{"store_ping", "SELECT 1 FROM subscriptions LIMIT 0", false};
+
+template <class T>
+using answer = tl::expected<T, errc>;
+
+/// One store's connection with the queries as functions.
+class desk {
+public:
+  desk(session& db, std::int64_t server) : db_{db}, server_{server} {
+  }
+
+  answer<find_record::found> operator()(const find_record& q) {
+    return with(find_statement, pg::params{}.add(key(q.id)),
+                [](const pg::result& rows) -> answer<find_record::found> {
+                  auto found = read_records(rows);
+                  if (found.empty())
+                    return tl::unexpected{errc::not_found};
+                  return find_record::found{std::move(found.front()),
+                                            rows.int64(0, rows.columns() - 1)};
+                });
+  }
+
+  answer<record> operator()(const claim_record& q) {
+    auto claimed = false;
+    for (;;) {
+      auto mine = false;
+      auto free = false;
+      auto row = with(load_statement, pg::params{}.add(key(q.id)).add(server_),
+                      [&](const pg::result& rows) -> answer<record> {
+                        auto found = read_records(rows);
+                        if (found.empty())
+                          return tl::unexpected{errc::not_found};
+                        mine = rows.boolean(0, rows.columns() - 2);
+                        free = rows.boolean(0, rows.columns() - 1);
+                        return std::move(found.front());
+                      });
+      if (!row || mine)
+        return row;
+      if (!free || std::exchange(claimed, true))
+        return tl::unexpected{errc::owned_elsewhere};
+      // What was read may be out of date by the time it is ours: read again.
+      auto done
+        = with(claim_statement, pg::params{}.add(key(q.id)).add(server_),
+               [](const pg::result&) -> answer<bool> {
+                 return true;
+               });
+      if (!done)
+        return tl::unexpected{done.error()};
+    }
+  }
+
+  answer<std::vector<record>> operator()(const claim_orphans& q) {
+    auto dead = with(dead_servers, pg::params{}.add(server_), ids_of);
+    if (!dead)
+      return tl::unexpected{dead.error()};
+    if (dead->empty())
+      return std::vector<record>{};
+    auto ids
+      = with(claim_page,
+             pg::params{}.add_array(*dead).add(server_).add(rows_max(q.limit)),
+             ids_of);
+    if (!ids)
+      return tl::unexpected{ids.error()};
+    if (ids->size() < q.limit) {
+      auto done = with(retire_servers, pg::params{}.add_array(*dead), ids_of);
+      if (!done)
+        return tl::unexpected{done.error()};
+    }
+    if (ids->empty())
+      return std::vector<record>{};
+    return with(by_ids_statement, pg::params{}.add_array(*ids).add(server_),
+                records_of);
+  }
+
+  answer<std::vector<subscription_id>> operator()(const due_timers& q) {
+    return with(timers_statement,
+                pg::params{}.add(q.now).add(server_).add(rows_max(q.limit)),
+                subscriptions_of);
+  }
+
+  answer<slots::found> operator()(const slots& q) {
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    const auto none = pg::params{};
+    const auto limit = pg::params{}.add(rows_max(q.waiting_max));
+    auto rows = connection->pipeline({{&held_statement, &none},
+                                      {&waiting_statement, &limit},
+                                      {&depth_statement, &none}});
+    if (!rows)
+      return tl::unexpected{db_.failed(rows.error(), "slots")};
+    auto found = slots::found{};
+    found.held = *subscriptions_of((*rows)[0]);
+    found.waiting = *subscriptions_of((*rows)[1]);
+    found.queue_depth = (*rows)[2].int64(0, 0);
+    return found;
+  }
+
+  answer<std::vector<record>> operator()(const list_records& q) {
+    return with(
+      list_statement,
+      pg::params{}.add(q.user_id).add(key(q.before)).add(rows_max(q.limit)),
+      records_of);
+  }
+
+  answer<std::vector<sealed_credential>> operator()(const list_credentials& q) {
+    return with(
+      credentials_statement, pg::params{}.add(key(q.id)),
+      [](const pg::result& rows) -> answer<std::vector<sealed_credential>> {
+        auto out = std::vector<sealed_credential>{};
+        for (auto i = 0; i < rows.rows(); ++i)
+          out.push_back(
+            {std::string{rows.text(i, 0)}, std::string{rows.text(i, 1)},
+             std::string{rows.bytes(i, 2)}, std::string{rows.bytes(i, 3)}});
+        return out;
+      });
+  }
+
+  answer<list_history::result> operator()(const list_history& q) {
+    return with(
+      history_statement,
+      pg::params{}.add(key(q.id)).add(q.after).add(rows_max(q.limit)),
+      [](const pg::result& rows) -> answer<list_history::result> {
+        auto out = list_history::result{};
+        for (auto i = 0; i < rows.rows(); ++i)
+          out.push_back(
+            {rows.int64(i, 0),
+             {rows.time(i, 1), static_cast<history_kind>(rows.int16(i, 2)),
+              std::string{rows.text(i, 3)}, std::string{rows.text(i, 4)},
+              std::string{rows.text(i, 5)}}});
+        return out;
+      });
+  }
+
+  answer<list_notifications::result> operator()(const list_notifications& q) {
+    return with(
+      notifications_statement,
+      pg::params{}.add(q.user_id).add(q.before).add(rows_max(q.limit)),
+      notifications_of);
+  }
+
+  answer<list_notifications::row> operator()(const mark_notification_read& q) {
+    return with(mark_read_statement,
+                pg::params{}.add(q.user_id).add(q.id).add(q.at),
+                [](const pg::result& rows) -> answer<list_notifications::row> {
+                  auto found = *notifications_of(rows);
+                  if (found.empty())
+                    return tl::unexpected{errc::not_found};
+                  return std::move(found.front());
+                });
+  }
+
+  answer<std::monostate> operator()(const remember_user& q) {
+    return with(
+      remember_statement,
+      pg::params{}.add(q.user_id).add(q.email).add(q.locale).add(q.at),
+      nothing_of);
+  }
+
+  answer<due_mails::result> operator()(const due_mails& q) {
+    return with(mails_statement,
+                pg::params{}.add(q.now).add(server_).add(rows_max(q.limit)),
+                [](const pg::result& rows) -> answer<due_mails::result> {
+                  auto out = due_mails::result{};
+                  for (auto i = 0; i < rows.rows(); ++i) {
+                    auto x = due_mails::row{};
+                    x.subscription = to_id(rows.int64(i, 0));
+                    x.revision = static_cast<std::uint64_t>(rows.int64(i, 1));
+                    x.tries = static_cast<std::uint32_t>(rows.int32(i, 2));
+                    x.email = std::string{rows.text(i, 3)};
+                    x.locale = std::string{rows.text(i, 4)};
+                    x.plan = std::string{rows.text(i, 5)};
+                    x.what = read_notice(rows, i, 6);
+                    out.push_back(std::move(x));
+                  }
+                  return out;
+                });
+  }
+
+  answer<std::monostate> operator()(const mark_mail& q) {
+    const auto template_name = std::string{to_string(q.kind)};
+    auto result = std::string_view{};
+    auto summary = std::string{};
+    switch (q.status) {
+      case mail_status::owed:
+        result = "deferred";
+        summary = "Mail " + template_name + " deferred: " + q.detail;
+        break;
+      case mail_status::sent:
+        result = "sent";
+        summary = "Mail " + template_name + " sent";
+        break;
+      case mail_status::undeliverable:
+        result = "undeliverable";
+        summary = "Mail " + template_name + " undeliverable: " + q.detail;
+        break;
+      case mail_status::no_address:
+        result = "no_address";
+        summary
+          = "Mail " + template_name + " not sent: the user has no mail address";
+        break;
+    }
+    return with(mark_mail_statement,
+                pg::params{}
+                  .add(key(q.subscription))
+                  .add(static_cast<std::int64_t>(q.revision))
+                  .add(static_cast<std::int16_t>(q.kind))
+                  .add(static_cast<std::int16_t>(q.status))
+                  .add(q.at)
+                  .add(q.next_at)
+                  .add(q.detail)
+                  .add(template_name)
+                  .add(result)
+                  .add(summary),
+                nothing_of);
+  }
+
+  answer<read_stats::found> operator()(const read_stats&) {
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    const auto none = pg::params{};
+    auto rows = connection->pipeline(
+      {{&by_phase_statement, &none}, {&durations_statement, &none}});
+    if (!rows)
+      return tl::unexpected{db_.failed(rows.error(), "stats")};
+    auto found = read_stats::found{};
+    found.by_phase.resize(lifecycle::phase_count);
+    found.by_status.resize(6);
+    const auto& counts = (*rows)[0];
+    for (auto i = 0; i < counts.rows(); ++i) {
+      const auto phase = static_cast<std::size_t>(counts.int16(i, 0));
+      const auto status = static_cast<std::size_t>(counts.int16(i, 1));
+      const auto count = counts.int64(i, 2);
+      found.by_phase.at(phase) += count;
+      found.by_status.at(status) += count;
+      const auto at = static_cast<lifecycle::phase>(phase);
+      if (at == lifecycle::phase::running) {
+        found.succeeded += count;
+        found.completed += count;
+      } else if (at == lifecycle::phase::failed) {
+        found.completed += count;
+      }
+    }
+    found.average_ms = (*rows)[1].float8(0, 0);
+    found.p95_ms = (*rows)[1].float8(0, 1);
+    return found;
+  }
+
+  answer<list_attention::result> operator()(const list_attention& q) {
+    return with(attention_statement,
+                pg::params{}
+                  .add(q.now)
+                  .add(static_cast<double>(q.stuck_after.count()))
+                  .add(static_cast<std::int64_t>(q.limit)),
+                [](const pg::result& rows) -> answer<list_attention::result> {
+                  auto out = list_attention::result{};
+                  for (auto i = 0; i < rows.rows(); ++i)
+                    out.push_back({to_id(rows.int64(i, 0)),
+                                   static_cast<std::uint32_t>(rows.int32(i, 1)),
+                                   std::string{rows.text(i, 2)},
+                                   std::string{rows.text(i, 3)},
+                                   rows.time(i, 4),
+                                   std::string{rows.text(i, 5)}});
+                  return out;
+                });
+  }
+
+  answer<std::monostate> operator()(const ping&) {
+    return with(ping_statement, pg::params{}, nothing_of);
+  }
+
+private:
+  static answer<std::monostate> nothing_of(const pg::result&) {
+    return std::monostate{};
+  }
+
+  static answer<std::vector<record>> records_of(const pg::result& rows) {
+    return read_records(rows);
+  }
+
+  static answer<std::vector<std::int64_t>> ids_of(const pg::result& rows) {
+    auto out = std::vector<std::int64_t>{};
+    for (auto i = 0; i < rows.rows(); ++i)
+      out.push_back(rows.int64(i, 0));
+    return out;
+  }
+
+  static answer<std::vector<subscription_id>>
+  subscriptions_of(const pg::result& rows) {
+    auto out = std::vector<subscription_id>{};
+    for (auto i = 0; i < rows.rows(); ++i)
+      out.push_back(to_id(rows.int64(i, 0)));
+    return out;
+  }
+
+  static answer<list_notifications::result>
+  notifications_of(const pg::result& rows) {
+    auto out = list_notifications::result{};
+    for (auto i = 0; i < rows.rows(); ++i)
+      out.push_back({rows.int64(i, 0), to_id(rows.int64(i, 1)),
+                     read_notice(rows, i, 3), rows.opt_time(i, 2)});
+    return out;
+  }
+
+  template <class F>
+  auto with(const pg::statement& what, const pg::params& params, F read)
+    -> decltype(read(std::declval<const pg::result&>())) {
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    auto rows = connection->execute(what, params);
+    if (!rows)
+      return tl::unexpected{db_.failed(rows.error(), what.name)};
+    return read(*rows);
+  }
+
+  session& db_;
+  std::int64_t server_;
+};
+
+} // namespace
+
+void store_state::run(store_job& what) {
+  std::visit(
+    [this](auto& x) {
+      x.done(desk{*db, options.server}(x.what));
+    },
+    what);
+}
+
+store_actor::behavior_type
+store(store_actor::stateful_pointer<store_state> self, metrics* meters,
+      store_options options) {
+  auto& st = self->state;
+  st.self = self;
+  st.alive = alive_guard{meters, store_state::name};
+  st.meters = meters;
+  st.db.emplace(options.connection);
+  st.options = std::move(options);
+  return {
+    [self](store_job_ptr& what) {
+      self->state.run(*what);
+    },
+  };
+}
+
+} // namespace slipway

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "actors/environment.hpp"
+#include "persistence/session.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <optional>
+
+namespace slipway {
+
+struct store_options {
+  pg::connection_options connection;
+  /// This server's row in `servers`: what it claims, it claims for that one.
+  std::int64_t server = 0;
+};
+
+/// State of the STORE actor: answers one query after the other on a connection
+/// of its own.
+struct store_state {
+  static inline const char* name = "store";
+
+  store_actor::pointer self = nullptr;
+
+  /// Runs the query and calls its continuation, whatever happens.
+  void run(store_job& what);
+
+  metrics* meters = nullptr;
+  store_options options;
+  std::optional<session> db;
+  alive_guard alive;
+};
+
+/// Spawns a STORE; detached.
+store_actor::behavior_type
+store(store_actor::stateful_pointer<store_state> self, metrics* meters,
+      store_options options);
+
+} // namespace slipway

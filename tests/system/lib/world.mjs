@@ -1,0 +1,268 @@
+// Slipway with everything around it: PostgreSQL, Alipay, Railway, mail, users.
+
+import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { Alipay } from '../imposters/alipay.mjs';
+import { Railway } from '../imposters/railway.mjs';
+import { Smtp } from '../imposters/smtp.mjs';
+import { killPostgresIn, temporaryDirectory } from './cleanup.mjs';
+import { Api } from './client.mjs';
+import { request } from './http.mjs';
+import { token } from './jwt.mjs';
+import { parseMetrics } from './metrics.mjs';
+import { freePort } from './ports.mjs';
+import { Postgres } from './postgres.mjs';
+import { Slipway } from './slipway.mjs';
+import { toToml } from './toml.mjs';
+import { eventually } from './wait.mjs';
+
+const id = () => crypto.randomBytes(5).toString('hex');
+
+export const PLANS = {
+  BASIC: { title: '基础版', amount: '29.90', currency: 'CNY', period_days: 30 },
+  PRO: { title: '专业版', amount: '99.00', currency: 'CNY', period_days: 30,
+    variables: { TIER: 'pro' } },
+  ENTERPRISE: { title: '企业版', amount: '499.00', currency: 'CNY',
+    period_days: 30, variables: { TIER: 'enterprise' } },
+};
+
+/** Order in which a deployment passes its states. */
+export const RANK = { pending: 0, creating: 1, configuring: 2, deploying: 3,
+  running: 4 };
+
+export class World {
+  /**
+   * @param options.database `outside` (default), `embedded`, or a URL
+   * @param options.railway options of the imposter, or false for none
+   * @param options.alipay false for none
+   * @param options.mail false for none
+   * @param options.config {section: {key: value}} on top of the usual
+   * @param options.env environment of the server
+   * @param options.start false: only write the files
+   */
+  static async start(options = {}) {
+    const world = new World();
+    try {
+      await world.#build(options);
+      if (options.start !== false) await world.server.start();
+    } catch (error) {
+      await world.stop();
+      throw error;
+    }
+    return world;
+  }
+
+  async #build({ database = 'outside', railway = {}, alipay = true, mail = true,
+                 config = {}, env = {} }) {
+    this.home = temporaryDirectory();
+    this.dir = this.home.dir;
+    this.database = database;
+    if (database === 'outside') this.postgres = await Postgres.start();
+    if (railway) this.railway = await Railway.start(railway);
+    if (alipay) this.alipay = await Alipay.start();
+    if (mail) this.smtp = await Smtp.start();
+    this.port = await freePort();
+    this.adminPort = await freePort();
+    this.url = `http://127.0.0.1:${this.port}`;
+    this.adminUrl = `http://127.0.0.1:${this.adminPort}`;
+    this.secret = crypto.randomBytes(32).toString('hex');
+    const file = (name, content) => {
+      const at = path.join(this.dir, name);
+      fs.mkdirSync(path.dirname(at), { recursive: true });
+      fs.writeFileSync(at, content, { mode: 0o600 });
+      return at;
+    };
+    this.settings = {
+      http: { listen: `127.0.0.1:${this.port}`,
+        admin_listen: `127.0.0.1:${this.adminPort}`, public_url: this.url },
+      database: { url: database === 'outside' ? this.postgres.url
+        : database === 'embedded' ? 'embedded:./data' : database },
+      auth: { hs256_secret_file: file('jwt.key', this.secret) },
+      secrets: { credential_keys: [
+        `2026-11:${file('keys/2026-11.key', crypto.randomBytes(32))}`] },
+      plans: PLANS,
+      alipay: this.alipay && {
+        app_id: this.alipay.appId, seller_id: this.alipay.sellerId,
+        gateway_url: this.alipay.url,
+        app_private_key_file: file('alipay/app.pem', this.alipay.app.privateKey),
+        alipay_public_key_file: file('alipay/alipay_pub.pem',
+          this.alipay.alipay.publicKey),
+      },
+      railway: this.railway && {
+        endpoint: this.railway.url,
+        token_file: file('railway.token', `${this.railway.token}\n`),
+        workspace_id: this.railway.workspaceId,
+        template_code: this.railway.template.code,
+        webhook_secret_file: file('railway.hook', this.hook = id() + id()),
+        create_interval: '50ms', requests_per_hour: 100_000,
+      },
+      deployment: { max_concurrent: 3, attempts: 3, backoff_initial: '200ms',
+        backoff_max: '1s', deadline: '60s', poll_interval: '200ms' },
+      payment: { order_ttl: '30m' },
+      mail: this.smtp && { url: this.smtp.url,
+        from: 'Slipway <no-reply@example.com>' },
+    };
+    for (const [section, values] of Object.entries(config)) {
+      this.settings[section] = values === null ? undefined
+        : { ...this.settings[section], ...values };
+    }
+    this.config = path.join(this.dir, 'slipway.toml');
+    this.writeConfig();
+    this.server = new Slipway({ args: ['serve', '--config', this.config],
+      dir: this.dir, env, adminPort: this.adminPort });
+    this.anonymous = new Api(this.url);
+    this.operator = this.user({ role: 'operator', sub: `op-${id()}` });
+  }
+
+  writeConfig() {
+    fs.writeFileSync(this.config, toToml(this.settings), { mode: 0o600 });
+  }
+
+  async stop() {
+    try {
+      if (this.server?.running) await this.server.terminate();
+    } finally {
+      await this.server?.kill();
+      killPostgresIn(this.dir);
+      await this.railway?.stop();
+      await this.alipay?.stop();
+      await this.smtp?.stop();
+      await this.postgres?.remove();
+      this.home?.remove();
+    }
+  }
+
+  // -- people -----------------------------------------------------------------
+
+  /** A person with a token: an Api with `sub` and `email`. */
+  user({ sub = `user-${id()}`, locale = 'zh-CN', role } = {}) {
+    const email = `${sub}@example.com`;
+    const api = new Api(this.url, token(this.secret, { sub, email, locale,
+      ...(role ? { role } : {}) }));
+    return Object.assign(api, { sub, email, locale });
+  }
+
+  // -- the steps of a subscription --------------------------------------------
+
+  /**
+   * A new subscription with credentials that carry a unique mark.
+   * {user, id, mark, plan}
+   */
+  async subscribe(user = this.user(), { plan = 'PRO' } = {}) {
+    const mark = `mark-${crypto.randomBytes(8).toString('hex')}`;
+    const made = (await user.post('/api/subscriptions', { planType: plan,
+      channelCredentials: { TELEGRAM: { botToken: mark } } })).ok(201);
+    return { user, id: made.subscriptionId, mark, plan };
+  }
+
+  /** An order for it, opened in the payer's browser: adds order and trade. */
+  async order(subscription, { method = 'page' } = {}) {
+    const order = (await subscription.user.post('/api/payment/create', {
+      subscriptionId: subscription.id, gateway: 'ALIPAY', method })).ok(201);
+    subscription.order = order;
+    subscription.trade = this.alipay.open(order.payUrl);
+    return subscription;
+  }
+
+  /** Subscribed, ordered, and paid at Alipay; nobody has told the server. */
+  async paid(user, options) {
+    const subscription = await this.order(await this.subscribe(user, options));
+    this.alipay.pay(subscription.trade);
+    return subscription;
+  }
+
+  /** All of that and the notification, which must be accepted. */
+  async activated(user, options) {
+    const subscription = await this.paid(user, options);
+    const answer = await this.alipay.notify(subscription.trade);
+    assert.equal(`${answer.status} ${answer.text}`, '200 success');
+    return subscription;
+  }
+
+  async running(user, options) {
+    const subscription = await this.activated(user, options);
+    await this.untilStatus(subscription, 'running');
+    return subscription;
+  }
+
+  // -- looking ----------------------------------------------------------------
+
+  async status(subscription) {
+    return (await subscription.user.get(
+      `/api/deployment/status/${subscription.id}`)).ok();
+  }
+
+  async subscription(subscription) {
+    return (await subscription.user.get(
+      `/api/subscriptions/${subscription.id}`)).ok();
+  }
+
+  /** Waits until the deployment's status is one of `wanted`. */
+  async untilStatus(subscription, wanted, options = {}) {
+    let last;
+    return this.eventually(`${subscription.id} is ${wanted}`, async () => {
+      last = await this.status(subscription);
+      if ([wanted].flat().includes(last.status)) return last;
+      throw new Error(`it is ${JSON.stringify(last)}`);
+    }, { within: 40_000, ...options });
+  }
+
+  /** `eventually`, with the end of the server's log in the error. */
+  async eventually(what, probe, options) {
+    try {
+      return await eventually(what, probe, options);
+    } catch (error) {
+      error.message += `\n--- server log ---\n${this.server.tail()}`;
+      throw error;
+    }
+  }
+
+  /** Projects at the provider that belong to it, the deleted ones too. */
+  allProjectsOf(subscription) {
+    const marked = new Set(this.railway.projectsWith(subscription.mark,
+      { live: false }));
+    return [...this.railway.projects.values()].filter((p) => marked.has(p)
+      || p.description?.includes(subscription.id));
+  }
+
+  projectsOf(subscription) {
+    return this.allProjectsOf(subscription)
+      .filter((p) => !p.deletedAt && !p.deletionScheduledAt);
+  }
+
+  /** Asserts that it has exactly one live project with one service. */
+  assertOneInstance(subscription) {
+    const projects = this.projectsOf(subscription);
+    assert.equal(projects.length, 1,
+      `live projects: ${projects.map((p) => p.name).join(', ')}`);
+    assert.equal(this.railway.servicesOf(projects[0].id).length, 1, 'services');
+    return projects[0];
+  }
+
+  /** Mails to the owner that tell the address of the instance. */
+  successMails({ user }, publicUrl) {
+    return this.smtp.to(user.email).filter((m) => m.body.includes(publicUrl));
+  }
+
+  notifications(user, type) {
+    return user.all('/api/notifications')
+      .then((all) => (type ? all.filter((n) => n.type === type) : all));
+  }
+
+  attention() {
+    return this.operator.get('/api/deployment/attention')
+      .then((answer) => answer.ok());
+  }
+
+  async metrics() {
+    const answer = await request(`${this.adminUrl}/metrics`);
+    assert.equal(answer.status, 200);
+    return parseMetrics(answer.text);
+  }
+
+  async admin(what) {
+    return (await request(`${this.adminUrl}${what}`)).status;
+  }
+}
