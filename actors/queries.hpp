@@ -110,6 +110,7 @@ struct list_notifications {
   struct row {
     std::int64_t id = 0;
     subscription_id subscription{};
+    std::string plan;
     notice what;
     std::optional<timestamp> read_at;
   };

@@ -113,15 +113,15 @@ WITH people AS (
   SELECT DISTINCT ON (o.id) o.id, o.at, o.at FROM unnest($3, $14) AS o (id, at)
   ON CONFLICT (id) DO NOTHING
 ), fresh AS (
-  INSERT INTO subscriptions (id, owner, user_id, plan, currency, amount_minor,
-    period_days, status, phase, phase_at, revision, settled, wake_at,
-    created_at, updated_at)
-  SELECT o.id, $1, o.user_id, o.plan, o.currency, o.amount_minor,
+  INSERT INTO subscriptions (id, owner, epoch, user_id, plan, currency,
+    amount_minor, period_days, status, phase, phase_at, revision, settled,
+    wake_at, created_at, updated_at)
+  SELECT o.id, $1, o.epoch, o.user_id, o.plan, o.currency, o.amount_minor,
     o.period_days, o.status, o.phase, o.phase_at, o.revision, o.settled,
     o.wake_at, o.created_at, o.created_at
-  FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+  FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $26)
     AS o (id, user_id, plan, currency, amount_minor, period_days, status,
-          phase, phase_at, revision, settled, wake_at, created_at)
+          phase, phase_at, revision, settled, wake_at, created_at, epoch)
   ON CONFLICT (id) DO NOTHING
   RETURNING id, revision
 ), sealed AS (
@@ -554,6 +554,9 @@ void encode_insert(pg::params& to, std::int64_t server, const batch& some) {
     return pg::bytea{std::string_view{x.what->ciphertext}};
   });
   add_history(to, some);
+  column([](const auto& r) {
+    return static_cast<std::int32_t>(r.epoch);
+  });
 }
 
 /// Deliveries of one event that met in one batch are one row.

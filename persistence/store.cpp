@@ -131,17 +131,19 @@ constexpr auto history_statement = pg::statement{
 
 constexpr auto notifications_statement = pg::statement{
   "store_notifications",
-  "SELECT id, subscription_id, read_at, " NOTICE_COLUMNS
+  "SELECT id, subscription_id, read_at, (SELECT plan FROM subscriptions s "
+  "WHERE s.id = subscription_id), " NOTICE_COLUMNS
   " FROM notifications WHERE user_id = $1 AND ($2 = 0 OR id < $2) "
   "ORDER BY id DESC LIMIT $3",
   false};
 
-constexpr auto mark_read_statement
-  = pg::statement{"store_mark_read",
-                  "UPDATE notifications SET read_at = coalesce(read_at, $3) "
-                  "WHERE user_id = $1 AND id = $2 "
-                  "RETURNING id, subscription_id, read_at, " NOTICE_COLUMNS,
-                  true};
+constexpr auto mark_read_statement = pg::statement{
+  "store_mark_read",
+  "UPDATE notifications SET read_at = coalesce(read_at, $3) "
+  "WHERE user_id = $1 AND id = $2 "
+  "RETURNING id, subscription_id, read_at, (SELECT plan FROM subscriptions s "
+  "WHERE s.id = subscription_id), " NOTICE_COLUMNS,
+  true};
 
 constexpr auto remember_statement = pg::statement{
   "store_remember_user",
@@ -533,7 +535,8 @@ private:
     auto out = list_notifications::result{};
     for (auto i = 0; i < rows.rows(); ++i)
       out.push_back({rows.int64(i, 0), to_id(rows.int64(i, 1)),
-                     read_notice(rows, i, 3), rows.opt_time(i, 2)});
+                     std::string{rows.opt_text(i, 3).value_or("")},
+                     read_notice(rows, i, 4), rows.opt_time(i, 2)});
     return out;
   }
 

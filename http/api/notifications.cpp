@@ -16,7 +16,7 @@ void read_all(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   if (!before)
     return;
   ctx->ask(query::list_notifications{who.user_id, *before, page->limit + 1},
-           [x, limit = page->limit,
+           [ctx, x, limit = page->limit,
             locale = who.locale](job<query::list_notifications>::reply rows) {
              if (!rows) {
                fail(*x, problem_of(rows.error()));
@@ -29,7 +29,7 @@ void read_all(const context_ptr& ctx, exchange_ptr x, const principal& who) {
              }
              auto data = json::array{};
              for (const auto& row : *rows)
-               data.push_back(render_notification(row, locale));
+               data.push_back(render_notification(row, *ctx, locale));
              succeed_page(*x, std::move(data), next);
            });
 }
@@ -48,10 +48,10 @@ void mark_read(const context_ptr& ctx, exchange_ptr x, const principal& who) {
     id = id * 10 + (c - '0');
   }
   ctx->ask(query::mark_notification_read{who.user_id, id, ctx->now()},
-           [x, missing, locale = who.locale](
+           [ctx, x, missing, locale = who.locale](
              job<query::mark_notification_read>::reply row) {
              if (row)
-               succeed(*x, render_notification(*row, locale));
+               succeed(*x, render_notification(*row, *ctx, locale));
              else if (row.error() == errc::not_found)
                missing(*x);
              else

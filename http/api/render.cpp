@@ -122,7 +122,7 @@ json::object render_order(const record& row, const order& order) {
 }
 
 json::object render_notification(const query::list_notifications::row& row,
-                                 std::string_view locale) {
+                                 const context& ctx, std::string_view locale) {
   const auto& what = row.what;
   const auto words = mail::render_notice(
     mail::facts_of(what, row.subscription, {}, "CNY"), locale);

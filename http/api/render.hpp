@@ -2,6 +2,7 @@
 
 #include "actors/queries.hpp"
 #include "actors/record.hpp"
+#include "http/api/context.hpp"
 
 #include <boost/json/object.hpp>
 
@@ -23,6 +24,6 @@ render_order(const record& row, const lifecycle::order& order);
 
 [[nodiscard]] boost::json::object
 render_notification(const query::list_notifications::row& row,
-                    std::string_view locale);
+                    const context& ctx, std::string_view locale);
 
 } // namespace slipway::api

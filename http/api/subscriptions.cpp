@@ -134,13 +134,21 @@ void read_all(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 
 void add_plan_routes(http::router& to, const context_ptr& ctx) {
   to.add(http::method::get, "/api/plans", "plans", [ctx](exchange_ptr x) {
-    auto data = json::array{};
+    using entry = std::pair<std::string, const config::plan_settings*>;
+    auto plans = std::vector<entry>{};
     for (const auto& [name, plan] : ctx->settings.plans)
+      plans.emplace_back(name, &plan);
+    // As a price list: the cheapest first.
+    std::stable_sort(plans.begin(), plans.end(), [](auto& a, auto& b) {
+      return a.second->amount_minor < b.second->amount_minor;
+    });
+    auto data = json::array{};
+    for (const auto& [name, plan] : plans)
       data.push_back({{"planType", name},
-                      {"title", plan.title},
-                      {"amount", format_amount(plan.amount_minor)},
-                      {"currency", plan.currency},
-                      {"periodDays", plan.period_days}});
+                      {"title", plan->title},
+                      {"amount", format_amount(plan->amount_minor)},
+                      {"currency", plan->currency},
+                      {"periodDays", plan->period_days}});
     succeed(*x, std::move(data));
   });
 }

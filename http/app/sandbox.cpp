@@ -74,10 +74,7 @@ text_or_error public_half(const std::string& private_pem) {
   auto key = crypto::rsa_private_key::parse(private_pem);
   if (!key)
     return tl::unexpected{key.error()};
-  auto half = key->public_key();
-  if (!half)
-    return tl::unexpected{half.error()};
-  return half->to_pem();
+  return key->public_key().to_pem();
 }
 
 /// A port that nobody uses right now.
@@ -313,7 +310,7 @@ std::string sandbox::banner() const {
          + base(impl_->railway->port())
          + "/\n"
            "  mailbox         "
-         + base(impl_->mailbox->port())
+         + base(impl_->mailbox->web_port())
          + "/\n"
            "  data            "
          + impl_->dir.string()

@@ -27,9 +27,8 @@ notice_kind kind_of(slipway::notice_kind x) {
 
 } // namespace
 
-notice_facts
-facts_of(const slipway::notice& what, subscription_id subscription,
-         const std::string& plan_title, const std::string& currency) {
+notice_facts facts_of(const slipway::notice& what, subscription_id subscription,
+                      const std::string& plan, const plan_map& plans) {
   auto facts = notice_facts{};
   facts.kind = kind_of(what.kind);
   facts.instance_name = project_name(subscription);
@@ -37,9 +36,10 @@ facts_of(const slipway::notice& what, subscription_id subscription,
   if (what.duration)
     facts.duration = to_words(*what.duration);
   facts.error = what.error;
-  facts.plan_title = plan_title;
+  const auto known = plans.find(plan);
+  facts.plan_title = known == plans.end() ? plan : known->second.title;
+  facts.currency = known == plans.end() ? "CNY" : known->second.currency;
   facts.amount = format_amount(what.amount);
-  facts.currency = currency;
   return facts;
 }
 
@@ -82,13 +82,9 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
     mark(mail, query::mail_status::no_address, at, {});
     return;
   }
-  const auto plan = options.plans.find(mail.plan);
-  const auto known = plan != options.plans.end();
-  const auto words
-    = render_notice(facts_of(mail.what, mail.subscription,
-                             known ? plan->second.title : mail.plan,
-                             known ? plan->second.currency : "CNY"),
-                    mail.locale);
+  const auto words = render_notice(
+    facts_of(mail.what, mail.subscription, mail.plan, options.plans),
+    mail.locale);
   auto message = mail_message{};
   message.to = mail.email;
   message.subject = words.mail_subject;

@@ -14,13 +14,16 @@
 
 namespace slipway::mail {
 
-/// What the notice's words are made from.
+using plan_map = std::map<std::string, config::plan_settings>;
+
+/// What the notice's words are made from. A plan that is no longer sold goes by
+/// its name.
 [[nodiscard]] notice_facts
 facts_of(const slipway::notice& what, subscription_id subscription,
-         const std::string& plan_title, const std::string& currency);
+         const std::string& plan, const plan_map& plans);
 
 struct notifier_options {
-  std::map<std::string, config::plan_settings> plans;
+  plan_map plans;
   /// Sends one mail; blocks for a bounded time. Handed in, so that tests can
   /// bring their own.
   std::function<send_outcome(const mail_message&)> send;

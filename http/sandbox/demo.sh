@@ -85,7 +85,7 @@ done
 # The mail follows the state within a moment.
 for _ in $(seq 100); do
   mails=$(curl -sS "${mailbox}sandbox/mails")
-  [[ $(jq 'if type == "array" then length else (.mails | length) end' <<< "$mails") -gt 0 ]] && break
+  [[ $(jq '.data | length' <<< "$mails") -gt 0 ]] && break
   sleep 0.1
 done
 
@@ -94,7 +94,7 @@ call GET "/api/deployment/logs/$subscription?limit=200" |
   jq -r '.logs[] | "   \(.timestamp | .[11:23])  \(.message)"'
 bold "Told to the user"
 call GET /api/notifications | jq -r '.[] | "   in-app  \(.type)  \(.title)  \(.message)"'
-jq -r '(if type == "array" then . else .mails end)[] | "   mail    to \(.to // .recipients | if type == "array" then join(", ") else . end)  \(.subject)"' <<< "$mails"
+jq -r '.data[] | "   mail    to \(.to | join(", "))  \(.subject)"' <<< "$mails"
 echo "   instance: $(call GET "/api/subscriptions/$subscription" | jq -r '.publicUrl')"
 cat "$work/banner"
 

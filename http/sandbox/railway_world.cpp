@@ -485,6 +485,29 @@ world::create_project(const json::object& input) {
   return &projects_.emplace(made.id, std::move(made)).first->second;
 }
 
+void world::forget_oldest() {
+  if (project_order_.size() < 2 * options_.projects_max)
+    return;
+  const auto oldest = std::find_if(
+    project_order_.begin(), project_order_.end(), [&](const std::string& id) {
+      return projects_.at(id).deleted.has_value();
+    });
+  if (oldest == project_order_.end())
+    return;
+  const auto& x = projects_.at(*oldest);
+  for (const auto& id : x.services) {
+    for (const auto& each : services_.at(id).deployments)
+      deployments_.erase(each);
+    services_.erase(id);
+  }
+  for (auto i = workflows_.begin(); i != workflows_.end();)
+    i = i->second.project_id == x.id && i->second.done ? workflows_.erase(i)
+                                                       : std::next(i);
+  environments_.erase(x.environment_id);
+  projects_.erase(x.id);
+  project_order_.erase(oldest);
+}
+
 world::outcome<bool>
 world::delete_project(const std::string& id, bool scheduled) {
   auto* x = live_project(id);

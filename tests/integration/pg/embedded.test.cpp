@@ -82,7 +82,8 @@ int exit_code(pid_t child) {
 
 struct fixture {
   fixture() {
-    std::string name = "/tmp/slipway-embedded-XXXXXX";
+    std::string name
+      = "/tmp/slipway-test-" + std::to_string(::getpid()) + "-XXXXXX";
     if (::mkdtemp(name.data()) == nullptr)
       CAF_FAIL("cannot make a directory");
     root = name;
@@ -309,6 +310,7 @@ CAF_TEST(a living cluster of an earlier server is taken over) {
                        "unix_socket_directories=" + (dir / "run").string()};
   by_hand.environment = {"LC_ALL=C"};
   by_hand.directory = data;
+  by_hand.death_signal = SIGINT; // Of this test, not of the server.
   struct stat entry {};
   CAF_REQUIRE(::stat(data.c_str(), &entry) == 0);
   by_hand.as = is_root ? pg::identity_of(entry.st_uid, entry.st_gid)

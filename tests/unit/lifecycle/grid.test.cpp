@@ -1,0 +1,638 @@
+#define CAF_SUITE lifecycle.grid
+
+#include "tests/support/lifecycle_states.hpp"
+
+#include <caf/test/unit_test.hpp>
+
+#include <iostream>
+
+using namespace slipway;
+using namespace slipway::test;
+
+// Goal: the promises of `decide` hold for every state and every event, not for
+// those that a test's author thought of. The grid also holds states that no
+// history leads to: a rule must not depend on luck.
+
+namespace {
+
+constexpr auto t0 = day_one + 1h;
+
+/// One corner of the grid, consistent in itself.
+state make_state(phase at, subscription_status status, order_status paid,
+                 bool last, bool project, bool intent, bool retry) {
+  auto s = state{};
+  s.revision = 7;
+  s.status = status;
+  s.amount = price;
+  s.period_days = 30;
+  if (status != subscription_status::pending) {
+    s.start_at = day_one;
+    s.end_at = day_one + std::chrono::days{30};
+  }
+  auto o = order{};
+  o.seq = 1;
+  o.amount = price;
+  o.status = paid;
+  o.created_at = day_one;
+  o.expires_at = t0 + 10min;
+  o.idempotency_key = "key-1";
+  if (paid != order_status::pending && paid != order_status::closed) {
+    o.transaction_id = "t-1";
+    o.paid_at = day_one;
+    o.applied = status != subscription_status::pending;
+    if (paid == order_status::refunded)
+      o.refunded = price;
+  }
+  s.orders.push_back(o);
+  auto& d = s.deployment;
+  d.at = at;
+  d.phase_at = day_one;
+  if (at != phase::idle && at != phase::skipped) {
+    d.attempt = last ? 3 : 1;
+    d.attempt_limit = 3;
+    d.queued_at = day_one;
+  }
+  if (works(at)) {
+    d.started_at = day_one;
+    d.progress = 50;
+    if (at != phase::cancelling)
+      d.deadline_at = t0 + 14min;
+    if (retry) {
+      d.retry_at = t0 + 5s;
+      d.tries = 2;
+    }
+  }
+  if (at == phase::backing_off)
+    d.retry_at = t0 + 5s;
+  if (at == phase::running || at == phase::failed || at == phase::stopped) {
+    d.completed_at = day_one;
+    d.progress = at == phase::running ? 100 : 50;
+  }
+  if (intent)
+    d.intent_at = day_one;
+  if (project || works(at)) {
+    s.instance.seq = 1;
+    s.instance.created_at = day_one;
+  }
+  if (project) {
+    s.instance.project_id = "p-1";
+    s.instance.environment_id = "e-1";
+  }
+  if (at == phase::stopped && project) {
+    s.instance.status = instance_status::deleted;
+    s.instance.deleted_at = day_one;
+  }
+  return s;
+}
+
+/// Every event in every variation that could matter.
+std::vector<event> make_events(timestamp at) {
+  auto out = std::vector<event>{};
+  out.push_back(subscription_created{at, price, 30});
+  for (auto key : {"", "key-1", "key-2"})
+    for (auto method : {payment_method::page, payment_method::wap})
+      out.push_back(
+        order_requested{at, payment_gateway::alipay, method, at + 30min, key});
+  for (auto seq : {0u, 1u, 9u})
+    for (auto gateway : {payment_gateway::alipay, payment_gateway::wechat})
+      for (auto amount : {price, price - 1, price + 1, minor_units{0}})
+        for (auto transaction : {"t-1", "t-2"})
+          out.push_back(
+            payment_settled{at, seq, gateway, transaction, amount, at});
+  for (auto seq : {1u, 9u})
+    out.push_back(order_closed{at, seq});
+  for (auto seq : {1u, 9u})
+    for (auto back : {minor_units{0}, price / 2, price, price + 1})
+      out.push_back(refund_observed{at, seq, back});
+  out.push_back(slot_granted{at});
+  for (auto attempt : {0u, 1u, 2u, 3u, 4u}) {
+    out.push_back(project_create_started{at, attempt});
+    out.push_back(project_ready{at, attempt, "p-2", "e-2", false});
+    out.push_back(template_deploy_started{at, attempt});
+    out.push_back(template_deployed{at, attempt, "w-1"});
+    out.push_back(template_deployed{at, attempt, ""});
+    out.push_back(workflow_finished{at, attempt});
+    out.push_back(
+      configured{at, attempt, "s-1", "web", "d-1", "https://web.example"});
+    for (auto is :
+         {condition::in_progress, condition::running, condition::failed})
+      for (auto progress :
+           {std::uint8_t{10}, std::uint8_t{80}, std::uint8_t{255}})
+        out.push_back(deployment_observed{at, attempt, is, progress, "X",
+                                          "broken", chance_max});
+    for (auto in : all_phases())
+      for (auto how = 0; how < 5; ++how) {
+        auto x = step_failed{};
+        x.at = at;
+        x.attempt = attempt;
+        x.in = in;
+        x.permanent = how == 1;
+        x.without_effect = how == 2;
+        x.hopeless = how == 3;
+        x.retry_after = how == 4 ? millis{31'000} : millis{0};
+        x.reason = "no luck";
+        x.chance = chance_max;
+        out.push_back(x);
+      }
+  }
+  for (auto by : {actor_kind::user, actor_kind::operator_}) {
+    out.push_back(retry_requested{at, by});
+    out.push_back(cancel_requested{at, by});
+  }
+  out.push_back(cancellation_confirmed{at});
+  for (auto later : {millis{0}, millis{5s}, millis{10min}, millis{14min},
+                     millis{std::chrono::days{31}}})
+    out.push_back(woke{at + later, chance_max});
+  return out;
+}
+
+std::vector<state> make_states() {
+  auto out = std::vector<state>{};
+  for (auto at : all_phases())
+    for (auto status = 0; status < 6; ++status)
+      for (auto paid = 0; paid < 5; ++paid)
+        for (auto bits = 0; bits < 16; ++bits)
+          out.push_back(make_state(at, static_cast<subscription_status>(status),
+                                   static_cast<order_status>(paid),
+                                   (bits & 1) != 0, (bits & 2) != 0,
+                                   (bits & 4) != 0, (bits & 8) != 0));
+  return out;
+}
+
+const std::vector<state>& states() {
+  static const auto all = make_states();
+  return all;
+}
+
+std::string name(const state& s, const event& what) {
+  return std::string{name_of(what)} + " in "
+         + std::string{to_string(s.deployment.at)} + ", "
+         + std::string{to_string(s.status)} + ", order "
+         + std::string{to_string(s.orders.front().status)} + ", attempt "
+         + std::to_string(s.deployment.attempt) + ", project '"
+         + s.instance.project_id + "', intent "
+         + std::to_string(s.deployment.intent_at.has_value()) + ", retry "
+         + std::to_string(s.deployment.retry_at.has_value());
+}
+
+/// Collects what is wrong, and shows the first few: millions of checks would
+/// drown the log.
+struct complaints {
+  std::size_t total = 0;
+
+  void operator()(const std::string& what) {
+    if (++total <= 5)
+      CAF_ERROR(what);
+  }
+};
+
+/// Calls `f(state, event, decision)` over the whole grid.
+template <class F>
+std::size_t for_all(const rules& with, F f) {
+  auto n = std::size_t{0};
+  const auto events = make_events(t0);
+  for (const auto& s : states())
+    for (const auto& e : events) {
+      f(s, e, decide(s, e, with));
+      ++n;
+    }
+  return n;
+}
+
+bool is_woke(const event& what) {
+  return std::holds_alternative<woke>(what);
+}
+
+int applied_orders(const state& s) {
+  return static_cast<int>(
+    std::count_if(s.orders.begin(), s.orders.end(), [](const order& o) {
+      return o.applied;
+    }));
+}
+
+std::vector<rules> all_rules() {
+  auto out = std::vector<rules>{make_rules(), make_rules(), make_rules()};
+  out[1].provider = false;
+  out[2].revive_late_payment = false;
+  return out;
+}
+
+} // namespace
+
+CAF_TEST(an applied event moves the revision and nothing else moves at all) {
+  auto bad = complaints{};
+  for (const auto& with : all_rules()) {
+    const auto n = for_all(
+      with, [&](const state& s, const event& e, const decision& made) {
+        if (made.is == verdict::applied) {
+          if (made.next.revision != s.revision + 1)
+            bad("revision: " + name(s, e));
+          auto same = made.next;
+          same.revision = s.revision;
+          if (same == s)
+            bad("applied without a change: " + name(s, e));
+          if (describe(e, s, made.next).empty())
+            bad("no words for: " + name(s, e));
+        } else {
+          if (made.next != s || !made.effects.empty())
+            bad("refused and yet changed: " + name(s, e));
+        }
+      });
+    CAF_MESSAGE(n << " decisions");
+  }
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(a repeated event never has its effects twice) {
+  // What may well happen again: another order without a key, an announcement
+  // of a second call, a second failure of the same step. None has effects.
+  const auto repeatable = [](const event& e) {
+    if (const auto* x = std::get_if<order_requested>(&e))
+      return x->idempotency_key.empty();
+    return std::holds_alternative<project_create_started>(e)
+           || std::holds_alternative<template_deploy_started>(e)
+           || std::holds_alternative<step_failed>(e);
+  };
+  auto bad = complaints{};
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      if (made.is != verdict::applied)
+        return;
+      const auto again = decide(made.next, e, with);
+      if (again.is != verdict::applied)
+        return;
+      // A timer may ring often: each time it does one thing that is due.
+      if (is_woke(e)) {
+        auto left = again;
+        for (auto i = 0; i < 3 && left.is == verdict::applied; ++i)
+          left = decide(left.next, e, with);
+        if (left.is == verdict::applied)
+          bad("never comes to rest: " + name(s, e));
+        return;
+      }
+      if (!repeatable(e) || !again.effects.empty())
+        bad("applied twice: " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(progress never falls within an attempt) {
+  auto bad = complaints{};
+  for_all(
+    make_rules(), [&](const state& s, const event& e, const decision& made) {
+      const auto& before = s.deployment;
+      const auto& after = made.next.deployment;
+      if (after.progress > 100)
+        bad("beyond 100: " + name(s, e));
+      if (after.attempt == before.attempt && after.progress < before.progress)
+        bad("fell: " + name(s, e));
+      if (after.progress == 100 && after.at != phase::running)
+        bad("100 without running: " + name(s, e));
+      if (after.attempt < before.attempt)
+        bad("an attempt was taken back: " + name(s, e));
+      if (after.attempt > after.attempt_limit)
+        bad("beyond the last attempt: " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(slots and steps are ordered exactly where phases change) {
+  auto bad = complaints{};
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      if (made.is != verdict::applied)
+        return;
+      const auto from = s.deployment.at;
+      const auto to = made.next.deployment.at;
+      const auto left_queue
+        = (from == phase::queued || from == phase::backing_off)
+          && to == phase::stopped;
+      const auto release = (works(from) && !works(to)) || left_queue;
+      if (count(made.effects, effect::release_slot) != int{release})
+        bad("release_slot: " + name(s, e));
+      const auto tried_again
+        = s.deployment.retry_at && !made.next.deployment.retry_at && from == to;
+      const auto run = works(to) && (from != to || tried_again);
+      if (count(made.effects, effect::run_step) != int{run})
+        bad("run_step: " + name(s, e));
+      const auto request = to == phase::queued && from != phase::queued;
+      if (count(made.effects, effect::request_slot) != int{request})
+        bad("request_slot: " + name(s, e));
+      if (holds_slot(to) != works(to))
+        bad("holds_slot: " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(the user is told once of every turn) {
+  auto bad = complaints{};
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      const auto from = s.deployment.at;
+      const auto to = made.next.deployment.at;
+      if (count(made.effects, effect::notify_failed)
+          != int{to == phase::failed && from != phase::failed})
+        bad("notify_failed: " + name(s, e));
+      if (count(made.effects, effect::notify_running)
+          != int{to == phase::running && from != phase::running})
+        bad("notify_running: " + name(s, e));
+      if (count(made.effects, effect::notify_paid)
+          != applied_orders(made.next) - applied_orders(s))
+        bad("notify_paid: " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(money is never lost or invented) {
+  auto bad = complaints{};
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      const auto& before = s.orders;
+      const auto& after = made.next.orders;
+      if (after.size() < before.size() || after.size() > before.size() + 1) {
+        bad("orders vanished: " + name(s, e));
+        return;
+      }
+      for (size_t i = 0; i < before.size(); ++i) {
+        const auto& a = before[i];
+        const auto& b = after[i];
+        if (a.seq != b.seq || a.amount != b.amount || a.gateway != b.gateway
+            || a.idempotency_key != b.idempotency_key
+            || a.expires_at != b.expires_at)
+          bad("an order was rewritten: " + name(s, e));
+        if (!a.transaction_id.empty() && a.transaction_id != b.transaction_id)
+          bad("a transaction was overwritten: " + name(s, e));
+        if (a.applied && !b.applied)
+          bad("a payment was taken back: " + name(s, e));
+        if (b.refunded < a.refunded || b.refunded > b.amount)
+          bad("refunded: " + name(s, e));
+        if ((b.refunded == b.amount) != (b.status == order_status::refunded))
+          bad("refunded in full: " + name(s, e));
+        const auto was_paid = !a.transaction_id.empty();
+        if (was_paid
+            && (b.status == order_status::pending
+                || b.status == order_status::closed))
+          bad("paid money was forgotten: " + name(s, e));
+        if ((b.status == order_status::paid) && b.transaction_id.empty())
+          bad("paid without a transaction: " + name(s, e));
+      }
+      // Only money makes it active, and only one payment at a time.
+      const auto became_active = made.next.status == subscription_status::active
+                                 && s.status != subscription_status::active;
+      const auto bought = applied_orders(made.next) - applied_orders(s);
+      if (bought != int{became_active})
+        bad("activation: " + name(s, e));
+      if (became_active
+          && (!std::holds_alternative<payment_settled>(e)
+              || made.next.start_at != t0
+              || made.next.end_at != t0 + std::chrono::days{30}))
+        bad("activated by something else: " + name(s, e));
+      // What happens to the deployment never takes an activation back.
+      if (s.status == subscription_status::active
+          && made.next.status != subscription_status::active
+          && !std::holds_alternative<refund_observed>(e) && !is_woke(e))
+        bad("deactivated: " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(payments are judged alike in every phase) {
+  auto bad = complaints{};
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      const auto* x = std::get_if<payment_settled>(&e);
+      if (x == nullptr)
+        return;
+      const auto& o = s.orders.front();
+      auto expected = verdict::applied;
+      if (x->order != 1)
+        expected = verdict::unknown_order;
+      else if (x->gateway != o.gateway)
+        expected = verdict::gateway_mismatch;
+      else if (x->amount != o.amount)
+        expected = verdict::amount_mismatch;
+      else if (!o.transaction_id.empty())
+        expected = x->transaction_id == o.transaction_id
+                     ? verdict::already_applied
+                     : verdict::conflicting_payment;
+      if (made.is != expected) {
+        bad(name(s, e) + " is " + std::string{to_string(made.is)});
+        return;
+      }
+      if (made.is != verdict::applied)
+        return;
+      const auto& paid = made.next.orders.front();
+      const auto payable = s.status == subscription_status::pending
+                           || s.status == subscription_status::expired;
+      const auto counts
+        = payable
+          && (o.status == order_status::pending || with.revive_late_payment);
+      if (paid.status != order_status::paid || paid.applied != counts
+          || paid.transaction_id != x->transaction_id || paid.paid_at != t0)
+        bad("kept badly: " + name(s, e));
+      if (!counts
+          && (made.next.status != s.status
+              || made.next.deployment != s.deployment || !made.effects.empty()))
+        bad("surplus money moved something: " + name(s, e));
+      if (counts && s.deployment.at == phase::idle) {
+        const auto to = with.provider ? phase::queued : phase::skipped;
+        if (made.next.deployment.at != to)
+          bad("deployment after payment: " + name(s, e));
+      }
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(what the provider says of other phases and attempts is stale) {
+  auto bad = complaints{};
+  const auto check = [&](const state& s, const event& e, const decision& made,
+                         phase in, std::uint32_t attempt) {
+    const auto current
+      = s.deployment.at == in && s.deployment.attempt == attempt;
+    if (!current && made.is != verdict::stale)
+      bad(name(s, e) + " is " + std::string{to_string(made.is)});
+    if (current && made.is == verdict::stale)
+      bad(name(s, e) + " was ignored");
+  };
+  for_all(make_rules(),
+          [&](const state& s, const event& e, const decision& made) {
+            if (const auto* a = std::get_if<project_create_started>(&e))
+              check(s, e, made, phase::creating_project, a->attempt);
+            else if (const auto* b = std::get_if<project_ready>(&e))
+              check(s, e, made, phase::creating_project, b->attempt);
+            else if (const auto* c = std::get_if<template_deploy_started>(&e))
+              check(s, e, made, phase::deploying_template, c->attempt);
+            else if (const auto* d = std::get_if<template_deployed>(&e))
+              check(s, e, made, phase::deploying_template, d->attempt);
+            else if (const auto* f = std::get_if<workflow_finished>(&e))
+              check(s, e, made, phase::awaiting_workflow, f->attempt);
+            else if (const auto* g = std::get_if<configured>(&e))
+              check(s, e, made, phase::configuring, g->attempt);
+            else if (const auto* h = std::get_if<deployment_observed>(&e))
+              check(s, e, made, phase::deploying, h->attempt);
+            else if (const auto* i = std::get_if<step_failed>(&e);
+                     i != nullptr && works(i->in))
+              check(s, e, made, i->in, i->attempt);
+            else if (i != nullptr && made.is != verdict::stale)
+              bad("no step at all: " + name(s, e));
+          });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(a step that failed is tried again and an attempt is not ) {
+  auto bad = complaints{};
+  const auto with = make_rules();
+  for_all(with, [&](const state& s, const event& e, const decision& made) {
+    const auto* x = std::get_if<step_failed>(&e);
+    if (x == nullptr || made.is != verdict::applied)
+      return;
+    const auto& before = s.deployment;
+    const auto& after = made.next.deployment;
+    const auto cancels = before.at == phase::cancelling;
+    const auto ends
+      = !cancels && (x->hopeless || (x->permanent && before.attempt == 3));
+    const auto backs_off = !cancels && !ends && x->permanent;
+    const auto expected = ends        ? phase::failed
+                          : backs_off ? phase::backing_off
+                                      : before.at;
+    if (after.at != expected)
+      bad("went elsewhere: " + name(s, e));
+    if (x->without_effect && after.intent_at)
+      bad("an intent outlived its refusal: " + name(s, e));
+    if (!x->without_effect && after.intent_at != before.intent_at)
+      bad("an intent was forgotten: " + name(s, e));
+    if (ends)
+      return;
+    if (!after.retry_at || *after.retry_at < t0 + x->retry_after
+        || *after.retry_at > t0 + with.backoff_max)
+      bad("the next try: " + name(s, e));
+    if (!backs_off && after.tries != before.tries + 1)
+      bad("tries: " + name(s, e));
+    if (backs_off && after.attempt != before.attempt + 1)
+      bad("attempt: " + name(s, e));
+    if (after.error != "no luck")
+      bad("no reason kept: " + name(s, e));
+  });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(retry and cancel have one answer per phase) {
+  auto bad = complaints{};
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      const auto at = s.deployment.at;
+      const auto under_way
+        = works(at) || at == phase::queued || at == phase::backing_off;
+      if (const auto* x = std::get_if<retry_requested>(&e)) {
+        auto expected = verdict::applied;
+        if (s.status != subscription_status::active)
+          expected = verdict::not_paid;
+        else if (at == phase::running)
+          expected = verdict::already_running;
+        else if (under_way)
+          expected = verdict::under_way;
+        else if (!with.provider)
+          expected = verdict::provider_off;
+        if (made.is != expected)
+          bad(name(s, e) + " is " + std::string{to_string(made.is)});
+        else if (expected == verdict::applied) {
+          const auto& d = made.next.deployment;
+          if (d.at != phase::queued || d.attempt != s.deployment.attempt + 1
+              || d.attempt_limit != d.attempt + 2 || d.progress != 0
+              || !d.error.empty() || d.queued_at != x->at)
+            bad("not a fresh run: " + name(s, e));
+        }
+      } else if (const auto* y = std::get_if<cancel_requested>(&e)) {
+        auto expected
+          = under_way ? verdict::applied : verdict::nothing_to_cancel;
+        if (at == phase::cancelling)
+          expected = verdict::already_applied;
+        if (made.is != expected)
+          bad(name(s, e) + " is " + std::string{to_string(made.is)});
+        else if (expected == verdict::applied) {
+          const auto& d = made.next.deployment;
+          const auto may_exist
+            = s.deployment.intent_at || !s.instance.project_id.empty();
+          const auto asks = works(at) || may_exist;
+          if (d.at != (asks ? phase::cancelling : phase::stopped)
+              || d.deadline_at || d.retry_at || d.ended_by != y->by)
+            bad("cancelled badly: " + name(s, e));
+          if (d.intent_at != s.deployment.intent_at)
+            bad("an intent was forgotten: " + name(s, e));
+        }
+      }
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(timers ring when something is due and not before) {
+  auto bad = complaints{};
+  const auto with = make_rules();
+  for (const auto& s : states()) {
+    const auto due = wake_at(s);
+    const auto far = t0 + std::chrono::days{1'000};
+    if (!due) {
+      if (decide(s, woke{far, chance_max}, with).is == verdict::applied)
+        bad("nobody would have woken: " + name(s, woke{}));
+      continue;
+    }
+    if (decide(s, woke{*due - 1ms, chance_max}, with).is == verdict::applied)
+      bad("early: " + name(s, woke{}));
+    const auto made = decide(s, woke{*due, chance_max}, with);
+    if (made.is != verdict::applied) {
+      bad("nothing to do at wake_at: " + name(s, woke{}));
+      continue;
+    }
+    const auto next = wake_at(made.next);
+    if (next && *next <= *due)
+      bad("rings for ever: " + name(s, woke{}));
+  }
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(whatever is under way is owed or has a time) {
+  auto bad = complaints{};
+  const auto stuck = [](const state& s) {
+    return !is_settled(s.deployment.at) && resume(s).empty() && !wake_at(s);
+  };
+  for_all(
+    make_rules(), [&](const state& s, const event& e, const decision& made) {
+      if (stuck(made.next))
+        bad("stuck after " + name(s, e));
+      const auto owed = resume(made.next);
+      const auto at = made.next.deployment.at;
+      const auto step = works(at) && !made.next.deployment.retry_at ? 1 : 0;
+      if (count(owed, effect::run_step) != step
+          || count(owed, effect::request_slot) != int{at == phase::queued}
+          || owed.size() > 1)
+        bad("owed after " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(the deadline ends an attempt and never a cancellation) {
+  auto bad = complaints{};
+  const auto with = make_rules();
+  const auto late = woke{t0 + 14min, chance_max};
+  for (const auto& s : states()) {
+    const auto made = decide(s, late, with);
+    const auto at = s.deployment.at;
+    const auto to = made.next.deployment.at;
+    if (at == phase::cancelling && to != phase::cancelling)
+      bad("a cancellation was given up: " + name(s, late));
+    if (!works(at) || at == phase::cancelling)
+      continue;
+    const auto last = s.deployment.attempt == 3;
+    if (to != (last ? phase::failed : phase::backing_off))
+      bad("the deadline passed: " + name(s, late));
+    if (made.next.deployment.error.find("15m 00s") == std::string::npos)
+      bad("no reason: " + made.next.deployment.error);
+    if (made.next.deployment.deadline_at)
+      bad("the deadline stayed: " + name(s, late));
+    // The order that expired meanwhile is closed in the same breath.
+    if (s.orders.front().status == order_status::pending
+        && made.next.orders.front().status != order_status::closed)
+      bad("the order stayed open: " + name(s, late));
+  }
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}

@@ -1,0 +1,690 @@
+#define CAF_SUITE sandbox.railway
+
+#include "http/sandbox/railway_simulator.hpp"
+#include "tests/unit/http_server/loopback.hpp"
+#include "tests/unit/sandbox/manual_clock.hpp"
+
+#include <boost/json.hpp>
+#include <caf/test/unit_test.hpp>
+
+#include <set>
+
+using namespace slipway;
+using namespace slipway::sandbox;
+using namespace std::literals;
+using loopback::fetch;
+namespace json = boost::json;
+
+namespace {
+
+struct fixture {
+  manual_clock time;
+  railway_simulator_options options;
+  std::unique_ptr<railway_simulator> aut;
+
+  fixture() {
+    options.token = "token-1";
+    options.workspace_id = "ws-1";
+    options.seed = 42;
+    options.create_cooldown = 0ms;
+    restart();
+  }
+
+  void restart() {
+    aut = std::make_unique<railway_simulator>(options, time);
+    const auto started = aut->start();
+    CAF_REQUIRE(started.has_value());
+  }
+
+  loopback::answer post(const json::object& body,
+                        const std::string& authorization = "Bearer token-1") {
+    loopback::headers headers{{"Content-Type", "application/json"}};
+    if (!authorization.empty())
+      headers.emplace_back("Authorization", authorization);
+    return fetch(aut->port(), "POST", "/graphql/v2?source=test",
+                 json::serialize(body), headers);
+  }
+
+  json::value ask(std::string_view query, json::object variables = {}) {
+    const auto x = post({{"query", query}, {"variables", variables}});
+    auto ec = json::error_code{};
+    auto result = json::parse(x.body, ec);
+    CAF_CHECK(!ec);
+    return result;
+  }
+
+  /// The data, which must have come without errors.
+  json::value data(std::string_view query, json::object variables = {}) {
+    auto all = ask(query, std::move(variables));
+    if (all.as_object().contains("errors"))
+      CAF_ERROR(json::serialize(all));
+    return all.at("data");
+  }
+
+  std::string error(std::string_view query, json::object variables = {}) {
+    const auto all = ask(query, std::move(variables));
+    const auto* errors = all.as_object().if_contains("errors");
+    return errors == nullptr
+             ? ""
+             : std::string{errors->at(0).at("message").as_string()};
+  }
+
+  void set(const json::object& switches) {
+    CAF_CHECK_EQUAL(
+      fetch(aut->port(), "PUT", "/sandbox/railway", json::serialize(switches))
+        .status,
+      200);
+  }
+
+  struct place {
+    std::string project;
+    std::string environment;
+  };
+
+  static std::string text(const json::value& x) {
+    return std::string{x.as_string()};
+  }
+
+  place create(std::string_view name = "sub-1") {
+    const auto made
+      = data("mutation C($input: ProjectCreateInput!) { "
+             "projectCreate(input: $input) { id environments { "
+             "edges { node { id name } } } } }",
+             {{"input", {{"name", name}, {"workspaceId", "ws-1"}}}});
+    const auto& x = made.at("projectCreate");
+    const auto& environment = x.at("environments").at("edges").at(0).at("node");
+    CAF_CHECK_EQUAL(text(environment.at("name")), "production");
+    return {text(x.at("id")), text(environment.at("id"))};
+  }
+
+  /// @returns the workflow's id.
+  std::string deploy(const place& into, json::object extra = {}) {
+    auto found = data("query T($code: String!) { template(code: $code) { id "
+                      "serializedConfig } }",
+                      {{"code", "slipway-demo"}});
+    auto& config = found.at("template").at("serializedConfig").as_object();
+    auto& services = config.at("services").as_object();
+    auto& variables = services.begin()->value().at("variables").as_object();
+    for (auto& each : extra)
+      variables[each.key()] = {{"value", each.value()}};
+    const auto done
+      = data("mutation D($input: TemplateDeployV2Input!) { "
+             "templateDeployV2(input: $input) { projectId workflowId } }",
+             {{"input",
+               {{"templateId", found.at("template").at("id")},
+                {"projectId", into.project},
+                {"environmentId", into.environment},
+                {"workspaceId", "ws-1"},
+                {"serializedConfig", config}}}});
+    CAF_CHECK_EQUAL(text(done.at("templateDeployV2").at("projectId")),
+                    into.project);
+    return text(done.at("templateDeployV2").at("workflowId"));
+  }
+
+  std::string workflow(const std::string& id) {
+    return text(data("query W($id: String!) { workflowStatus(workflowId: $id) "
+                     "{ status error } }",
+                     {{"id", id}})
+                  .at("workflowStatus")
+                  .at("status"));
+  }
+
+  json::value instance(const place& in) {
+    auto all
+      = data("query E($id: String!) { environment(id: $id) { id "
+             "serviceInstances { edges { node { id serviceId serviceName "
+             "domains { serviceDomains { domain targetPort } customDomains { "
+             "domain } } latestDeployment { id status deploymentStopped } } } "
+             "} } }",
+             {{"id", in.environment}});
+    const auto& edges
+      = all.at("environment").at("serviceInstances").at("edges").as_array();
+    return edges.empty() ? json::value(nullptr) : edges.front().at("node");
+  }
+
+  std::string status(const std::string& deployment) {
+    return text(data("query S($id: String!) { deployment(id: $id) { status } }",
+                     {{"id", deployment}})
+                  .at("deployment")
+                  .at("status"));
+  }
+
+  /// A service that is being deployed since just now.
+  struct running {
+    place where;
+    std::string service;
+    std::string deployment;
+  };
+
+  running launch(std::string_view name = "sub-1") {
+    running result;
+    result.where = create(name);
+    deploy(result.where);
+    time.advance(options.stages.workflow);
+    const auto x = instance(result.where);
+    result.service = text(x.at("serviceId"));
+    result.deployment = text(x.at("latestDeployment").at("id"));
+    return result;
+  }
+};
+
+constexpr auto whole = 3'100ms; // queued, initializing, building, deploying
+
+} // namespace
+
+CAF_TEST_FIXTURE_SCOPE(railway_tests, fixture)
+
+CAF_TEST(a template becomes a running service step by step) {
+  const auto where = create();
+  CAF_CHECK(instance(where).is_null());
+  const auto id = deploy(where, {{"SUBSCRIPTION_ID", "sub-77"}});
+  CAF_CHECK_EQUAL(workflow(id), "Running");
+  CAF_CHECK(instance(where).is_null());
+  time.advance(1'000ms);
+  CAF_CHECK_EQUAL(workflow(id), "Complete");
+  const auto x = instance(where);
+  CAF_CHECK_EQUAL(text(x.at("serviceName")), "app");
+  const auto domain
+    = text(x.at("domains").at("serviceDomains").at(0).at("domain"));
+  CAF_CHECK_EQUAL(domain.substr(0, 15), "app-production-");
+  CAF_CHECK_EQUAL(domain.substr(19), ".up.railway.app.localhost");
+  CAF_CHECK(x.at("domains").at("customDomains").as_array().empty());
+  const auto made = text(x.at("latestDeployment").at("id"));
+  auto seen = std::vector<std::string>{};
+  for (auto t = 0ms; t <= whole; t += 100ms) {
+    const auto now = status(made);
+    if (seen.empty() || seen.back() != now)
+      seen.push_back(now);
+    time.advance(100ms);
+  }
+  CAF_CHECK_EQUAL(
+    seen, (std::vector<std::string>{"QUEUED", "INITIALIZING", "BUILDING",
+                                    "DEPLOYING", "SUCCESS"}));
+  const auto variables
+    = data("query V($p: String!, $e: String!, $s: String) { "
+           "variables(projectId: $p, environmentId: $e, serviceId: $s) }",
+           {{"p", where.project},
+            {"e", where.environment},
+            {"s", x.at("serviceId")}})
+        .at("variables");
+  CAF_CHECK_EQUAL(text(variables.at("SUBSCRIPTION_ID")), "sub-77");
+  CAF_CHECK_EQUAL(text(variables.at("PORT")), "8080");
+  CAF_CHECK_EQUAL(text(variables.at("APP_SECRET")).size(), 32u);
+  CAF_CHECK_EQUAL(text(variables.at("RAILWAY_PUBLIC_DOMAIN")), domain);
+}
+
+CAF_TEST(events appear while a deployment goes on) {
+  const auto x = launch();
+  const auto steps = [&] {
+    auto all = data("query E($id: String!) { deploymentEvents(id: $id, first: "
+                    "50) { edges { node { step completedAt payload { error } } "
+                    "} } }",
+                    {{"id", x.deployment}});
+    auto result = std::string{};
+    for (const auto& edge : all.at("deploymentEvents").at("edges").as_array()) {
+      const auto& node = edge.at("node");
+      result += text(node.at("step"));
+      result += node.at("completedAt").is_null() ? "? " : "! ";
+    }
+    return result;
+  };
+  CAF_CHECK_EQUAL(steps(), "");
+  time.advance(700ms);
+  CAF_CHECK_EQUAL(steps(), "SNAPSHOT_CODE! BUILD_IMAGE? ");
+  time.advance(whole - 800ms);
+  CAF_CHECK_EQUAL(steps(),
+                  "SNAPSHOT_CODE! BUILD_IMAGE! PUBLISH_IMAGE! "
+                  "CREATE_CONTAINER! CONFIGURE_NETWORK! HEALTHCHECK? ");
+  time.advance(200ms);
+  CAF_CHECK_EQUAL(steps(),
+                  "SNAPSHOT_CODE! BUILD_IMAGE! PUBLISH_IMAGE! "
+                  "CREATE_CONTAINER! CONFIGURE_NETWORK! HEALTHCHECK! ");
+}
+
+CAF_TEST(every deployment can be made to fail) {
+  struct wanted {
+    std::string_view kind;
+    std::string_view status;
+  };
+  for (const auto& [kind, ending] :
+       {wanted{"build", "FAILED"}, wanted{"deploy", "FAILED"},
+        wanted{"crash", "CRASHED"}}) {
+    set({{"failNext", kind}});
+    const auto x = launch();
+    time.advance(whole);
+    CAF_CHECK_EQUAL(status(x.deployment), ending);
+    // Once only.
+    const auto next
+      = text(data("mutation R($id: String!) { deploymentRedeploy(id: $id) { id "
+                  "} }",
+                  {{"id", x.deployment}})
+               .at("deploymentRedeploy")
+               .at("id"));
+    time.advance(whole);
+    CAF_CHECK_EQUAL(status(next), "SUCCESS");
+  }
+  set({{"failNext", "workflow"}});
+  const auto where = create("w");
+  const auto id = deploy(where);
+  time.advance(1'000ms);
+  CAF_CHECK_EQUAL(workflow(id), "Error");
+  CAF_CHECK(instance(where).is_null());
+}
+
+CAF_TEST(failures last as long as they are told to) {
+  set({{"failNext", "build"}, {"failCount", 2}});
+  auto x = launch("a");
+  time.advance(whole);
+  CAF_CHECK_EQUAL(status(x.deployment), "FAILED");
+  x = launch("b");
+  time.advance(whole);
+  CAF_CHECK_EQUAL(status(x.deployment), "FAILED");
+  x = launch("c");
+  time.advance(whole);
+  CAF_CHECK_EQUAL(status(x.deployment), "SUCCESS");
+  const auto now
+    = json::parse(fetch(aut->port(), "GET", "/sandbox/railway").body);
+  CAF_CHECK(now.at("failNext").is_null());
+}
+
+CAF_TEST(deployments can be cancelled stopped restarted and replaced) {
+  const auto x = launch();
+  time.advance(700ms);
+  const auto act = [&](std::string_view field, const std::string& id) {
+    return data("mutation M($id: String!) { done: " + std::string{field}
+                  + "(id: $id) }",
+                {{"id", id}})
+      .at("done")
+      .as_bool();
+  };
+  CAF_CHECK_EQUAL(
+    error("mutation R($id: String!) { deploymentRedeploy(id: $id) "
+          "{ id } }",
+          {{"id", x.deployment}}),
+    "Cannot redeploy yet, please wait for the original "
+    "deployment to finish building");
+  CAF_CHECK(act("deploymentCancel", x.deployment));
+  CAF_CHECK_EQUAL(status(x.deployment), "REMOVING");
+  time.advance(300ms);
+  CAF_CHECK_EQUAL(status(x.deployment), "REMOVED");
+  const auto second
+    = text(data("mutation D($e: String!, $s: String!) { "
+                "serviceInstanceDeployV2(environmentId: $e, serviceId: $s) }",
+                {{"e", x.where.environment}, {"s", x.service}})
+             .at("serviceInstanceDeployV2"));
+  time.advance(whole);
+  CAF_CHECK_EQUAL(status(second), "SUCCESS");
+  CAF_CHECK(act("deploymentStop", second));
+  CAF_CHECK(
+    instance(x.where).at("latestDeployment").at("deploymentStopped").as_bool());
+  CAF_CHECK(act("deploymentRestart", second));
+  CAF_CHECK_EQUAL(status(second), "DEPLOYING");
+  time.advance(1'000ms);
+  CAF_CHECK_EQUAL(status(second), "SUCCESS");
+  CAF_CHECK(data("mutation R($e: String!, $s: String!) { "
+                 "serviceInstanceRedeploy(environmentId: $e, serviceId: $s) }",
+                 {{"e", x.where.environment}, {"s", x.service}})
+              .at("serviceInstanceRedeploy")
+              .as_bool());
+  // The old one serves until the new one is up.
+  CAF_CHECK_EQUAL(status(second), "SUCCESS");
+  time.advance(whole);
+  CAF_CHECK_EQUAL(status(second), "REMOVED");
+  const auto third = text(instance(x.where).at("latestDeployment").at("id"));
+  CAF_CHECK_EQUAL(fetch(aut->port(), "POST",
+                        "/sandbox/railway/deployments/" + third + "/crash")
+                    .status,
+                  303);
+  CAF_CHECK_EQUAL(status(third), "CRASHED");
+  CAF_CHECK(act("deploymentRemove", third));
+  time.advance(300ms);
+  CAF_CHECK_EQUAL(status(third), "REMOVED");
+  CAF_CHECK_EQUAL(error("{ deployment(id: \"nope\") { id } }"),
+                  "Deployment not found");
+}
+
+CAF_TEST(variables are merged or replaced and deploy unless told not to) {
+  const auto x = launch();
+  time.advance(whole);
+  const auto upsert = [&](json::object variables, bool replace, bool skip) {
+    data("mutation U($input: VariableCollectionUpsertInput!) { "
+         "variableCollectionUpsert(input: $input) }",
+         {{"input",
+           {{"projectId", x.where.project},
+            {"environmentId", x.where.environment},
+            {"serviceId", x.service},
+            {"variables", std::move(variables)},
+            {"replace", replace},
+            {"skipDeploys", skip}}}});
+  };
+  const auto variables = [&] {
+    return data("query V($p: String!, $e: String!, $s: String) { v: "
+                "variables(projectId: $p, environmentId: $e, serviceId: $s) }",
+                {{"p", x.where.project},
+                 {"e", x.where.environment},
+                 {"s", x.service}})
+      .at("v")
+      .as_object();
+  };
+  upsert({{"A", "1"}}, false, true);
+  CAF_CHECK(variables().contains("PORT"));
+  CAF_CHECK_EQUAL(text(variables().at("A")), "1");
+  CAF_CHECK_EQUAL(text(instance(x.where).at("latestDeployment").at("id")),
+                  x.deployment);
+  upsert({{"B", "2"}}, true, false);
+  CAF_CHECK(!variables().contains("PORT"));
+  CAF_CHECK(!variables().contains("A"));
+  CAF_CHECK_NOT_EQUAL(text(instance(x.where).at("latestDeployment").at("id")),
+                      x.deployment);
+}
+
+CAF_TEST(projects are listed newest first and page by page) {
+  std::set<std::string> ids;
+  for (auto i = 0; i < 5; ++i) {
+    ids.insert(create("sub-" + std::to_string(i)).project);
+    time.advance(1ms);
+  }
+  const auto query
+    = "query P($after: String) { projects(workspaceId: \"ws-1\", first: 2, "
+      "after: $after, orderBy: CREATED_AT_DESC) { edges { cursor node { id "
+      "name deletedAt } } pageInfo { hasNextPage hasPreviousPage endCursor } } "
+      "}";
+  auto names = std::string{};
+  json::value after = nullptr;
+  for (auto i = 0; i < 3; ++i) {
+    const auto page = data(query, {{"after", after}}).at("projects");
+    for (const auto& edge : page.at("edges").as_array()) {
+      names += text(edge.at("node").at("name")) + " ";
+      ids.erase(text(edge.at("node").at("id")));
+    }
+    CAF_CHECK_EQUAL(page.at("pageInfo").at("hasNextPage").as_bool(), i < 2);
+    CAF_CHECK_EQUAL(page.at("pageInfo").at("hasPreviousPage").as_bool(), i > 0);
+    after = page.at("pageInfo").at("endCursor");
+  }
+  CAF_CHECK_EQUAL(names, "sub-4 sub-3 sub-2 sub-1 sub-0 ");
+  CAF_CHECK(ids.empty());
+  CAF_CHECK_EQUAL(error("{ projects(after: \"bad\") { edges { cursor } } }"),
+                  "Invalid cursor");
+  CAF_CHECK_EQUAL(
+    error("{ projects(workspaceId: \"other\") { edges { cursor } } }"),
+    "Not Authorized");
+}
+
+CAF_TEST(a deleted project is gone and cannot be deleted twice) {
+  const auto x = launch();
+  const auto id = json::object{{"id", x.where.project}};
+  CAF_CHECK(data("mutation D($id: String!) { projectDelete(id: $id) }", id)
+              .at("projectDelete")
+              .as_bool());
+  CAF_CHECK_EQUAL(
+    error("mutation D($id: String!) { projectDelete(id: $id) }", id),
+    "Not Authorized");
+  CAF_CHECK_EQUAL(
+    error("query P($id: String!) { project(id: $id) { id } }", id),
+    "Project not found");
+  CAF_CHECK_EQUAL(error("query S($id: String!) { deployment(id: $id) { id } }",
+                        {{"id", x.deployment}}),
+                  "Deployment not found");
+  CAF_CHECK(data("{ projects { edges { cursor } } }")
+              .at("projects")
+              .at("edges")
+              .as_array()
+              .empty());
+  CAF_CHECK_EQUAL(data("{ projects(includeDeleted: true) { edges { node { id "
+                       "deletedAt services { edges { cursor } } } } } }")
+                    .at("projects")
+                    .at("edges")
+                    .as_array()
+                    .size(),
+                  1u);
+  const auto later = launch("later");
+  data("mutation D($id: String!) { projectScheduleDelete(id: $id) }",
+       {{"id", later.where.project}});
+  CAF_CHECK(!data("query P($id: String!) { project(id: $id) { deletedAt } }",
+                  {{"id", later.where.project}})
+               .at("project")
+               .at("deletedAt")
+               .is_null());
+}
+
+CAF_TEST(new projects need a pause between them) {
+  options.create_cooldown = 500ms;
+  restart();
+  create("a");
+  const auto query = "mutation { projectCreate(input: {name: \"b\"}) { id } }";
+  CAF_CHECK(error(query).find("creating projects too quickly")
+            != std::string::npos);
+  time.advance(500ms);
+  CAF_CHECK_EQUAL(error(query), "");
+  CAF_CHECK_EQUAL(
+    error("mutation { projectCreate(input: {workspaceId: \"x\"}) { id } }"),
+    "Not Authorized");
+}
+
+CAF_TEST(logs can be limited and filtered) {
+  const auto x = launch();
+  time.advance(whole);
+  const auto lines = [&](std::string_view field, std::string_view arguments) {
+    auto all = data("query L($id: String!) { l: " + std::string{field}
+                      + "(deploymentId: $id" + std::string{arguments}
+                      + ") { timestamp message severity tags { serviceId } "
+                        "attributes { key value } } }",
+                    {{"id", x.deployment}});
+    return all.at("l").as_array();
+  };
+  const auto built = lines("buildLogs", "");
+  CAF_CHECK_EQUAL(built.size(), 4u);
+  CAF_CHECK_EQUAL(text(built.back().at("message")),
+                  "=== Successfully Built! ===");
+  CAF_CHECK(text(built.at(1).at("message")).find('\x1b') != std::string::npos);
+  CAF_CHECK_EQUAL(text(built.front().at("tags").at("serviceId")), x.service);
+  CAF_CHECK_EQUAL(text(built.front().at("timestamp")).size(), 30u);
+  CAF_CHECK_EQUAL(lines("deploymentLogs", ", filter: \"listening\"").size(),
+                  1u);
+  // One line more than asked for, as the real one does.
+  CAF_CHECK_EQUAL(lines("deploymentLogs", ", limit: 1").size(), 2u);
+  CAF_CHECK_EQUAL(
+    lines("deploymentLogs", ", startDate: \"2030-01-01T00:00:00Z\"").size(),
+    0u);
+  CAF_CHECK_EQUAL(error("{ buildLogs(deploymentId: \"" + x.deployment
+                        + "\", startDate: \"soon\") { message } }"),
+                  "A date must be RFC 3339.");
+}
+
+CAF_TEST(deployments can be listed by status) {
+  const auto x = launch();
+  time.advance(whole);
+  data("mutation D($e: String!, $s: String!) { serviceInstanceDeployV2("
+       "environmentId: $e, serviceId: $s) }",
+       {{"e", x.where.environment}, {"s", x.service}});
+  const auto count = [&](json::object input) {
+    input["projectId"] = x.where.project;
+    return data("query L($input: DeploymentListInput!) { deployments(input: "
+                "$input, first: 10) { edges { node { id status service { id "
+                "project { id name } } environment { name } instances { status "
+                "} } } } }",
+                {{"input", input}})
+      .at("deployments")
+      .at("edges")
+      .as_array()
+      .size();
+  };
+  CAF_CHECK_EQUAL(count({}), 2u);
+  CAF_CHECK_EQUAL(count({{"status", {{"in", json::array{"SUCCESS"}}}}}), 1u);
+  CAF_CHECK_EQUAL(count({{"status", {{"notIn", json::array{"SUCCESS"}}}}}), 1u);
+  CAF_CHECK_EQUAL(count({{"serviceId", "nope"}}), 0u);
+}
+
+CAF_TEST(every other field of the schema can be read) {
+  const auto x = launch();
+  time.advance(whole);
+  const auto all = data(
+    "query All($p: String!, $e: String!, $s: String!) { "
+    "project(id: $p) { baseEnvironment { id } baseEnvironmentId "
+    "botPrEnvironments createdAt description expiredAt isPublic isTempProject "
+    "name prDeploys primaryEnvironmentId subscriptionType updatedAt workspace "
+    "{ id name plan createdAt projectCount apiTokenRateLimit { remainingPoints "
+    "resetsAt } projects { edges { node { id } } } } workspaceId services { "
+    "edges { node { icon isRestricted templateId templateServiceId deployments "
+    "{ edges { node { canRedeploy canRollback meta staticUrl url "
+    "statusUpdatedAt suggestAddServiceDomain snapshotId } } } serviceInstances "
+    "{ edges { node { id } } } } } } } "
+    "environment(id: $e, projectId: $p) { canAccess createdAt deletedAt "
+    "isEphemeral unmergedChangesCount updatedAt deployments { edges { node { "
+    "id } } } } "
+    "environments(projectId: $p) { edges { node { name projectId } } } "
+    "service(id: $s) { name createdAt project { name } } "
+    "serviceInstance(environmentId: $e, serviceId: $s) { activeDeployments { "
+    "id } buildCommand builder cronSchedule healthcheckPath isUpdatable "
+    "numReplicas region restartPolicyMaxRetries restartPolicyType source { "
+    "image repo } startCommand service { id } } "
+    "domains(projectId: $p, environmentId: $e, serviceId: $s) { serviceDomains "
+    "{ ... on Domain { domain serviceId } id syncStatus suffix } customDomains "
+    "{ id } } "
+    "apiToken { workspaces { id name } } "
+    "workspace(workspaceId: \"ws-1\") { name } "
+    "template(code: \"slipway-demo\") { name status languages tags } "
+    "workflowStatus(workflowId: \"nope\") { status error } }",
+    {{"p", x.where.project}, {"e", x.where.environment}, {"s", x.service}});
+  CAF_CHECK_EQUAL(text(all.at("workflowStatus").at("status")), "NotFound");
+  CAF_CHECK_EQUAL(
+    all.at("serviceInstance").at("activeDeployments").as_array().size(), 1u);
+  CAF_CHECK_EQUAL(
+    text(all.at("domains").at("serviceDomains").at(0).at("serviceId")),
+    x.service);
+  CAF_CHECK_EQUAL(error("{ me { id } }"), "Not Authorized");
+  options.account_token = true;
+  restart();
+  CAF_CHECK_EQUAL(text(data("{ me { name workspaces { id } } }")
+                         .at("me")
+                         .at("workspaces")
+                         .at(0)
+                         .at("id")),
+                  "ws-1");
+}
+
+CAF_TEST(documents that do not fit get 400) {
+  const auto x = post({{"query", "{ projects { edges { node { nope } } } }"}});
+  CAF_CHECK_EQUAL(x.status, 400);
+  CAF_CHECK(x.has("GRAPHQL_VALIDATION_FAILED"));
+  CAF_CHECK_EQUAL(
+    post({{"query", "mutation { templateDeployV2(input: {}) { projectId } }"}})
+      .status,
+    400);
+  const auto bad = post({{"query", "query P($id: String!) { project(id: $id) { "
+                                   "id } }"},
+                         {"variables", {{"id", 5}}}});
+  CAF_CHECK_EQUAL(bad.status, 400);
+  CAF_CHECK(bad.has("BAD_USER_INPUT"));
+  CAF_CHECK_EQUAL(post({{"nothing", 1}}).status, 400);
+  CAF_CHECK_EQUAL(error("mutation { templateDeployV2(input: {templateId: "
+                        "\"x\", serializedConfig: {}}) { projectId } }"),
+                  "Template not found");
+}
+
+CAF_TEST(only the token opens the door) {
+  const auto body
+    = json::object{{"query", "{ projects { edges { cursor } } }"}};
+  for (const auto* header : {"", "Bearer wrong", "Bearer ", "Basic abc"}) {
+    const auto x = post(body, header);
+    CAF_CHECK_EQUAL(x.status, 200);
+    CAF_CHECK(x.has("Not Authorized"));
+    CAF_CHECK(!x.has("edges"));
+  }
+  CAF_CHECK(post(body, "Bearer ").has("UNAUTHENTICATED"));
+  // Published templates are for everybody, but not for a wrong token.
+  const auto open
+    = json::object{{"query", "{ template(code: \"slipway-demo\") { id } }"}};
+  CAF_CHECK(!post(open, "").has("errors"));
+  CAF_CHECK(post(open, "Bearer wrong").has("Not Authorized"));
+}
+
+CAF_TEST(trouble can be switched on) {
+  const auto query
+    = json::object{{"query", "{ projects { edges { cursor } } }"}};
+  set({{"opaqueErrors", 1}});
+  const auto opaque = post(query);
+  CAF_CHECK_EQUAL(opaque.status, 200);
+  CAF_CHECK(opaque.has("Problem processing request"));
+  set({{"rateLimited", 1}});
+  const auto limited = post(query);
+  CAF_CHECK_EQUAL(limited.status, 429);
+  CAF_CHECK_EQUAL(limited.header("Retry-After"), "1");
+  set({{"lostAnswers", 1}});
+  CAF_CHECK_EQUAL(post(query).status, 200);
+  CAF_CHECK_EQUAL(
+    post({{"query", "mutation { projectCreate(input: {name: \"lost\"}) { id } "
+                    "}"}})
+      .status,
+    504);
+  CAF_CHECK_EQUAL(text(data("{ projects { edges { node { name } } } }")
+                         .at("projects")
+                         .at("edges")
+                         .at(0)
+                         .at("node")
+                         .at("name")),
+                  "lost");
+  set({{"slowMs", 80}});
+  const auto before = std::chrono::steady_clock::now();
+  CAF_CHECK_EQUAL(post(query).status, 200);
+  CAF_CHECK(std::chrono::steady_clock::now() - before >= 80ms);
+  set({{"slowMs", 0}, {"down", true}});
+  CAF_CHECK_EQUAL(post(query).status, 502);
+  set({{"down", false}});
+  CAF_CHECK_EQUAL(post(query).status, 200);
+  const auto wrong = fetch(aut->port(), "PUT", "/sandbox/railway",
+                           R"({"down":true,"failNext":"maybe"})");
+  CAF_CHECK_EQUAL(wrong.status, 400);
+  CAF_CHECK_EQUAL(post(query).status, 200);
+  CAF_CHECK_EQUAL(
+    fetch(aut->port(), "PUT", "/sandbox/railway", R"({"x":1})").status, 400);
+}
+
+CAF_TEST(the budget is counted and renewed by the hour) {
+  options.requests_per_hour = 2;
+  restart();
+  const auto query
+    = json::object{{"query", "{ projects { edges { cursor } } }"}};
+  const auto first = post(query);
+  CAF_CHECK_EQUAL(first.header("X-RateLimit-Limit"), "2");
+  CAF_CHECK_EQUAL(first.header("X-RateLimit-Remaining"), "1");
+  CAF_CHECK_EQUAL(first.header("X-RateLimit-Reset"), "1795424400");
+  CAF_CHECK_EQUAL(post(query).header("X-RateLimit-Remaining"), "0");
+  time.advance(60s);
+  const auto out = post(query);
+  CAF_CHECK_EQUAL(out.status, 429);
+  CAF_CHECK_EQUAL(out.header("Retry-After"), "3540");
+  time.advance(3'540s);
+  CAF_CHECK_EQUAL(post(query).status, 200);
+}
+
+CAF_TEST(the page shows what exists and hides what is secret) {
+  const auto x = launch("<b>name</b>");
+  time.advance(whole);
+  const auto secret = text(
+    data("query V($p: String!, $e: String!, $s: String) { v: "
+         "variables(projectId: $p, environmentId: $e, serviceId: $s) }",
+         {{"p", x.where.project}, {"e", x.where.environment}, {"s", x.service}})
+      .at("v")
+      .at("APP_SECRET"));
+  const auto page = fetch(aut->port(), "GET", "/");
+  CAF_CHECK_EQUAL(page.status, 200);
+  CAF_CHECK(page.has("&lt;b&gt;name&lt;/b&gt;"));
+  CAF_CHECK(!page.has("<b>name</b>"));
+  CAF_CHECK(page.has("APP_SECRET"));
+  CAF_CHECK(!page.has(secret));
+  CAF_CHECK(page.has("SUCCESS"));
+  CAF_CHECK(page.header("Content-Security-Policy").find("default-src 'none'")
+            == 0);
+  const auto saved = fetch(aut->port(), "POST", "/sandbox/railway",
+                           "failNext=crash&failCount=0&opaqueErrors=0&"
+                           "lostAnswers=3&rateLimited=0&slowMs=0&down=on");
+  CAF_CHECK_EQUAL(saved.status, 303);
+  const auto now
+    = json::parse(fetch(aut->port(), "GET", "/sandbox/railway").body);
+  CAF_CHECK_EQUAL(json::serialize(now),
+                  R"({"failNext":"crash","failCount":1,"opaqueErrors":0,)"
+                  R"("lostAnswers":3,"rateLimited":0,"slowMs":0,"down":true})");
+}
+
+CAF_TEST_FIXTURE_SCOPE_END()
