@@ -34,7 +34,7 @@ boost::json::value json_grant(jwt_t* token, const char* name) {
   auto error = boost::system::error_code{};
   auto value = boost::json::parse(text, error);
   std::free(text);
-  return error ? boost::json::value{nullptr} : value;
+  return error ? boost::json::value(nullptr) : value;
 }
 
 /// `exp`, `nbf`: seconds since 1970, with or without a fraction.

@@ -263,8 +263,8 @@ void succeed_page(http::exchange& to, json::array data,
   succeed_with(
     to, {{"success", true},
          {"data", std::move(data)},
-         {"nextCursor", next_cursor.empty() ? json::value{nullptr}
-                                            : json::value{next_cursor}}});
+         {"nextCursor", next_cursor.empty() ? json::value(nullptr)
+                                            : json::value(next_cursor)}});
 }
 
 http::router make_public_router(const context_ptr& ctx) {

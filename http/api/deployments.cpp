@@ -146,8 +146,8 @@ void answer_logs(http::exchange& to, json::array logs,
   succeed(to, json::object{{"logs", std::move(logs)},
                            {"count", count},
                            {"nextCursor", next_cursor.empty()
-                                            ? json::value{nullptr}
-                                            : json::value{next_cursor}}});
+                                            ? json::value(nullptr)
+                                            : json::value(next_cursor)}});
 }
 
 void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {

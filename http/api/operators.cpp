@@ -46,9 +46,9 @@ json::object render_stats(const query::read_stats::found& found) {
     {"skipped", count_of(phase::skipped)},
     // Of all that came to an end; null before the first one did.
     {"successRate", found.completed == 0
-                      ? json::value{nullptr}
-                      : json::value{static_cast<double>(found.succeeded)
-                                    / static_cast<double>(found.completed)}},
+                      ? json::value(nullptr)
+                      : json::value(static_cast<double>(found.succeeded)
+                                    / static_cast<double>(found.completed))},
     {"averageDeploymentMs", static_cast<std::int64_t>(found.average_ms)},
     {"p95DeploymentMs", static_cast<std::int64_t>(found.p95_ms)},
     {"subscriptions", std::move(subscriptions)},
@@ -68,11 +68,11 @@ json::object render_attention(const query::list_attention::row& row) {
   const auto known = raw(row.subscription) != 0;
   return {
     {"subscriptionId",
-     known ? json::value{to_text(row.subscription)} : json::value{nullptr}},
+     known ? json::value(to_text(row.subscription)) : json::value(nullptr)},
     {"instanceId", row.instance_seq == 0
-                     ? json::value{nullptr}
-                     : json::value{to_text(
-                       instance_ref{row.subscription, row.instance_seq})}},
+                     ? json::value(nullptr)
+                     : json::value(to_text(
+                       instance_ref{row.subscription, row.instance_seq}))},
     {"kind", row.kind},
     {"reason", row.reason},
     {"since", to_rfc3339(row.since)},

@@ -9,19 +9,19 @@ namespace json = boost::json;
 using namespace lifecycle;
 
 json::value json_time(const std::optional<timestamp>& at) {
-  return at ? json::value{to_rfc3339(*at)} : json::value{nullptr};
+  return at ? json::value(to_rfc3339(*at)) : json::value(nullptr);
 }
 
 json::value json_text(const std::string& text) {
-  return text.empty() ? json::value{nullptr} : json::value{text};
+  return text.empty() ? json::value(nullptr) : json::value(text);
 }
 
 namespace {
 
 json::value instance_id(const record& row) {
   const auto seq = row.state.instance.seq;
-  return seq == 0 ? json::value{nullptr}
-                  : json::value{to_text(instance_ref{row.id, seq})};
+  return seq == 0 ? json::value(nullptr)
+                  : json::value(to_text(instance_ref{row.id, seq}));
 }
 
 /// One sentence on where the deployment stands.
@@ -89,13 +89,13 @@ json::object render_deployment(const record& row, std::int64_t queue_position) {
     {"instanceId", instance_id(row)},
     {"status", to_string(to_deployment_status(d.at))},
     {"instanceStatus", s.instance.seq == 0
-                         ? json::value{nullptr}
-                         : json::value{to_string(s.instance.status)}},
+                         ? json::value(nullptr)
+                         : json::value(to_string(s.instance.status))},
     {"progress", d.progress},
     {"attempt", d.attempt},
     {"queuePosition", d.at == phase::queued && queue_position > 0
-                        ? json::value{queue_position}
-                        : json::value{nullptr}},
+                        ? json::value(queue_position)
+                        : json::value(nullptr)},
     {"publicUrl", json_text(s.instance.public_url)},
     {"message", message_of(row, queue_position)},
     {"startedAt", json_time(d.started_at)},
@@ -125,7 +125,8 @@ json::object render_notification(const query::list_notifications::row& row,
                                  const context& ctx, std::string_view locale) {
   const auto& what = row.what;
   const auto words = mail::render_notice(
-    mail::facts_of(what, row.subscription, {}, "CNY"), locale);
+    mail::facts_of(what, row.subscription, row.plan, ctx.settings.plans),
+    locale);
   auto data = json::object{{"subscriptionId", to_text(row.subscription)}};
   if (what.instance_seq != 0)
     data["instanceId"]

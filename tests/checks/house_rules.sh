@@ -31,6 +31,8 @@ forbid "actors know neither edges nor database" '#include "(http|persistence)/' 
 forbid "persistence does not know http" '#include "http/' persistence
 forbid "http knows no SQL" '#include "persistence/' http/api http/client http/crypto \
   http/gateway http/mail http/provider http/sandbox http/server
+forbid "json::value{x} makes an array of x: write json::value(x)" \
+  'json::value\{[^}]' "${source_folders[@]}"
 forbid "nothing is left for later" 'TODO|FIXME' "${source_folders[@]}" tests/unit tests/support
 
 for header in $(git ls-files '*.hpp'); do

@@ -186,18 +186,14 @@ private:
   listen(supervisor_actor::pointer self,
          std::shared_ptr<std::promise<commit_status>> to) {
     return {
-      [](command_ptr&) {
-      },
+      [](command_ptr&) {},
       [self, to](const commit_result& what) {
         to->set_value(what.status);
         self->quit();
       },
-      [](const timer_rang&) {
-      },
-      [](const idle_question&) {
-      },
-      [](const leave_order&) {
-      },
+      [](const timer_rang&) {},
+      [](const idle_question&) {},
+      [](const leave_order&) {},
     };
   }
 
@@ -234,8 +230,7 @@ public:
     t->instance_changed = now.state.instance != made.next.instance;
     const auto at = lifecycle::time_of(what);
     t->history.push_back(
-      {at, history_kind::state,
-       lifecycle::describe(what, now.state, made.next),
+      {at, history_kind::state, lifecycle::describe(what, now.state, made.next),
        std::string{lifecycle::name_of(what)},
        std::string{lifecycle::to_string(made.next.deployment.at)}});
     now.state = std::move(made.next);
@@ -274,9 +269,9 @@ public:
   }
 
   transition_ptr pay(const std::string& transaction, std::uint32_t order = 1) {
-    return step(lifecycle::payment_settled{
-      after(2'000), order, lifecycle::payment_gateway::alipay, transaction,
-      9'900, after(1'900)});
+    return step(lifecycle::payment_settled{after(2'000), order,
+                                           lifecycle::payment_gateway::alipay,
+                                           transaction, 9'900, after(1'900)});
   }
 
   record now;
@@ -324,10 +319,9 @@ struct world {
                        + std::to_string(raw(by.now.id)) + " FOR UPDATE"));
       first_ = in.first->send(by.order());
       auto watcher = probe{in.url};
-      const auto waits
-        = "pg_stat_activity WHERE wait_event_type = 'Lock' "
-          "AND application_name = '"
-          + in.first->journal_name() + "'";
+      const auto waits = "pg_stat_activity WHERE wait_event_type = 'Lock' "
+                         "AND application_name = '"
+                         + in.first->journal_name() + "'";
       CAF_REQUIRE(eventually([&] {
         return watcher.count(waits) == 1;
       }));

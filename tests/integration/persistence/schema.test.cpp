@@ -1,0 +1,162 @@
+#define CAF_SUITE persistence_schema
+
+#include "tests/integration/persistence/world.hpp"
+
+using namespace slipway;
+using namespace slipway::test;
+
+namespace {
+
+constexpr auto check_violation = "23514 ";
+
+constexpr auto unique_violation = "23505 ";
+
+constexpr auto foreign_key_violation = "23503 ";
+
+/// One paid subscription, and somebody who writes past the machine.
+struct fixture : world {
+  fixture() {
+    auto x = paid(1);
+    store(x.step(lifecycle::slot_granted{after(3'000)}));
+    auto y = life{2};
+    store(y.create());
+    store(y.order());
+  }
+
+  std::string refusal(const std::string& sql) {
+    return db.refusal(sql);
+  }
+
+  static std::string instance(int seq, int status, const char* deleted_at) {
+    return "INSERT INTO instances (subscription_id, seq, status, created_at, "
+           "deleted_at) VALUES (1, "
+           + std::to_string(seq) + ", " + std::to_string(status) + ", now(), "
+           + deleted_at + ")";
+  }
+
+  probe db{url};
+};
+
+} // namespace
+
+CAF_TEST_FIXTURE_SCOPE(schema_tests, fixture)
+
+CAF_TEST(two live instances are impossible) {
+  CAF_CHECK_EQUAL(refusal(instance(2, 0, "NULL")),
+                  unique_violation + std::string{"instances_one_live"});
+  CAF_CHECK_EQUAL(refusal(instance(2, 4, "now()")), "");
+}
+
+CAF_TEST(an instance is deleted with a date or not at all) {
+  CAF_CHECK_EQUAL(refusal(instance(2, 4, "NULL")),
+                  check_violation + std::string{"instances_deleted"});
+  CAF_CHECK_EQUAL(refusal(instance(2, 2, "now()")),
+                  check_violation + std::string{"instances_deleted"});
+}
+
+CAF_TEST(an unpaid order cannot have bought anything) {
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET applied = true "
+                          "WHERE subscription_id = 2"),
+                  check_violation + std::string{"payments_applied_is_paid"});
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET applied = true, status = 2 "
+                          "WHERE subscription_id = 2"),
+                  check_violation + std::string{"payments_applied_is_paid"});
+}
+
+CAF_TEST(a paid order has its proof) {
+  for (const auto* missing : {"paid_at", "transaction_id"})
+    CAF_CHECK_EQUAL(refusal(std::string{"UPDATE payments SET "} + missing
+                            + " = NULL WHERE subscription_id = 1"),
+                    check_violation + std::string{"payments_paid_has_proof"});
+}
+
+CAF_TEST(one payment counts once) {
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET status = 1, paid_at = now(), "
+                          "transaction_id = 'tx-1' WHERE subscription_id = 2"),
+                  unique_violation
+                    + std::string{"payments_one_per_transaction"});
+  // Another gateway numbers its payments by itself.
+  CAF_CHECK_EQUAL(
+    refusal("UPDATE payments SET status = 1, paid_at = now(), gateway = 1, "
+            "transaction_id = 'tx-1' WHERE subscription_id = 2"),
+    "");
+}
+
+CAF_TEST(an idempotency key makes one order) {
+  const auto order = [](int seq) {
+    return "INSERT INTO payments (subscription_id, seq, gateway, method, "
+           "status, amount_minor, created_at, expires_at, idempotency_key) "
+           "VALUES (2, "
+           + std::to_string(seq) + ", 0, 0, 0, 9900, now(), now(), 'key')";
+  };
+  CAF_CHECK_EQUAL(refusal(order(2)), "");
+  CAF_CHECK_EQUAL(refusal(order(3)),
+                  unique_violation + std::string{"payments_one_per_key"});
+}
+
+CAF_TEST(no more goes back than was paid) {
+  const auto refund = [](const char* amount) {
+    return std::string{"UPDATE payments SET refunded_minor = "} + amount
+           + " WHERE subscription_id = 1";
+  };
+  const auto refused = check_violation + std::string{"payments_check"};
+  CAF_CHECK_EQUAL(refusal(refund("9900")), "");
+  CAF_CHECK_EQUAL(refusal(refund("9901")), refused);
+  CAF_CHECK_EQUAL(refusal(refund("-1")), refused);
+}
+
+CAF_TEST(an active subscription has a period) {
+  CAF_CHECK_EQUAL(refusal("UPDATE subscriptions SET status = 1 WHERE id = 2"),
+                  check_violation
+                    + std::string{"subscriptions_active_was_paid"});
+  CAF_CHECK_EQUAL(
+    refusal("UPDATE subscriptions SET end_at = NULL WHERE id = 1"),
+    check_violation + std::string{"subscriptions_period"});
+}
+
+CAF_TEST(numbers stay within what the machine knows) {
+  const auto field = [&](const char* assignment) {
+    return refusal(std::string{"UPDATE subscriptions SET "} + assignment
+                   + " WHERE id = 1")
+      .substr(0, 6);
+  };
+  CAF_CHECK_EQUAL(field("phase = 13"), check_violation);
+  CAF_CHECK_EQUAL(field("phase = -1"), check_violation);
+  CAF_CHECK_EQUAL(field("status = 6"), check_violation);
+  CAF_CHECK_EQUAL(field("progress = 101"), check_violation);
+  CAF_CHECK_EQUAL(field("amount_minor = 0"), check_violation);
+  CAF_CHECK_EQUAL(field("period_days = 0"), check_violation);
+  CAF_CHECK_EQUAL(field("revision = 0"), check_violation);
+  CAF_CHECK_EQUAL(field("phase = 12"), "");
+}
+
+CAF_TEST(nothing hangs in the air) {
+  CAF_CHECK_EQUAL(refusal("UPDATE subscriptions SET owner = 4711").substr(0, 6),
+                  foreign_key_violation);
+  CAF_CHECK_EQUAL(refusal("DELETE FROM users").substr(0, 6),
+                  foreign_key_violation);
+  CAF_CHECK_EQUAL(refusal("DELETE FROM subscriptions").substr(0, 6),
+                  foreign_key_violation);
+  CAF_CHECK_EQUAL(refusal("INSERT INTO channel_credentials VALUES "
+                          "(99, 'T', 'k', 'n', 'c')")
+                    .substr(0, 6),
+                  foreign_key_violation);
+}
+
+CAF_TEST(one event of a gateway is one row and one notice is one row) {
+  const auto callback
+    = "INSERT INTO callbacks (gateway, dedupe_key, received_at, "
+      "last_received_at, order_id, outcome, headers, body) "
+      "VALUES (0, 'k', now(), now(), '', 0, '', '')";
+  CAF_CHECK_EQUAL(refusal(callback), "");
+  CAF_CHECK_EQUAL(refusal(callback),
+                  unique_violation + std::string{"callbacks_one_per_event"});
+  CAF_CHECK_EQUAL(
+    refusal("INSERT INTO notifications (user_id, subscription_id, revision, "
+            "kind, instance_seq, public_url, error, amount_minor, created_at) "
+            "SELECT user_id, subscription_id, revision, kind, instance_seq, "
+            "public_url, error, amount_minor, created_at FROM notifications"),
+    unique_violation + std::string{"notifications_once"});
+}
+
+CAF_TEST_FIXTURE_SCOPE_END()

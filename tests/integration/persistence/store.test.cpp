@@ -1,0 +1,343 @@
+#define CAF_SUITE persistence_store
+
+#include "tests/integration/persistence/world.hpp"
+
+#include <algorithm>
+
+using namespace slipway;
+using namespace slipway::lifecycle;
+using namespace slipway::test;
+
+namespace {
+
+struct fixture : world {
+  template <class T>
+  static std::vector<std::uint64_t> ids(const std::vector<T>& from) {
+    auto out = std::vector<std::uint64_t>{};
+    for (const auto& x : from)
+      if constexpr (std::is_same_v<T, record>)
+        out.push_back(raw(x.id));
+      else
+        out.push_back(raw(x));
+    return out;
+  }
+
+  using list = std::vector<std::uint64_t>;
+
+  life queued(std::uint64_t id, int at) {
+    auto x = life{id};
+    store(x.create());
+    store(x.order());
+    store(
+      x.step(payment_settled{after(at), 1, payment_gateway::alipay,
+                             "tx-" + std::to_string(id), 9'900, after(at)}));
+    return x;
+  }
+
+  void run(life& x, int at) {
+    store(x.step(slot_granted{after(at)}));
+    store(x.step(project_ready{after(at + 1), 1, "p", "e", false}));
+    store(x.step(template_deployed{after(at + 2), 1, ""}));
+    store(x.step(configured{after(at + 3), 1, "s", "web", "d", "https://x"}));
+    store(x.step(deployment_observed{after(at + 1'000), 1, condition::running,
+                                     100, "SUCCESS", "", 0}));
+  }
+
+  void fail(life& x, int at) {
+    store(x.step(slot_granted{after(at)}));
+    store(x.step(step_failed{after(at + 1), 1, phase::creating_project, true,
+                             true, true, millis{0}, "no such template", 1}));
+  }
+
+  /// What needs attention, as "kind of subscription" sorted.
+  std::vector<std::string> attention(timestamp now) {
+    auto out = std::vector<std::string>{};
+    for (const auto& x :
+         must(first->ask(query::list_attention{now, millis{60'000}, 100})))
+      out.push_back(x.kind + " " + std::to_string(raw(x.subscription)) + " "
+                    + x.suggested_action);
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+};
+
+} // namespace
+
+CAF_TEST_FIXTURE_SCOPE(store_tests, fixture)
+
+CAF_TEST(subscriptions of a user come newest first in pages) {
+  for (const auto id : {5u, 1u, 3u, 2u, 4u})
+    paid(id, id == 3 ? "other" : "user-1");
+  auto x = life{6};
+  store(x.create());
+  const auto page = [&](std::uint64_t before, std::size_t limit) {
+  return must(
+    first->ask(query::list_records{"user-1", subscription_id{before}, limit}));
+  };
+  CAF_CHECK((ids(page(0, 10)) == list{6, 5, 4, 2, 1}));
+  CAF_CHECK((ids(page(0, 2)) == list{6, 5}));
+  CAF_CHECK((ids(page(5, 2)) == list{4, 2}));
+  CAF_CHECK((ids(page(1, 2)) == list{}));
+  check_equal(page(0, 1)[0], x.now);
+  CAF_CHECK_EQUAL(page(0, 10)[1].state.orders.size(), 1u);
+  CAF_CHECK(must(first->ask(query::list_records{"nobody", {}, 5})).empty());
+}
+
+CAF_TEST(slots are counted and the queue keeps its order) {
+  auto late = queued(1, 9'000);
+  auto early = queued(2, 3'000);
+  auto same_time = queued(3, 9'000);
+  auto at_work = queued(4, 2'000);
+  store(at_work.step(slot_granted{after(10'000)}));
+  auto waits = queued(5, 2'000);
+  store(waits.step(slot_granted{after(10'000)}));
+  store(waits.step(step_failed{after(10'001), 1, phase::creating_project, true,
+                               true, false, millis{0}, "x", 1}));
+  CAF_REQUIRE(waits.now.state.deployment.at == phase::backing_off);
+  auto found = must(first->ask(query::slots{10}));
+  CAF_CHECK((ids(found.held) == list{4}));
+  CAF_CHECK((ids(found.waiting) == list{2, 1, 3}));
+  CAF_CHECK_EQUAL(found.queue_depth, 3);
+  found = must(first->ask(query::slots{2}));
+  CAF_CHECK((ids(found.waiting) == list{2, 1}));
+  CAF_CHECK_EQUAL(found.queue_depth, 3);
+  const auto position = [&](const life& x) {
+    return must(first->ask(query::find_record{x.now.id})).queue_position;
+  };
+  CAF_CHECK_EQUAL(position(early), 1);
+  CAF_CHECK_EQUAL(position(late), 2);
+  CAF_CHECK_EQUAL(position(same_time), 3);
+  CAF_CHECK_EQUAL(position(at_work), 0);
+}
+
+CAF_TEST(timers are found when they are due) {
+  auto second_due = life{1};
+  store(second_due.create());
+  store(second_due.order());
+  auto first_due = life{2};
+  store(first_due.create());
+  store(first_due.step(order_requested{after(0), payment_gateway::alipay,
+                                       payment_method::qr, after(5'000), ""}));
+  auto never = life{3};
+  store(never.create());
+  const auto due = [&](node& by, timestamp now, std::size_t limit) {
+    return ids(must(by.ask(query::due_timers{now, limit})));
+  };
+  CAF_CHECK(due(*first, after(4'999), 10).empty());
+  CAF_CHECK((due(*first, after(5'000), 10) == list{2}));
+  CAF_CHECK((due(*first, after(10'000'000), 10) == list{2, 1}));
+  CAF_CHECK((due(*first, after(10'000'000), 1) == list{2}));
+  store(first_due.step(woke{after(5'000), 0}));
+  CAF_CHECK((due(*first, after(10'000'000), 10) == list{1}));
+  // Another server leaves them alone, until their owner is dead.
+  second = add("second");
+  CAF_CHECK(due(*second, after(10'000'000), 10).empty());
+  first->lose_lease();
+  CAF_CHECK((due(*second, after(10'000'000), 10) == list{1}));
+}
+
+CAF_TEST(users are remembered and not forgotten) {
+  const auto remember = [&](const char* email, const char* locale, int at) {
+    must(first->ask(query::remember_user{"user-1", email, locale, after(at)}));
+  };
+  auto db = probe{url};
+  const auto is
+    = [&](const std::string& email, const std::string& locale, int at) {
+        const auto row
+          = must(db.query("SELECT email, locale, updated_at FROM users"));
+        CAF_REQUIRE_EQUAL(row.rows(), 1);
+        CAF_CHECK_EQUAL(std::string{row.text(0, 0)}, email);
+        CAF_CHECK_EQUAL(std::string{row.text(0, 1)}, locale);
+        CAF_CHECK(row.time(0, 2) == after(at));
+      };
+  remember("a@example.com", "", 1);
+  is("a@example.com", "", 1);
+  remember("", "zh-CN", 2);
+  is("a@example.com", "zh-CN", 2);
+  remember("a@example.com", "zh-CN", 3);
+  is("a@example.com", "zh-CN", 2);
+  remember("b@example.com", "", 4);
+  is("b@example.com", "zh-CN", 4);
+  // A subscription of a user who is known leaves the row alone.
+  auto x = life{1};
+  store(x.create());
+  is("b@example.com", "zh-CN", 4);
+}
+
+CAF_TEST(notifications are listed and read by their user only) {
+  paid(1);
+  paid(2);
+  paid(3, "other");
+  const auto all = must(first->ask(query::list_notifications{"user-1", 0, 10}));
+  CAF_REQUIRE_EQUAL(all.size(), 2u);
+  CAF_CHECK(all[0].subscription == subscription_id{2});
+  CAF_CHECK(all[0].what.kind == notice_kind::payment_received);
+  CAF_CHECK_EQUAL(all[0].what.amount, 9'900);
+  CAF_CHECK(all[0].what.at == after(2'000));
+  CAF_CHECK(!all[0].read_at);
+  const auto older
+    = must(first->ask(query::list_notifications{"user-1", all[0].id, 10}));
+  CAF_REQUIRE_EQUAL(older.size(), 1u);
+  CAF_CHECK_EQUAL(older[0].id, all[1].id);
+  const auto stolen = first->ask(
+    query::mark_notification_read{"other", all[0].id, after(5'000)});
+  CAF_CHECK(!stolen && stolen.error() == errc::not_found);
+  auto read = must(first->ask(
+    query::mark_notification_read{"user-1", all[0].id, after(6'000)}));
+  CAF_CHECK(read.read_at == after(6'000));
+  read = must(first->ask(
+    query::mark_notification_read{"user-1", all[0].id, after(7'000)}));
+  CAF_CHECK(read.read_at == after(6'000));
+}
+
+CAF_TEST(mails are owed until they are marked) {
+  must(first->ask(
+    query::remember_user{"user-1", "a@example.com", "en", after(0)}));
+  auto x = queued(1, 2'000);
+  run(x, 3'000);
+  auto y = queued(2, 2'000);
+  fail(y, 10'000);
+  const auto due = [&](node& by, int at) {
+    return must(by.ask(query::due_mails{after(at), 10}));
+  };
+  CAF_CHECK(due(*first, 3'999).empty());
+  auto mails = due(*first, 20'000);
+  CAF_REQUIRE_EQUAL(mails.size(), 2u);
+  const auto& mail = mails[0];
+  CAF_CHECK(mail.subscription == x.now.id);
+  CAF_CHECK_EQUAL(mail.revision, x.now.state.revision);
+  CAF_CHECK_EQUAL(mail.email, "a@example.com");
+  CAF_CHECK_EQUAL(mail.locale, "en");
+  CAF_CHECK_EQUAL(mail.plan, "PRO");
+  CAF_CHECK_EQUAL(mail.tries, 0u);
+  CAF_CHECK(mail.what.kind == notice_kind::deployment_success);
+  CAF_CHECK_EQUAL(mail.what.public_url, "https://x");
+  CAF_CHECK(mail.what.duration == millis{4'711});
+  CAF_CHECK(mails[1].what.kind == notice_kind::deployment_failed);
+  CAF_CHECK_EQUAL(mails[1].what.error, "no such template");
+  CAF_CHECK(!mails[1].what.duration);
+  const auto mark = [&](std::size_t which, query::mail_status status, int at,
+                        int next, const char* detail) {
+    must(first->ask(query::mark_mail{
+      mails[which].subscription, mails[which].revision, mails[which].what.kind,
+      status, after(at), after(next), detail}));
+  };
+  mark(0, query::mail_status::owed, 20'000, 30'000, "451 later");
+  CAF_CHECK_EQUAL(due(*first, 29'999).size(), 1u);
+  CAF_CHECK_EQUAL(due(*first, 30'000).size(), 2u);
+  CAF_CHECK_EQUAL(due(*first, 30'000)[1].tries, 1u);
+  mark(0, query::mail_status::sent, 30'000, 30'000, "250 ok");
+  mark(1, query::mail_status::undeliverable, 30'001, 30'001, "550 unknown");
+  CAF_CHECK(due(*first, 1'000'000).empty());
+  // A second word on a mail that is done changes nothing.
+  mark(0, query::mail_status::owed, 40'000, 40'000, "again");
+  CAF_CHECK(due(*first, 1'000'000).empty());
+  auto outcomes = std::vector<std::string>{};
+  for (const auto& row :
+       must(first->ask(query::list_history{x.now.id, 0, 100})))
+    if (row.entry.kind == history_kind::mail)
+      outcomes.push_back(row.entry.operation + " " + row.entry.outcome);
+  CAF_CHECK((outcomes
+             == std::vector<std::string>{"DEPLOYMENT_SUCCESS deferred",
+                                         "DEPLOYMENT_SUCCESS sent"}));
+  CAF_CHECK((attention(after(50'000))
+             == std::vector<std::string>{"deployment_failed 2 retry",
+                                         "undeliverable_mail 2 contact_user"}));
+}
+
+CAF_TEST(mails of another living server are left to it) {
+  auto x = queued(1, 2'000);
+  fail(x, 3'000);
+  second = add("second");
+  CAF_CHECK(must(second->ask(query::due_mails{after(9'000), 10})).empty());
+  first->lose_lease();
+  CAF_CHECK_EQUAL(must(second->ask(query::due_mails{after(9'000), 10})).size(),
+                  1u);
+}
+
+CAF_TEST(everything that needs a person is found) {
+  CAF_CHECK(attention(after(0)).empty());
+  auto failed = queued(1, 2'000);
+  fail(failed, 3'000);
+  // At work since long before its deadline.
+  auto stuck = queued(2, 2'000);
+  store(stuck.step(slot_granted{after(3'000)}));
+  // Paid twice: the second payment buys nothing.
+  auto twice = life{3};
+  store(twice.create());
+  store(twice.order());
+  store(twice.step(order_requested{after(1'500), payment_gateway::alipay,
+                                   payment_method::qr, after(1'801'000), ""}));
+  store(twice.pay("tx-3a", 2));
+  store(twice.pay("tx-3b", 1));
+  CAF_REQUIRE(!twice.now.state.orders[0].applied);
+  auto entry = callback_entry{};
+  entry.outcome = callback_outcome::contradicted;
+  entry.received_at = after(4'000);
+  entry.dedupe_key = "unknown";
+  entry.order_id = "foreign";
+  entry.reason = "order_not_found";
+  CAF_CHECK(wait_for(first->send(entry)) == errc::none);
+  entry.dedupe_key = "wrong";
+  entry.order_id = "ours";
+  entry.reason = "amount_mismatch";
+  entry.subscription = failed.now.id;
+  CAF_CHECK(wait_for(first->send(entry)) == errc::none);
+  entry.dedupe_key = "fine";
+  entry.outcome = callback_outcome::acknowledged;
+  CAF_CHECK(wait_for(first->send(entry)) == errc::none);
+  const auto base = std::vector<std::string>{
+    "deployment_failed 1 retry", "payment_mismatch 1 inspect",
+    "surplus_payment 3 refund", "unknown_payment 0 inspect"};
+  CAF_CHECK(attention(after(903'000)) == base);
+  auto with_stuck = base;
+  with_stuck.push_back("stuck 2 inspect");
+  std::sort(with_stuck.begin(), with_stuck.end());
+  CAF_CHECK(attention(after(903'000 + 60'001)) == with_stuck);
+  const auto rows
+    = must(first->ask(query::list_attention{after(5'000), millis{0}, 2}));
+  CAF_REQUIRE_EQUAL(rows.size(), 2u);
+  CAF_CHECK(rows[0].since >= rows[1].since);
+  for (const auto& x :
+       must(first->ask(query::list_attention{after(5'000), millis{0}, 10})))
+    if (x.kind == "deployment_failed") {
+      CAF_CHECK_EQUAL(x.reason, "no such template");
+      CAF_CHECK_EQUAL(x.instance_seq, 1u);
+      CAF_CHECK(x.since == after(3'001));
+    }
+}
+
+CAF_TEST(stats count phases and how long it takes) {
+  auto x = queued(1, 2'000);
+  run(x, 3'000);
+  auto y = queued(2, 2'000);
+  run(y, 3'000);
+  auto z = queued(3, 2'000);
+  fail(z, 3'000);
+  queued(4, 2'000);
+  auto fresh = life{5};
+  store(fresh.create());
+  const auto found = must(first->ask(query::read_stats{}));
+  CAF_REQUIRE_EQUAL(found.by_phase.size(), std::size_t{phase_count});
+  CAF_CHECK_EQUAL(found.by_phase[8], 2);
+  CAF_CHECK_EQUAL(found.by_phase[9], 1);
+  CAF_CHECK_EQUAL(found.by_phase[2], 1);
+  CAF_CHECK_EQUAL(found.by_phase[0], 1);
+  CAF_REQUIRE_EQUAL(found.by_status.size(), 6u);
+  CAF_CHECK_EQUAL(found.by_status[0], 1);
+  CAF_CHECK_EQUAL(found.by_status[1], 4);
+  CAF_CHECK_EQUAL(found.completed, 3);
+  CAF_CHECK_EQUAL(found.succeeded, 2);
+  CAF_CHECK_EQUAL(found.average_ms, 1'000);
+  CAF_CHECK_EQUAL(found.p95_ms, 1'000);
+}
+
+CAF_TEST(an empty database answers everything) {
+  CAF_CHECK(first->ask(query::ping{}).has_value());
+  CAF_CHECK_EQUAL(must(first->ask(query::read_stats{})).average_ms, 0);
+  CAF_CHECK(must(first->ask(query::slots{3})).held.empty());
+  CAF_CHECK(must(first->ask(query::claim_orphans{3})).empty());
+  CAF_CHECK(must(first->ask(query::due_mails{day_one, 3})).empty());
+}
+
+CAF_TEST_FIXTURE_SCOPE_END()
