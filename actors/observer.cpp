@@ -14,8 +14,9 @@ constexpr auto attention_max = std::size_t{1'000};
 void observer_state::on_tick() {
   const auto& store = env->stores.back();
   // The continuations run on the store's thread: metrics may be set from there.
-  self->send(store,
-             make_job(query::read_stats{},
+  if (ticks++ % stats_every == 0)
+    self->send(
+      store, make_job(query::read_stats{},
                       [m = env->metrics](job<query::read_stats>::reply found) {
                         if (!found)
                           return;

@@ -19,7 +19,11 @@ struct observer_state {
 
   observer_actor::pointer self = nullptr;
   environment_ptr env;
-  millis interval{5'000};
+  millis interval{1'000};
+  /// Counting all rows costs more than looking at what needs attention: it is
+  /// done at every so many ticks.
+  std::uint32_t stats_every = 15;
+  std::uint32_t ticks = 0;
   alive_guard alive;
 };
 

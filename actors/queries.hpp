@@ -88,6 +88,13 @@ struct list_records {
   std::size_t limit = 0;
 };
 
+/// The subscription on which this user has used this idempotency key.
+struct find_key {
+  using result = subscription_id;
+  std::string user_id;
+  std::string key;
+};
+
 struct list_credentials {
   using result = std::vector<sealed_credential>;
   subscription_id id{};
@@ -222,7 +229,7 @@ struct job {
 using store_job = std::variant<
   job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
   job<query::due_timers>, job<query::slots>, job<query::list_records>,
-  job<query::list_credentials>, job<query::list_history>,
+  job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
   job<query::list_notifications>, job<query::mark_notification_read>,
   job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
   job<query::read_stats>, job<query::list_attention>, job<query::ping>>;

@@ -260,6 +260,17 @@ void registry_state::sweep() {
   }
 }
 
+void registry_state::stop(const caf::error& why) {
+  // What is under way goes on in whoever loads it next.
+  for (auto& [id, x] : entries)
+    if (x.is == presence::live) {
+      self->demonitor(x.handle.address());
+      self->send_exit(x.handle, why);
+    }
+  entries.clear();
+  self->quit(why);
+}
+
 void registry_state::on_tick() {
   ask_for_recovery();
   if (recovered_flag->load())
@@ -280,6 +291,9 @@ registry(registry_actor::stateful_pointer<registry_state> self,
   st.recovered_flag = std::move(recovered);
   self->set_down_handler([self](caf::down_msg& what) {
     self->state.went_down(what);
+  });
+  self->set_exit_handler([self](caf::exit_msg& what) {
+    self->state.stop(what.reason);
   });
   return {
     [self](command_ptr& what) {

@@ -33,6 +33,9 @@ struct registry_state {
   void went_down(const caf::down_msg& what);
   void on_tick();
 
+  /// Takes all supervisors along.
+  void stop(const caf::error& why);
+
   // -- member variables
   // -----------------------------------------------------------
 

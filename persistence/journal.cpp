@@ -644,6 +644,12 @@ void journal_state::ask_for_flush() {
 }
 
 void journal_state::add(transition_ptr what) {
+  // Two supervisors of one subscription may meet here, when one of them was
+  // given up: the second one has to find the first one's revision.
+  if (!subscriptions.insert(raw(what->next.id)).second) {
+    flush();
+    subscriptions.insert(raw(what->next.id));
+  }
   transitions.push_back(std::move(what));
   if (transitions.size() + inbox.size() >= options.batch_max)
     flush();
@@ -660,6 +666,7 @@ void journal_state::add(inbox_job_ptr what) {
 }
 
 void journal_state::flush() {
+  subscriptions.clear();
   if (!transitions.empty() || !inbox.empty())
     commit(std::exchange(transitions, {}), std::exchange(inbox, {}));
 }
@@ -707,6 +714,12 @@ void journal_state::commit(std::vector<transition_ptr> some,
                            std::vector<inbox_job_ptr> kept) {
   const auto begin = std::chrono::steady_clock::now();
   auto stored = write(some, kept);
+  // A connection that had died while it was idle: nothing was sent, and a new
+  // one may be there at once.
+  if (!stored && stored.error().kind == pg::error_kind::connection_lost) {
+    db->failed(stored.error(), "commit");
+    stored = write(some, kept);
+  }
   if (stored) {
     const auto took
       = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin);

@@ -7,6 +7,7 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include <optional>
+#include <unordered_set>
 #include <vector>
 
 namespace slipway {
@@ -45,6 +46,8 @@ struct journal_state {
   journal_options options;
   std::optional<session> db;
   std::vector<transition_ptr> transitions;
+  /// Whose transitions these are: a statement takes one of each.
+  std::unordered_set<std::uint64_t> subscriptions;
   std::vector<inbox_job_ptr> inbox;
   bool flush_asked = false;
   alive_guard alive;

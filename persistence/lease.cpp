@@ -45,6 +45,9 @@ lease::take(lease_options options) {
   auto db = pg::connection::open(options.connection);
   if (!db)
     return tl::unexpected{db.error()};
+  // Nobody sees the row before its lock is held: else it would look dead.
+  if (auto done = db->begin(); !done)
+    return tl::unexpected{done.error()};
   auto row = db->execute(register_server,
                          pg::params{}
                            .add(options.name)
@@ -89,6 +92,7 @@ lease::~lease() {
 
 void lease::keep() {
   auto reported = false;
+  auto holds_lock = true;
   auto guard = std::unique_lock{mutex_};
   while (!wake_.wait_for(guard, options_.renew_every, [this] {
     return stop_;
@@ -97,14 +101,19 @@ void lease::keep() {
     auto trouble = std::string{};
     if (!db_ || !db_->alive()) {
       db_.reset();
-      if (auto opened = pg::connection::open(options_.connection)) {
+      holds_lock = false;
+      if (auto opened = pg::connection::open(options_.connection))
         db_ = std::make_unique<pg::connection>(std::move(*opened));
-        if (auto held = db_->execute(hold_lock, pg::params{}.add(server_));
-            !held)
-          trouble = to_string(held.error());
-      } else {
+      else
         trouble = to_string(opened.error());
-      }
+    }
+    if (db_ && !holds_lock) {
+      // Our own lost session may hold it until the database notices its end.
+      auto held = db_->execute(hold_lock, pg::params{}.add(server_));
+      if (!held)
+        trouble = to_string(held.error());
+      else
+        holds_lock = held->boolean(0, 0);
     }
     if (db_ && trouble.empty()) {
       const auto length = static_cast<double>(options_.length.count());

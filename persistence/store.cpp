@@ -89,8 +89,13 @@ constexpr auto claim_page = pg::statement{
   "WHERE s.id = page.id RETURNING s.id",
   true};
 
+// Rows that were locked, by a last commit or by another server's claim, were
+// left out of the page: who still has some stays to be claimed from.
 constexpr auto retire_servers = pg::statement{
-  "store_retire", "UPDATE servers SET retired_at = now() WHERE id = ANY ($1)",
+  "store_retire",
+  "UPDATE servers SET retired_at = now() WHERE id = ANY ($1) "
+  "AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE NOT s.settled "
+  "AND s.owner = servers.id)",
   true};
 
 constexpr auto timers_statement = pg::statement{
@@ -112,6 +117,13 @@ constexpr auto waiting_statement = pg::statement{
 constexpr auto depth_statement
   = pg::statement{"store_queue_depth",
                   "SELECT count(*) FROM subscriptions WHERE phase = 2", false};
+
+constexpr auto key_statement = pg::statement{
+  "store_find_key",
+  "SELECT p.subscription_id FROM payments p JOIN subscriptions s "
+  "ON s.id = p.subscription_id WHERE p.idempotency_key = $2 "
+  "AND s.user_id = $1 LIMIT 1",
+  false};
 
 constexpr auto credentials_statement = pg::statement{
   "store_credentials",
@@ -337,6 +349,15 @@ public:
       list_statement,
       pg::params{}.add(q.user_id).add(key(q.before)).add(rows_max(q.limit)),
       records_of);
+  }
+
+  answer<subscription_id> operator()(const find_key& q) {
+    return with(key_statement, pg::params{}.add(q.user_id).add(q.key),
+                [](const pg::result& rows) -> answer<subscription_id> {
+                  if (rows.empty())
+                    return tl::unexpected{errc::not_found};
+                  return to_id(rows.int64(0, 0));
+                });
   }
 
   answer<std::vector<sealed_credential>> operator()(const list_credentials& q) {

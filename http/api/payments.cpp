@@ -62,11 +62,27 @@ bool is_idempotency_key(std::string_view key) {
   return true;
 }
 
+/// Asks the subscription for the order and answers with what came of it.
+void place_order(const context_ptr& ctx, exchange_ptr x, subscription_id id,
+                 std::string user, order_requested what) {
+  const auto key = what.idempotency_key;
+  ctx->command_to(id, std::move(what), std::move(user),
+                  [ctx, x = std::move(x), key](const outcome& end) {
+                    if (end.error != errc::none)
+                      fail(*x, problem_of(end.error));
+                    else if (end.is != verdict::applied
+                             && end.is != verdict::already_applied)
+                      fail(*x, problem_of(end.is));
+                    else if (const auto* made = order_of_request(*end.now, key))
+                      answer_created(*ctx, *x, *end.now, *made);
+                  });
+}
+
 void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   auto body = body_reader{x};
   const auto subscription = body.text("subscriptionId");
   const auto gateway = body.text("gateway");
-  auto method = body.text("method");
+  const auto method = body.text("method");
   if (!body)
     return;
   if (subscription.empty()) {
@@ -82,8 +98,6 @@ void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
             gateway + " payments are not available on this server");
     return;
   }
-  if (method.empty())
-    method = "page";
   if (method != "page" && method != "wap") {
     x->fail(400, "unknown_method",
             "method must be page or wap for gateway ALIPAY");
@@ -109,21 +123,21 @@ void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   what.gateway = payment_gateway::alipay;
   what.method = method == "wap" ? payment_method::wap : payment_method::page;
   what.expires_at = what.at + ctx->settings.payment.order_ttl;
-  const auto key = what.idempotency_key;
-  ctx->command_to(*id, std::move(what), who.user_id,
-                  [ctx, x = std::move(x), key](const outcome& end) {
-                    if (end.error != errc::none) {
-                      fail(*x, problem_of(end.error));
-                      return;
-                    }
-                    if (end.is != verdict::applied
-                        && end.is != verdict::already_applied) {
-                      fail(*x, problem_of(end.is));
-                      return;
-                    }
-                    if (const auto* made = order_of_request(*end.now, key))
-                      answer_created(*ctx, *x, *end.now, *made);
-                  });
+  if (what.idempotency_key.empty()) {
+    place_order(ctx, std::move(x), *id, who.user_id, std::move(what));
+    return;
+  }
+  // A key belongs to its user, whatever the subscription.
+  ctx->ask(query::find_key{who.user_id, what.idempotency_key},
+           [ctx, x = std::move(x), id = *id, user = who.user_id,
+            what](job<query::find_key>::reply used) {
+             if (!used && used.error() != errc::not_found)
+               fail(*x, problem_of(used.error()));
+             else if (used && *used != id)
+               fail(*x, problem_of(verdict::idempotency_mismatch));
+             else
+               place_order(ctx, x, id, user, what);
+           });
 }
 
 void read(const context_ptr& ctx, exchange_ptr x, const principal& who) {

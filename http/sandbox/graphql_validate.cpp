@@ -454,7 +454,8 @@ private:
       return;
     }
     std::set<std::string> seen;
-    for (const auto& [key, member] : x.members) {
+    for (const auto& each : x.members) {
+      const auto& key = each.first;
       if (!seen.insert(key).second)
         say("There can be only one input field named " + quoted(key) + ".",
             x.at);
@@ -467,7 +468,7 @@ private:
               + quoted(type.name) + ".",
             x.at);
       else
-        check_value(member, i->type, i->has_default, drawn);
+        check_value(each.second, i->type, i->has_default, drawn);
     }
     for (const auto& each : type.inputs)
       if (each.required() && seen.count(each.name) == 0)

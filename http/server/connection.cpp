@@ -288,8 +288,6 @@ void connection::check_deadline(steady::time_point now) {
              true);
       break;
     case phase::handling:
-      // Whatever is answered from now on comes too late.
-      ++number_;
       shared_->shed("timeout");
       refuse(503, "timeout", "The request took too long. Please try again.",
              false, true);

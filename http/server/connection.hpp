@@ -55,7 +55,8 @@ struct core {
 /// context belong to that thread.
 class worker {
 public:
-  worker(core& shared, std::uint64_t seed);
+  /// @param tick How often deadlines are looked at.
+  worker(millis tick, std::uint64_t seed);
   ~worker();
 
   /// Runs the context on a thread of its own.
@@ -86,7 +87,6 @@ private:
   /// list: nothing has to be armed or cancelled for a request.
   void sweep();
 
-  core& shared_;
   asio::executor_work_guard<asio::io_context::executor_type> guard_;
   asio::steady_timer timer_;
   millis tick_;

@@ -54,7 +54,7 @@ core::core(server_options options_in, router routes_in, server_hooks hooks_in)
   }
   const auto n = std::max<std::size_t>(options.threads, 1);
   for (std::size_t i = 0; i < n; ++i)
-    workers.push_back(std::make_unique<worker>(*this, mix(seed)));
+    workers.push_back(std::make_unique<worker>(tick_for(options), mix(seed)));
 }
 
 core::~core() = default;
@@ -70,9 +70,9 @@ void core::connection_closed() {
 
 // -- worker -------------------------------------------------------------------
 
-worker::worker(core& shared, std::uint64_t seed)
-  : shared_{shared}, guard_{context.get_executor()}, timer_{context},
-    tick_{tick_for(shared.options)}, id_state_{seed} {
+worker::worker(millis tick, std::uint64_t seed)
+  : guard_{context.get_executor()}, timer_{context}, tick_{tick}, id_state_{
+                                                                    seed} {
 }
 
 worker::~worker() = default;

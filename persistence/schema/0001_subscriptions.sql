@@ -111,7 +111,7 @@ CREATE TABLE payments (
 CREATE UNIQUE INDEX payments_one_per_transaction
   ON payments (gateway, transaction_id) WHERE transaction_id IS NOT NULL;
 CREATE UNIQUE INDEX payments_one_per_key
-  ON payments (subscription_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+  ON payments (idempotency_key, subscription_id) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX payments_surplus ON payments (subscription_id, seq)
   WHERE status = 1 AND NOT applied;
 

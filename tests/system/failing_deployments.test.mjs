@@ -86,7 +86,8 @@ test('failed for good: told to the user and the operator, still paid for',
       .ok();
     assert.equal(stats.failed, 1);
     assert.equal(stats.byStatus.failed, 1);
-    assert.ok((await world.metrics()).sum('slipway_attention') >= 1);
+    await world.eventually('counted for alerts', async () => (
+      (await world.metrics()).sum('slipway_attention') >= 1));
     const logs = await subscription.user.get(
       `/api/deployment/logs/${subscription.id}?type=all`);
     assert.match(logs.text, /missing script/);

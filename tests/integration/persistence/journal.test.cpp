@@ -112,20 +112,23 @@ CAF_TEST(one that is out of date leaves its neighbours stored) {
 
 CAF_TEST(of two transitions from the same revision only one is stored) {
   // Two supervisors of one subscription, one of which is given up already.
-  auto lives = ordered(1, 1);
+  auto x = paid(1);
   auto held_by = blocker();
-  auto other = lives[0];
+  auto other = x;
   auto results = std::vector<std::future<commit_status>>{};
   {
     auto hold = held_up{*this, held_by};
-    results.push_back(first->send(lives[0].pay("tx-1")));
-    results.push_back(first->send(other.step(order_closed{after(1'500), 1})));
+    results.push_back(
+      first->send(x.step(cancel_requested{after(3'000), actor_kind::user})));
+    results.push_back(first->send(other.step(slot_granted{after(3'000)})));
     hold.let_go();
   }
   CAF_CHECK(wait_for(std::move(results[0])) == commit_status::stored);
   CAF_CHECK(wait_for(std::move(results[1])) == commit_status::conflict);
-  check_equal(first->find(lives[0].now.id), lives[0].now);
-  CAF_CHECK_EQUAL(probe{url}.count("events WHERE subscription_id = 1"), 3);
+  check_equal(first->find(x.now.id), x.now);
+  auto db = probe{url};
+  CAF_CHECK_EQUAL(db.count("events WHERE subscription_id = 1"), 4);
+  CAF_CHECK_EQUAL(db.count("instances"), 0);
 }
 
 CAF_TEST(a subscription is not created twice) {

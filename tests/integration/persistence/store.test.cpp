@@ -71,8 +71,8 @@ CAF_TEST(subscriptions of a user come newest first in pages) {
   auto x = life{6};
   store(x.create());
   const auto page = [&](std::uint64_t before, std::size_t limit) {
-  return must(
-    first->ask(query::list_records{"user-1", subscription_id{before}, limit}));
+    return must(first->ask(
+      query::list_records{"user-1", subscription_id{before}, limit}));
   };
   CAF_CHECK((ids(page(0, 10)) == list{6, 5, 4, 2, 1}));
   CAF_CHECK((ids(page(0, 2)) == list{6, 5}));

@@ -166,6 +166,9 @@ CAF_TEST(an idempotency key finds its order) {
   CAF_CHECK(x.feed(order_requested{x.at, payment_gateway::wechat,
                                    payment_method::native, x.at + 30min, "k"})
             == verdict::idempotency_mismatch);
+  CAF_CHECK(x.feed(order_requested{x.at, payment_gateway::alipay,
+                                   payment_method::wap, x.at + 30min, "k"})
+            == verdict::idempotency_mismatch);
   CAF_CHECK(x.open_order("l") == verdict::applied);
   CAF_CHECK(x.open_order("k") == verdict::already_applied);
   x.pay(2);

@@ -1,0 +1,322 @@
+#pragma once
+
+#include "actors/environment.hpp"
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <vector>
+
+/// A database in memory with the rules of the real one: revisions fence, rows
+/// have owners, one transition is written whole or not at all. It outlives the
+/// actors, so that a test can crash them.
+namespace slipway::test {
+
+struct memory_database {
+  struct row {
+    record value;
+    std::int64_t owner = 0;
+  };
+
+  struct kept_notice {
+    subscription_id subscription{};
+    std::uint64_t revision = 0;
+    notice what;
+    query::mail_status mail = query::mail_status::owed;
+    timestamp next_at{};
+    std::uint32_t tries = 0;
+  };
+
+  struct kept_history {
+    subscription_id subscription{};
+    std::uint64_t revision = 0;
+    history_entry entry;
+  };
+
+  std::map<std::uint64_t, row> rows;
+  std::map<std::uint64_t, std::vector<sealed_credential>> credentials;
+  std::vector<kept_notice> notices;
+  std::vector<kept_history> history;
+  std::vector<callback_entry> callbacks;
+  /// The server that writes. Rows of other servers are orphans.
+  std::int64_t server = 1;
+
+  /// Decides how the commit of a transition ends; `in_doubt` ones are stored
+  /// where `in_doubt_stores` says so.
+  std::function<commit_status(const transition&)> commit_fault;
+  std::function<bool()> in_doubt_stores = [] {
+    return true;
+  };
+  /// Decides whether a query fails.
+  std::function<errc(const store_job&)> query_fault;
+  /// Called with each transition once it is stored.
+  std::function<void(const record& before, const transition&)> stored;
+
+  // -- what the journal does
+  // ------------------------------------------------------
+
+  commit_status commit(const transition& t) {
+    auto end = commit_fault ? commit_fault(t) : commit_status::stored;
+    if (end == commit_status::failed || end == commit_status::conflict)
+      return end;
+    if (end == commit_status::in_doubt && !in_doubt_stores())
+      return end;
+    const auto written = write(t);
+    return end == commit_status::in_doubt ? end : written;
+  }
+
+  commit_status write(const transition& t) {
+    const auto key = raw(t.next.id);
+    const auto where = rows.find(key);
+    auto before = record{};
+    if (t.expected_revision == 0) {
+      if (where != rows.end())
+        return commit_status::conflict;
+      if (t.create)
+        credentials[key] = t.create->credentials;
+    } else {
+      if (where == rows.end()
+          || where->second.value.state.revision != t.expected_revision
+          || where->second.value.epoch != t.next.epoch
+          || where->second.owner != server)
+        return commit_status::conflict;
+      before = where->second.value;
+    }
+    rows[key] = {t.next, server};
+    const auto revision = t.next.state.revision;
+    for (const auto& x : t.history)
+      history.push_back({t.next.id, revision, x});
+    for (const auto& x : t.notices)
+      notices.push_back(
+        {t.next.id, revision, x,
+         x.by_mail ? query::mail_status::owed : query::mail_status::no_address,
+         x.at, 0});
+    if (t.callback)
+      callbacks.push_back(*t.callback);
+    if (stored)
+      stored(before, t);
+    return commit_status::stored;
+  }
+
+  [[nodiscard]] const record* find(subscription_id id) const {
+    const auto where = rows.find(raw(id));
+    return where == rows.end() ? nullptr : &where->second.value;
+  }
+
+  void put(record value) {
+    const auto key = raw(value.id);
+    rows[key] = {std::move(value), server};
+  }
+
+  [[nodiscard]] std::size_t at_work() const {
+    auto n = std::size_t{0};
+    for (const auto& [id, x] : rows)
+      n += lifecycle::holds_slot(x.value.state.deployment.at) ? 1 : 0;
+    return n;
+  }
+
+  // -- what the store does
+  // ---------------------------------------------------------
+
+  using none = std::monostate;
+
+  template <class T>
+  using answer = tl::expected<T, errc>;
+
+  answer<query::find_record::found> run(const query::find_record& q) {
+    const auto* found = find(q.id);
+    if (found == nullptr)
+      return tl::unexpected{errc::not_found};
+    return query::find_record::found{*found, 0};
+  }
+
+  answer<record> run(const query::claim_record& q) {
+    const auto where = rows.find(raw(q.id));
+    if (where == rows.end())
+      return tl::unexpected{errc::not_found};
+    claim(where->second);
+    return where->second.value;
+  }
+
+  answer<std::vector<record>> run(const query::claim_orphans& q) {
+    auto out = std::vector<record>{};
+    for (auto& [id, x] : rows)
+      if (x.owner != server && out.size() < q.limit
+          && !lifecycle::is_settled(x.value.state.deployment.at)) {
+        claim(x);
+        out.push_back(x.value);
+      }
+    return out;
+  }
+
+  answer<std::vector<subscription_id>> run(const query::due_timers& q) {
+    auto out = std::vector<subscription_id>{};
+    for (const auto& [id, x] : rows)
+      if (const auto due = lifecycle::wake_at(x.value.state);
+          due && *due <= q.now && out.size() < q.limit)
+        out.push_back(x.value.id);
+    return out;
+  }
+
+  answer<query::slots::found> run(const query::slots& q) {
+    auto out = query::slots::found{};
+    auto queue = std::vector<std::pair<timestamp, subscription_id>>{};
+    for (const auto& [id, x] : rows) {
+      const auto& d = x.value.state.deployment;
+      if (lifecycle::holds_slot(d.at))
+        out.held.push_back(x.value.id);
+      if (d.at == lifecycle::phase::queued)
+        queue.emplace_back(d.queued_at.value_or(timestamp{}), x.value.id);
+    }
+    std::sort(queue.begin(), queue.end());
+    for (const auto& [at, id] : queue)
+      if (out.waiting.size() < q.waiting_max)
+        out.waiting.push_back(id);
+    out.queue_depth = static_cast<std::int64_t>(queue.size());
+    return out;
+  }
+
+  answer<std::vector<sealed_credential>> run(const query::list_credentials& q) {
+    return credentials[raw(q.id)];
+  }
+
+  answer<std::vector<query::due_mails::row>> run(const query::due_mails& q) {
+    auto out = std::vector<query::due_mails::row>{};
+    for (const auto& x : notices)
+      if (x.what.by_mail && x.mail == query::mail_status::owed
+          && x.next_at <= q.now && out.size() < q.limit) {
+        auto mail = query::due_mails::row{};
+        mail.subscription = x.subscription;
+        mail.revision = x.revision;
+        mail.what = x.what;
+        mail.email = "user@example.com";
+        mail.plan = find(x.subscription)->plan;
+        mail.tries = x.tries;
+        out.push_back(std::move(mail));
+      }
+    return out;
+  }
+
+  answer<none> run(const query::mark_mail& q) {
+    for (auto& x : notices)
+      if (x.subscription == q.subscription && x.revision == q.revision
+          && x.what.kind == q.kind) {
+        x.mail = q.status;
+        x.next_at = q.next_at;
+        ++x.tries;
+      }
+    return none{};
+  }
+
+  answer<none> run(const query::ping&) {
+    return none{};
+  }
+
+  /// Everything that the actors never ask.
+  template <class Query>
+  answer<typename Query::result> run(const Query&) {
+    return tl::unexpected{errc::internal};
+  }
+
+private:
+  void claim(row& x) const {
+    if (x.owner == server)
+      return;
+    x.owner = server;
+    ++x.value.epoch;
+  }
+};
+
+// -- actors
+// --------------------------------------------------------------------------
+
+/// A JOURNAL over the database. While `hold` is set it only collects; a tick
+/// writes what has been collected.
+struct memory_journal_state {
+  static inline const char* name = "memory-journal";
+  std::shared_ptr<memory_database> db;
+  bool hold = false;
+  std::vector<transition_ptr> waiting;
+  std::vector<inbox_job_ptr> inbox;
+};
+
+inline journal_actor::behavior_type
+memory_journal(journal_actor::stateful_pointer<memory_journal_state> self,
+               std::shared_ptr<memory_database> db) {
+  self->state.db = std::move(db);
+  const auto write = [self](const transition_ptr& what) {
+    const auto end = self->state.db->commit(*what);
+    self->send(what->from, commit_result{what->next.state.revision, end});
+  };
+  const auto keep = [self](const inbox_job_ptr& what) {
+    self->state.db->callbacks.push_back(what->entry);
+    what->done(errc::none);
+  };
+  return {
+    [self, write](transition_ptr& what) {
+      if (self->state.hold)
+        self->state.waiting.push_back(std::move(what));
+      else
+        write(what);
+    },
+    [self, keep](inbox_job_ptr& what) {
+      if (self->state.hold)
+        self->state.inbox.push_back(std::move(what));
+      else
+        keep(what);
+    },
+    [self, write, keep](const tick&) {
+      for (auto& what : std::exchange(self->state.waiting, {}))
+        write(what);
+      for (auto& what : std::exchange(self->state.inbox, {}))
+        keep(what);
+    },
+  };
+}
+
+/// A STORE over the database. While `hold` is set, answers are made at once but
+/// handed out only by `release`: the world may have moved on by then.
+struct memory_store_state {
+  static inline const char* name = "memory-store";
+  std::shared_ptr<memory_database> db;
+  bool hold = false;
+  std::size_t queries = 0;
+  std::vector<std::function<void()>> answers;
+
+  void release() {
+    for (auto& x : std::exchange(answers, {}))
+      x();
+  }
+};
+
+inline store_actor::behavior_type
+memory_store(store_actor::stateful_pointer<memory_store_state> self,
+             std::shared_ptr<memory_database> db) {
+  self->state.db = std::move(db);
+  return {
+    [self](store_job_ptr& what) {
+      auto& st = self->state;
+      ++st.queries;
+      std::visit(
+        [&st, &what](auto& x) {
+          using reply = typename std::decay_t<decltype(x)>::reply;
+          const auto fault
+            = st.db->query_fault ? st.db->query_fault(*what) : errc::none;
+          auto got = fault == errc::none ? st.db->run(x.what)
+                                         : reply{tl::unexpected{fault}};
+          if (st.hold)
+            st.answers.push_back([done = x.done, got = std::move(got)] {
+              done(got);
+            });
+          else
+            x.done(std::move(got));
+        },
+        *what);
+    },
+  };
+}
+
+} // namespace slipway::test

@@ -1,0 +1,133 @@
+#pragma once
+
+#include "actors/lifecycle/time.hpp"
+#include "http/client/outbound.hpp"
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// Railway as far as our documents go, in memory and under virtual time, with
+/// all of the trouble that the real one makes: it creates and does not say so,
+/// hides what it has created for a while, throttles, times out, and does what
+/// it was told long after whoever told it has died.
+namespace slipway::test {
+
+/// How much trouble there is; in percent of the calls.
+struct railway_faults {
+  int not_sent = 4;
+  int lost_before = 4;
+  int lost_after = 6;
+  int opaque_before = 4;
+  int opaque_after = 2;
+  int throttled = 3;
+  int blocked = 1;
+  int slow = 4;         ///< Takes effect after up to `slow_max`.
+  int build_fails = 20; ///< Of the deployments.
+  int build_hangs = 3;
+  int workflow_fails = 4;
+  millis slow_max{20'000};
+  millis lag_max{20'000}; ///< Until a creation can be seen.
+
+  static railway_faults none() {
+    return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, millis{1}, millis{1}};
+  }
+};
+
+class railway_model {
+public:
+  struct deployment {
+    std::string id;
+    timestamp visible_at{};
+    timestamp ends_at{};
+    bool fails = false;
+    bool cancelled = false;
+  };
+
+  struct service {
+    std::string id;
+    timestamp visible_at{};
+    std::string domain;
+    std::vector<deployment> deployments;
+  };
+
+  struct project {
+    std::string id;
+    std::string name;
+    std::string environment;
+    std::string subscription; ///< The variable that it was deployed with.
+    timestamp created_at{};
+    timestamp visible_at{};
+    bool deleted = false;
+    std::vector<service> services;
+    std::string workflow;
+    timestamp workflow_ends_at{};
+    bool workflow_fails = false;
+    int templates = 0; ///< How often one was deployed into it.
+  };
+
+  railway_model(std::uint64_t seed, std::function<timestamp()> now);
+
+  /// The network of one server. Once severed it carries nothing more, but what
+  /// has left arrives.
+  class wire final : public client::outbound {
+  public:
+    explicit wire(railway_model& to) : to_{to} {
+    }
+
+    void
+    send(client::http_request request, client::http_callback done) override;
+
+    bool severed = false;
+
+  private:
+    railway_model& to_;
+  };
+
+  std::shared_ptr<wire> connect();
+
+  void sever();
+
+  /// When something is to happen next.
+  [[nodiscard]] std::optional<timestamp> next() const;
+
+  /// Makes happen what is due.
+  void run();
+
+  [[nodiscard]] std::vector<const project*> live(std::string_view name) const;
+
+  railway_faults faults;
+  std::vector<project> projects;
+  std::size_t calls = 0;
+  std::size_t mutations = 0;
+  std::vector<std::string> complaints; ///< What no client may ever do.
+
+private:
+  struct event {
+    timestamp at{};
+    std::function<void()> what;
+  };
+
+  void arrive(client::http_request request, client::http_callback done,
+              std::shared_ptr<wire> over);
+  client::http_response answer(const std::string& body);
+  void at(timestamp when, std::function<void()> what);
+  int roll(int sides);
+  millis some(millis most);
+  std::string fresh(std::string_view prefix);
+  project* find(std::string_view id);
+  deployment start_deployment();
+
+  std::mt19937_64 random_;
+  std::function<timestamp()> now_;
+  std::shared_ptr<wire> current_;
+  std::multimap<timestamp, std::function<void()>> events_;
+  std::uint64_t last_id_ = 0;
+  timestamp last_create_{};
+};
+
+} // namespace slipway::test

@@ -1,0 +1,191 @@
+#define CAF_SUITE actors.dispatcher
+
+#include "actors/dispatcher.hpp"
+
+#include "tests/support/actor_fixture.hpp"
+
+using namespace slipway;
+using namespace slipway::test;
+
+namespace {
+
+struct fixture : actor_fixture {
+  dispatcher_actor aut;
+
+  fixture() {
+    env->max_concurrent = 3;
+    env->registry = keep(sys.spawn(probe_registry, log));
+    aut = keep(sys.spawn(dispatcher, environment_ptr{env}));
+    env->dispatcher = aut;
+    consume_messages();
+  }
+
+  void queue(std::uint64_t id, millis after) {
+    auto row = make_record(subscription_id{id}, phase::queued);
+    row.state.deployment.queued_at = day_one + after;
+    db->put(std::move(row));
+  }
+
+  void set(std::uint64_t id, phase at) {
+    db->rows[id].value.state.deployment.at = at;
+  }
+
+  void want(std::uint64_t id) {
+    self->send(aut, slot_wanted{subscription_id{id}});
+    consume_messages();
+  }
+
+  /// The granted ones since the last call, in their order.
+  std::vector<std::uint64_t> granted() {
+    auto out = std::vector<std::uint64_t>{};
+    for (auto& x : log->commands) {
+      CAF_CHECK(std::holds_alternative<slot_granted>(x->what));
+      out.push_back(raw(x->subscription));
+      grants.push_back(std::move(x));
+    }
+    log->commands.clear();
+    return out;
+  }
+
+  void answer(std::uint64_t id, errc error, verdict is, bool take) {
+    if (take)
+      set(id, phase::creating_project);
+    for (auto& x : grants)
+      if (x && raw(x->subscription) == id) {
+        x->reply->deliver({error, is, nullptr});
+        x = nullptr;
+        break;
+      }
+    consume_messages();
+  }
+
+  void take(std::uint64_t id) {
+    answer(id, errc::none, verdict::applied, true);
+  }
+
+  std::vector<command_ptr> grants;
+};
+
+using ids = std::vector<std::uint64_t>;
+
+} // namespace
+
+CAF_TEST_FIXTURE_SCOPE(dispatcher_tests, fixture)
+
+CAF_TEST(slots go to the first in line and never beyond the limit) {
+  for (auto i = 1u; i <= 6; ++i)
+    queue(i, millis{1'000 - i}); // The last one has waited longest.
+  want(1);
+  CAF_CHECK(granted() == (ids{6, 5, 4}));
+  // Grants under way count: nobody else gets one.
+  want(2);
+  want(3);
+  pass(3s);
+  CAF_CHECK(granted().empty());
+  for (auto i : {6u, 5u, 4u})
+    take(i);
+  self->send(aut, tick{});
+  consume_messages();
+  pass(3s);
+  CAF_CHECK(granted().empty());
+}
+
+CAF_TEST(a freed slot goes on at once) {
+  for (auto i = 1u; i <= 4; ++i)
+    queue(i, millis{i});
+  want(1);
+  for (auto i : granted())
+    take(i);
+  CAF_CHECK(granted().empty());
+  set(2, phase::running);
+  self->send(aut, slot_released{subscription_id{2}});
+  consume_messages();
+  // No time has passed.
+  CAF_CHECK(granted() == ids{4});
+}
+
+CAF_TEST(a refused grant is not counted) {
+  queue(1, 1ms);
+  queue(2, 2ms);
+  queue(3, 3ms);
+  queue(4, 4ms);
+  want(1);
+  CAF_CHECK(granted() == (ids{1, 2, 3}));
+  // Cancelled before the grant reached it.
+  set(1, phase::stopped);
+  answer(1, errc::none, verdict::stale, false);
+  answer(2, errc::unavailable, verdict::stale, false);
+  take(3);
+  self->send(aut, tick{});
+  consume_messages();
+  CAF_CHECK(granted() == (ids{2, 4}));
+}
+
+CAF_TEST(a dropped grant is made again) {
+  queue(1, 1ms);
+  want(1);
+  CAF_CHECK(granted() == ids{1});
+  grants.clear(); // The supervisor died with it.
+  consume_messages();
+  self->send(aut, tick{});
+  consume_messages();
+  CAF_CHECK(granted() == ids{1});
+}
+
+CAF_TEST(an error of the store passes) {
+  queue(1, 1ms);
+  db->query_fault = [](const store_job&) {
+    return errc::database_down;
+  };
+  self->send(aut, tick{});
+  consume_messages();
+  pass(5s);
+  CAF_CHECK(granted().empty());
+  db->query_fault = nullptr;
+  pass(env->limits.slot_scan);
+  CAF_CHECK(granted() == ids{1});
+}
+
+CAF_TEST(slots that the database knows of are counted after a restart) {
+  for (auto i = 1u; i <= 5; ++i)
+    queue(i, millis{i});
+  set(4, phase::deploying);
+  set(5, phase::cancelling);
+  want(1);
+  CAF_CHECK(granted() == ids{1});
+}
+
+CAF_TEST(wishes during a reading are read afterwards) {
+  store().hold = true;
+  want(1);
+  queue(1, 1ms);
+  want(1);
+  want(1);
+  CAF_CHECK_EQUAL(store().queries, 1u);
+  store().release();
+  consume_messages();
+  CAF_CHECK_EQUAL(store().queries, 2u);
+  store().release();
+  consume_messages();
+  CAF_CHECK(granted() == ids{1});
+}
+
+CAF_TEST(a reading that is out of date grants no slot twice) {
+  env->max_concurrent = 1;
+  queue(2, 2ms);
+  want(2);
+  CAF_CHECK(granted() == ids{2});
+  // One that has waited longer comes back from its backoff, and is read
+  // while the first one is not yet at work…
+  queue(1, 1ms);
+  store().hold = true;
+  want(1);
+  // …but that is so by the time the reading arrives.
+  take(2);
+  store().hold = false;
+  store().release();
+  consume_messages();
+  CAF_CHECK(granted().empty());
+}
+
+CAF_TEST_FIXTURE_SCOPE_END()

@@ -1,0 +1,315 @@
+#define CAF_SUITE actors.registry
+
+#include "actors/registry.hpp"
+
+#include "tests/support/actor_fixture.hpp"
+
+using namespace slipway;
+using namespace slipway::test;
+
+namespace {
+
+constexpr auto id = subscription_id{77};
+
+struct fixture : actor_fixture {
+  registry_actor aut;
+  std::shared_ptr<std::atomic<bool>> recovered
+    = std::make_shared<std::atomic<bool>>(false);
+
+  fixture() {
+    env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
+    env->provider = keep(sys.spawn(probe_provider, log));
+    env->notifier = keep(sys.spawn(probe_notifier, log));
+    aut = sys.spawn(registry, environment_ptr{env}, recovered);
+    env->registry = aut;
+  }
+
+  ~fixture() {
+    for (auto& [key, x] : state().entries)
+      if (x.handle)
+        caf::anon_send_exit(x.handle, caf::exit_reason::kill);
+    caf::anon_send_exit(aut, caf::exit_reason::kill);
+    consume_messages();
+    aut = nullptr;
+    // The handle back to the registry would keep it alive for ever.
+    env->registry = nullptr;
+  }
+
+  registry_state& state() {
+    using impl = registry_actor::stateful_base<registry_state>;
+    return deref<impl>(aut).state;
+  }
+
+  bool is_live(subscription_id who = id) {
+    const auto where = state().entries.find(raw(who));
+    return where != state().entries.end()
+           && where->second.is == registry_state::presence::live;
+  }
+
+  told_ptr send(event what, subscription_id who = id) {
+    auto to = std::make_shared<told>();
+    self->send(aut, make_command(who, std::move(what), to));
+    return to;
+  }
+
+  told_ptr ask(subscription_id who = id) {
+    return send(retry_requested{time.now(), actor_kind::user}, who);
+  }
+
+  void start() {
+    self->send(aut, tick{});
+    consume_messages();
+  }
+};
+
+} // namespace
+
+CAF_TEST_FIXTURE_SCOPE(registry_tests, fixture)
+
+CAF_TEST(a subscription is loaded once and commands keep their order) {
+  db->put(make_record(id, phase::stopped));
+  store().hold = true;
+  const auto first = send(retry_requested{time.now(), actor_kind::user});
+  const auto second = send(cancel_requested{time.now(), actor_kind::user});
+  const auto third = send(retry_requested{time.now(), actor_kind::user});
+  consume_messages();
+  CAF_CHECK_EQUAL(store().queries, 1u);
+  CAF_CHECK_EQUAL(first->times, 0);
+  store().hold = false;
+  store().release();
+  consume_messages();
+  CAF_CHECK(first->is == verdict::applied);
+  CAF_CHECK(second->is == verdict::applied);
+  CAF_CHECK(third->is == verdict::applied);
+  CAF_CHECK_EQUAL(third->now->state.deployment.attempt, 3u);
+  CAF_CHECK(is_live());
+  CAF_CHECK_EQUAL(store().queries, 1u);
+}
+
+CAF_TEST(a creation needs no row) {
+  auto to = std::make_shared<told>();
+  auto cmd = make_command(id, subscription_created{time.now(), price, 30}, to);
+  auto made = std::make_shared<creation>();
+  made->user_id = "user-1";
+  made->plan = "PRO";
+  made->currency = "CNY";
+  made->credentials.push_back({"TELEGRAM", "k", "n", "c"});
+  cmd->create = made;
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied);
+  CAF_CHECK_EQUAL(store().queries, 0u);
+  CAF_REQUIRE(db->find(id) != nullptr);
+  CAF_CHECK_EQUAL(db->find(id)->user_id, "user-1");
+  CAF_CHECK_EQUAL(db->credentials[raw(id)].size(), 1u);
+}
+
+CAF_TEST(what cannot be loaded is answered so and forgotten) {
+  const auto unknown = ask();
+  consume_messages();
+  CAF_CHECK(unknown->error == errc::not_found);
+  CAF_CHECK(state().entries.empty());
+  db->put(make_record(id, phase::stopped));
+  for (auto why : {errc::database_down, errc::owned_elsewhere}) {
+    db->query_fault = [why](const store_job&) {
+      return why;
+    };
+    const auto to = ask();
+    consume_messages();
+    CAF_CHECK_EQUAL(to->times, 1);
+    CAF_CHECK(to->error == why);
+    CAF_CHECK(state().entries.empty());
+  }
+  db->query_fault = nullptr;
+  const auto to = ask();
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied);
+}
+
+CAF_TEST(loads are bounded and nobody is forgotten) {
+  env->limits.loads_max = 2;
+  for (auto i = 1u; i <= 6; ++i)
+    db->put(make_record(subscription_id{i}, phase::stopped));
+  store().hold = true;
+  auto all = std::vector<told_ptr>{};
+  for (auto i = 1u; i <= 6; ++i)
+    all.push_back(ask(subscription_id{i}));
+  consume_messages();
+  CAF_CHECK_EQUAL(store().queries, 2u);
+  for (auto i = 0; i < 5; ++i) {
+    store().release();
+    consume_messages();
+  }
+  for (const auto& x : all)
+    CAF_CHECK(x->is == verdict::applied);
+  CAF_CHECK_EQUAL(state().loads, 0u);
+}
+
+CAF_TEST(waiting commands are bounded) {
+  env->limits.commands_waiting_max = 2;
+  db->put(make_record(id, phase::stopped));
+  store().hold = true;
+  const auto a = ask();
+  const auto b = ask();
+  const auto c = ask();
+  consume_messages();
+  CAF_CHECK(c->error == errc::overloaded);
+  store().release();
+  consume_messages();
+  CAF_CHECK_EQUAL(a->times + b->times, 2);
+}
+
+CAF_TEST(a failed supervisor comes back after a backoff and serves again) {
+  db->put(make_record(id, phase::stopped));
+  db->commit_fault = [](const transition&) {
+    return commit_status::failed;
+  };
+  const auto broken = ask();
+  consume_messages();
+  CAF_CHECK(broken->error == errc::database_down);
+  CAF_CHECK(!is_live());
+  // What comes meanwhile waits for it.
+  db->commit_fault = nullptr;
+  const auto waiting = ask();
+  consume_messages();
+  CAF_CHECK_EQUAL(waiting->times, 0);
+  pass(env->limits.restart_backoff_initial + 10ms, 10ms);
+  CAF_CHECK_EQUAL(waiting->times, 1);
+  CAF_CHECK(waiting->is == verdict::applied);
+  CAF_CHECK(is_live());
+  CAF_CHECK(meters.expose().find("slipway_actor_restarts_total")
+            != std::string::npos);
+}
+
+CAF_TEST(backoffs grow while the failure lasts and the row is never lost) {
+  db->put(make_record(id, phase::configuring));
+  start(); // Not an orphan: owned by this server.
+  db->commit_fault = [](const transition&) {
+    return commit_status::failed;
+  };
+  send(workflow_finished{time.now(), 1});
+  auto failed = step_failed{};
+  failed.at = time.now();
+  failed.attempt = 1;
+  failed.in = phase::configuring;
+  failed.reason = "x";
+  self->send(aut, make_command(id, failed));
+  consume_messages();
+  CAF_CHECK(!is_live());
+  db->query_fault = [](const store_job& what) {
+    return std::holds_alternative<job<query::claim_record>>(what)
+             ? errc::database_down
+             : errc::none;
+  };
+  pass(60s);
+  CAF_CHECK(state().entries.count(raw(id)) == 1);
+  CAF_CHECK(state().entries[raw(id)].failures > 5);
+  CAF_CHECK(state().entries[raw(id)].failures < 30);
+  db->query_fault = nullptr;
+  db->commit_fault = nullptr;
+  const auto steps = log->steps.size();
+  pass(env->limits.restart_backoff_max + 1s);
+  CAF_CHECK(is_live());
+  // What it owed is ordered again.
+  CAF_CHECK(log->steps.size() > steps);
+  const auto to = ask();
+  consume_messages();
+  CAF_CHECK(to->is == verdict::under_way);
+}
+
+CAF_TEST(a poisoned subscription does not touch its neighbours) {
+  const auto other = subscription_id{78};
+  db->put(make_record(id, phase::stopped));
+  db->put(make_record(other, phase::stopped));
+  db->commit_fault = [](const transition& t) {
+    return t.next.id == id ? commit_status::failed : commit_status::stored;
+  };
+  for (auto i = 0; i < 20; ++i) {
+    const auto bad = ask();
+    const auto good
+      = send(i % 2 == 0 ? event{retry_requested{time.now(), actor_kind::user}}
+                        : event{cancel_requested{time.now(), actor_kind::user}},
+             other);
+    consume_messages();
+    pass(1s);
+    CAF_CHECK(good->is == verdict::applied);
+    CAF_CHECK(bad->times <= 1);
+  }
+}
+
+CAF_TEST(a settled subscription leaves memory and returns) {
+  db->put(make_record(id, phase::stopped));
+  start();
+  send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  CAF_CHECK(is_live());
+  pass(env->limits.linger + 20s, 1s);
+  CAF_CHECK(state().entries.empty());
+  CAF_CHECK(state().by_actor.empty());
+  const auto to = ask();
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied);
+  // At work it stays.
+  pass(env->limits.linger + 20s, 1s);
+  CAF_CHECK(is_live());
+}
+
+CAF_TEST(no command is lost while a supervisor is leaving) {
+  db->put(make_record(id, phase::stopped));
+  send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  const auto handle = state().entries[raw(id)].handle;
+  // The supervisor answers the question while a command is on its way to the
+  // registry, where it arrives ahead of the answer.
+  self->send(handle, idle_question{});
+  const auto racing = send(retry_requested{time.now(), actor_kind::user});
+  CAF_REQUIRE(sched.prioritize(handle));
+  CAF_REQUIRE(sched.try_run_once());
+  consume_messages();
+  CAF_CHECK_EQUAL(racing->times, 1);
+  CAF_CHECK(racing->is == verdict::applied);
+  CAF_CHECK(is_live());
+}
+
+CAF_TEST(what a dead server left is taken over page by page) {
+  env->limits.page_rows = 3;
+  for (auto i = 1u; i <= 7; ++i) {
+    db->put(make_record(subscription_id{i}, phase::queued));
+    db->put(make_record(subscription_id{i + 100}, phase::running));
+  }
+  db->server = 2;
+  db->query_fault = [](const store_job&) {
+    return errc::database_down;
+  };
+  start();
+  CAF_CHECK(!recovered->load());
+  db->query_fault = nullptr;
+  pass(env->limits.timer_scan);
+  CAF_CHECK(recovered->load());
+  CAF_CHECK_EQUAL(state().entries.size(), 7u);
+  CAF_CHECK_EQUAL(log->wanted.size(), 7u);
+  // What ran before can be written by this one.
+  const auto to
+    = send(cancel_requested{time.now(), actor_kind::user}, subscription_id{3});
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied);
+  CAF_CHECK_EQUAL(db->find(subscription_id{3})->epoch, 1u);
+}
+
+CAF_TEST(timers beyond memory are found in the database) {
+  auto x = driver{};
+  x.create();
+  x.open_order();
+  auto row = record{};
+  row.id = id;
+  row.state = x.now;
+  db->put(row);
+  start();
+  CAF_CHECK(state().entries.empty());
+  pass(30min - 2s, 1s);
+  CAF_CHECK(db->find(id)->state.orders[0].status == order_status::pending);
+  pass(4s, 1s);
+  CAF_CHECK(db->find(id)->state.orders[0].status == order_status::closed);
+}
+
+CAF_TEST_FIXTURE_SCOPE_END()

@@ -1,0 +1,385 @@
+#define CAF_SUITE actors.supervisor
+
+#include "actors/supervisor.hpp"
+
+#include "tests/support/actor_fixture.hpp"
+
+using namespace slipway;
+using namespace slipway::test;
+
+namespace {
+
+constexpr auto id = subscription_id{77};
+
+struct fixture : actor_fixture {
+  supervisor_actor aut;
+
+  fixture() {
+    env->registry = keep(sys.spawn(probe_registry, log));
+    env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
+    env->provider = keep(sys.spawn(probe_provider, log));
+    env->notifier = keep(sys.spawn(probe_notifier, log));
+    env->mail = true;
+  }
+
+  ~fixture() {
+    stop();
+  }
+
+  void stop() {
+    if (aut)
+      caf::anon_send_exit(aut, caf::exit_reason::kill);
+    aut = nullptr;
+    consume_messages();
+  }
+
+  void spawn(record row) {
+    db->put(row);
+    aut = sys.spawn(supervisor, environment_ptr{env}, std::move(row));
+    self->monitor(aut);
+    consume_messages();
+  }
+
+  void spawn(phase at) {
+    spawn(make_record(id, at));
+  }
+
+  /// Waits for payment, with one order open.
+  void spawn_unpaid() {
+    auto x = driver{};
+    x.create();
+    x.open_order();
+    auto row = record{};
+    row.id = id;
+    row.user_id = "user-1";
+    row.plan = "PRO";
+    row.state = x.now;
+    spawn(std::move(row));
+  }
+
+  told_ptr send(event what, std::string on_behalf_of = {}) {
+    auto to = std::make_shared<told>();
+    auto cmd = make_command(id, std::move(what), to);
+    cmd->on_behalf_of = std::move(on_behalf_of);
+    self->send(aut, std::move(cmd));
+    return to;
+  }
+
+  event paid() {
+    return payment_settled{time.now(), 1,     payment_gateway::alipay,
+                           "t-1",      price, time.now()};
+  }
+
+  void hold() {
+    journal().hold = true;
+  }
+
+  void let_go() {
+    journal().hold = false;
+    self->send(env->journals.front(), tick{});
+    consume_messages();
+  }
+
+  bool is_down() {
+    auto down = false;
+    self->receive(
+      [&](const caf::down_msg&) {
+        down = true;
+      },
+      caf::after(caf::timespan{0}) >>
+        [] {
+          // nop
+        });
+    return down;
+  }
+
+  supervisor_state& state() {
+    using impl = supervisor_actor::stateful_base<supervisor_state>;
+    return deref<impl>(aut).state;
+  }
+};
+
+} // namespace
+
+CAF_TEST_FIXTURE_SCOPE(supervisor_tests, fixture)
+
+CAF_TEST(replies and effects wait until the transition is durable) {
+  spawn_unpaid();
+  hold();
+  const auto to = send(paid());
+  consume_messages();
+  CAF_CHECK_EQUAL(to->times, 0);
+  CAF_CHECK(log->wanted.empty());
+  CAF_CHECK(db->find(id)->state.status == subscription_status::pending);
+  let_go();
+  CAF_CHECK_EQUAL(to->times, 1);
+  CAF_CHECK(to->error == errc::none);
+  CAF_CHECK(to->is == verdict::applied);
+  CAF_REQUIRE(to->now.has_value());
+  CAF_CHECK(to->now->state.status == subscription_status::active);
+  CAF_CHECK_EQUAL(log->wanted.size(), 1u);
+  CAF_REQUIRE_EQUAL(db->notices.size(), 1u);
+  CAF_CHECK(db->notices[0].what.kind == notice_kind::payment_received);
+  CAF_CHECK_EQUAL(db->history.size(), 1u);
+}
+
+CAF_TEST(a commit that fails releases nothing and ends the supervisor) {
+  for (auto [end, error] :
+       {std::pair{commit_status::conflict, errc::conflict},
+        std::pair{commit_status::failed, errc::database_down},
+        std::pair{commit_status::in_doubt, errc::database_down}}) {
+    spawn_unpaid();
+    db->commit_fault = [end = end](const transition&) {
+      return end;
+    };
+    const auto to = send(paid());
+    const auto behind = send(order_closed{time.now(), 1});
+    consume_messages();
+    CAF_CHECK_EQUAL(to->times, 1);
+    CAF_CHECK(to->error == error);
+    CAF_CHECK(!to->now);
+    CAF_CHECK(log->wanted.empty());
+    CAF_CHECK(is_down());
+    // Whoever stood behind is told, too.
+    CAF_CHECK_EQUAL(behind->times, 1);
+    CAF_CHECK(behind->error == errc::unavailable);
+    db->commit_fault = nullptr;
+    stop();
+  }
+}
+
+CAF_TEST(commands behind a flight are taken in their order) {
+  spawn_unpaid();
+  hold();
+  const auto first = send(paid());
+  const auto second = send(paid());
+  const auto third = send(refund_observed{time.now(), 1, price});
+  const auto fourth = send(retry_requested{time.now(), actor_kind::user});
+  consume_messages();
+  CAF_CHECK_EQUAL(journal().waiting.size(), 1u);
+  let_go();
+  CAF_CHECK(first->is == verdict::applied);
+  CAF_CHECK(second->is == verdict::already_applied);
+  CAF_CHECK(third->is == verdict::applied);
+  CAF_CHECK(fourth->is == verdict::not_paid);
+  for (const auto& x : {first, second, third, fourth})
+    CAF_CHECK_EQUAL(x->times, 1);
+}
+
+CAF_TEST(a full queue refuses what waits and keeps what only informs) {
+  env->limits.commands_waiting_max = 2;
+  spawn_unpaid();
+  hold();
+  send(paid());
+  const auto a = send(paid());
+  const auto b = send(paid());
+  const auto c = send(paid());
+  // A fact without anybody waiting for it.
+  self->send(aut, make_command(id, refund_observed{time.now(), 1, price}));
+  consume_messages();
+  CAF_CHECK_EQUAL(c->times, 1);
+  CAF_CHECK(c->error == errc::overloaded);
+  CAF_CHECK_EQUAL(a->times + b->times, 0);
+  let_go();
+  CAF_CHECK_EQUAL(a->times + b->times, 2);
+  CAF_CHECK(db->find(id)->state.status == subscription_status::refunded);
+  CAF_CHECK(meters.expose().find("supervisor_mailbox") != std::string::npos);
+}
+
+CAF_TEST(a stranger is refused and changes nothing) {
+  spawn(phase::deploying);
+  const auto before = *db->find(id);
+  const auto to
+    = send(cancel_requested{time.now(), actor_kind::user}, "user-2");
+  consume_messages();
+  CAF_CHECK(to->error == errc::forbidden);
+  CAF_CHECK(!to->now);
+  CAF_CHECK(db->find(id)->state == before.state);
+  const auto mine
+    = send(cancel_requested{time.now(), actor_kind::user}, "user-1");
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::cancelling);
+}
+
+CAF_TEST(a callback that moves nothing is kept before it is answered) {
+  spawn_unpaid();
+  hold();
+  auto to = std::make_shared<told>();
+  auto what = payment_settled{time.now(), 1,         payment_gateway::alipay,
+                              "t-1",      price - 1, time.now()};
+  auto cmd = make_command(id, what, to);
+  cmd->callback = std::make_shared<callback_entry>();
+  cmd->callback->dedupe_key = "n-1";
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  CAF_CHECK_EQUAL(to->times, 0);
+  let_go();
+  CAF_CHECK_EQUAL(to->times, 1);
+  CAF_CHECK(to->is == verdict::amount_mismatch);
+  CAF_REQUIRE_EQUAL(db->callbacks.size(), 1u);
+  CAF_CHECK(db->callbacks[0].outcome == callback_outcome::contradicted);
+  CAF_CHECK_EQUAL(db->callbacks[0].reason, "amount_mismatch");
+  // One that does move is written along with what it moves.
+  auto again = std::make_shared<told>();
+  cmd = make_command(id, paid(), again);
+  cmd->callback = std::make_shared<callback_entry>();
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  CAF_CHECK(again->is == verdict::applied);
+  CAF_CHECK_EQUAL(db->callbacks.size(), 2u);
+  CAF_CHECK(db->callbacks[1].outcome == callback_outcome::applied);
+}
+
+CAF_TEST(a cancellation is answered when the provider has confirmed it) {
+  spawn(phase::deploying);
+  const auto to = send(cancel_requested{time.now(), actor_kind::user});
+  const auto too = send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  CAF_CHECK_EQUAL(to->times + too->times, 0);
+  CAF_REQUIRE_EQUAL(log->steps.size(), 2u); // Loaded, then cancelled.
+  CAF_CHECK(log->steps.back()->state.deployment.at == phase::cancelling);
+  self->send(aut, make_command(id, cancellation_confirmed{time.now()}));
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied && to->times == 1);
+  CAF_CHECK(too->is == verdict::applied && too->times == 1);
+  CAF_CHECK(to->now->state.deployment.at == phase::stopped);
+  CAF_CHECK_EQUAL(log->dropped.size(), 1u);
+  CAF_CHECK_EQUAL(log->released.size(), 1u);
+}
+
+CAF_TEST(patience with a cancellation ends) {
+  spawn(phase::deploying);
+  const auto to = send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  pass(env->limits.cancel_patience - 100ms);
+  CAF_CHECK_EQUAL(to->times, 0);
+  pass(200ms);
+  CAF_CHECK_EQUAL(to->times, 1);
+  CAF_CHECK(to->is == verdict::under_way);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::cancelling);
+}
+
+CAF_TEST(patience ends for whoever joins a cancellation later) {
+  spawn(phase::deploying);
+  send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  pass(env->limits.cancel_patience + 1s);
+  const auto late = send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  pass(env->limits.cancel_patience + 1s);
+  CAF_CHECK_EQUAL(late->times, 1);
+  CAF_CHECK(late->is == verdict::under_way);
+}
+
+CAF_TEST(patience ends for whoever joins after a restart) {
+  spawn(phase::cancelling);
+  const auto to = send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  pass(env->limits.cancel_patience + 1s);
+  CAF_CHECK_EQUAL(to->times, 1);
+}
+
+CAF_TEST(timers ring for the state that armed them) {
+  env->rules.deadline = 30s;
+  spawn(phase::queued);
+  self->send(aut, make_command(id, slot_granted{time.now()}));
+  consume_messages();
+  const auto deadline = *db->find(id)->state.deployment.deadline_at;
+  pass(deadline - time.now() - 10ms);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::creating_project);
+  pass(10ms);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::backing_off);
+  CAF_CHECK_EQUAL(log->released.size(), 1u);
+  const auto revision = db->find(id)->state.revision;
+  // One of another revision does nothing.
+  self->send(aut, timer_rang{revision - 1});
+  self->send(aut, timer_rang{revision + 1});
+  consume_messages();
+  CAF_CHECK_EQUAL(db->find(id)->state.revision, revision);
+  pass(6s);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::queued);
+  CAF_CHECK_EQUAL(log->wanted.size(), 2u);
+}
+
+CAF_TEST(a step that failed is ordered again when its time has come) {
+  spawn(phase::creating_project);
+  CAF_REQUIRE_EQUAL(log->steps.size(), 1u);
+  auto failed = step_failed{};
+  failed.at = time.now();
+  failed.attempt = 1;
+  failed.in = phase::creating_project;
+  failed.chance = chance_max;
+  failed.reason = "throttled";
+  failed.retry_after = 31s;
+  self->send(aut, make_command(id, failed));
+  consume_messages();
+  CAF_REQUIRE(db->find(id)->state.deployment.retry_at == time.now() + 31s);
+  pass(30s);
+  CAF_CHECK_EQUAL(log->steps.size(), 1u);
+  pass(2s);
+  CAF_CHECK_EQUAL(log->steps.size(), 2u);
+}
+
+CAF_TEST(what a loaded state owes is done at once) {
+  spawn(phase::queued);
+  CAF_CHECK_EQUAL(log->wanted.size(), 1u);
+  stop();
+  spawn(phase::configuring);
+  CAF_CHECK_EQUAL(log->steps.size(), 1u);
+  stop();
+  spawn(phase::running);
+  CAF_CHECK_EQUAL(log->wanted.size(), 1u);
+  CAF_CHECK_EQUAL(log->steps.size(), 1u);
+}
+
+CAF_TEST(nobody who waits is left without an answer when it is killed) {
+  spawn(phase::deploying);
+  const auto cancelled = send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  hold();
+  const auto in_flight = send(cancellation_confirmed{time.now()});
+  const auto waiting = send(retry_requested{time.now(), actor_kind::user});
+  consume_messages();
+  const auto in_mailbox = send(retry_requested{time.now(), actor_kind::user});
+  stop();
+  for (const auto& x : {cancelled, in_flight, waiting, in_mailbox}) {
+    CAF_CHECK_EQUAL(x->times, 1);
+    CAF_CHECK(x->error == errc::unavailable);
+  }
+}
+
+CAF_TEST(only a supervisor without work says that it is idle) {
+  const auto ask = [&](phase at) {
+    log->idle.clear();
+    spawn(at);
+    self->send(aut, idle_question{});
+    consume_messages();
+    const auto idle = !log->idle.empty();
+    stop();
+    return idle;
+  };
+  for (auto at : all_phases()) {
+    const auto settled = at == phase::idle || at == phase::skipped
+                         || at == phase::running || at == phase::failed
+                         || at == phase::stopped;
+    if (ask(at) != settled)
+      CAF_ERROR("in " << to_string(at));
+  }
+}
+
+CAF_TEST(the notices of an ending go out by mail once) {
+  spawn(phase::deploying);
+  self->send(
+    aut, make_command(
+           id, deployment_observed{
+                 time.now(), 1, condition::running, 100, "SUCCESS", {}, 0}));
+  consume_messages();
+  CAF_REQUIRE_EQUAL(db->notices.size(), 1u);
+  CAF_CHECK(db->notices[0].what.kind == notice_kind::deployment_success);
+  CAF_CHECK(db->notices[0].what.by_mail);
+  CAF_CHECK_EQUAL(db->notices[0].what.public_url, "https://web.example");
+  CAF_CHECK(db->notices[0].what.duration.has_value());
+  CAF_CHECK_EQUAL(log->nudges, 1u);
+}
+
+CAF_TEST_FIXTURE_SCOPE_END()
