@@ -210,6 +210,25 @@ struct list_attention {
   std::size_t limit = 0;
 };
 
+/// The callback inbox, newest first.
+struct list_callbacks {
+  struct row {
+    std::int64_t id = 0;
+    std::uint32_t repeats = 0; ///< Deliveries after the first one.
+    timestamp last_received_at{};
+    callback_entry entry; ///< Headers and body only where one is asked for.
+  };
+  using result = std::vector<row>;
+  std::int64_t before = 0; ///< 0: from the newest.
+  std::size_t limit = 0;
+};
+
+/// One callback whole.
+struct find_callback {
+  using result = list_callbacks::row;
+  std::int64_t id = 0;
+};
+
 /// Answers when the database can be reached and is migrated.
 struct ping {
   using result = std::monostate;
@@ -232,7 +251,8 @@ using store_job = std::variant<
   job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
   job<query::list_notifications>, job<query::mark_notification_read>,
   job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
-  job<query::read_stats>, job<query::list_attention>, job<query::ping>>;
+  job<query::read_stats>, job<query::list_attention>,
+  job<query::list_callbacks>, job<query::find_callback>, job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;
 

@@ -245,6 +245,21 @@ SELECT subscription, seq, kind, reason, since, action FROM (
 )sql",
                                                    false};
 
+#define CALLBACK_COLUMNS                                                       \
+  "id, gateway, received_at, last_received_at, repeats, order_id, "            \
+  "coalesce(subscription_id, 0), outcome, reason"
+
+constexpr auto callbacks_statement = pg::statement{
+  "store_callbacks",
+  "SELECT " CALLBACK_COLUMNS " FROM callbacks WHERE $1 = 0 OR id < $1 "
+  "ORDER BY id DESC LIMIT $2",
+  false};
+
+constexpr auto callback_statement = pg::statement{
+  "store_callback",
+  "SELECT " CALLBACK_COLUMNS ", headers, body FROM callbacks WHERE id = $1",
+  false};
+
 constexpr auto ping_statement
   = pg::statement{"store_ping", "SELECT 1 FROM subscriptions LIMIT 0", false};
 
@@ -523,6 +538,29 @@ public:
                 });
   }
 
+  answer<list_callbacks::result> operator()(const list_callbacks& q) {
+    return with(callbacks_statement,
+                pg::params{}.add(q.before).add(rows_max(q.limit)),
+                [](const pg::result& rows) -> answer<list_callbacks::result> {
+                  auto out = list_callbacks::result{};
+                  for (auto i = 0; i < rows.rows(); ++i)
+                    out.push_back(read_callback(rows, i));
+                  return out;
+                });
+  }
+
+  answer<list_callbacks::row> operator()(const find_callback& q) {
+    return with(callback_statement, pg::params{}.add(q.id),
+                [](const pg::result& rows) -> answer<list_callbacks::row> {
+                  if (rows.empty())
+                    return tl::unexpected{errc::not_found};
+                  auto x = read_callback(rows, 0);
+                  x.entry.headers = std::string{rows.text(0, 9)};
+                  x.entry.body = std::string{rows.bytes(0, 10)};
+                  return x;
+                });
+  }
+
   answer<std::monostate> operator()(const ping&) {
     return with(ping_statement, pg::params{}, nothing_of);
   }
@@ -549,6 +587,20 @@ private:
     for (auto i = 0; i < rows.rows(); ++i)
       out.push_back(to_id(rows.int64(i, 0)));
     return out;
+  }
+
+  static list_callbacks::row read_callback(const pg::result& rows, int i) {
+    auto x = list_callbacks::row{};
+    x.id = rows.int64(i, 0);
+    x.entry.gateway = static_cast<lifecycle::payment_gateway>(rows.int16(i, 1));
+    x.entry.received_at = rows.time(i, 2);
+    x.last_received_at = rows.time(i, 3);
+    x.repeats = static_cast<std::uint32_t>(rows.int32(i, 4));
+    x.entry.order_id = std::string{rows.text(i, 5)};
+    x.entry.subscription = to_id(rows.int64(i, 6));
+    x.entry.outcome = static_cast<callback_outcome>(rows.int16(i, 7));
+    x.entry.reason = std::string{rows.text(i, 8)};
+    return x;
   }
 
   static answer<list_notifications::result>

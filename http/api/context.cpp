@@ -228,19 +228,23 @@ std::optional<page> read_page(http::exchange& from, std::size_t limit_max) {
   return out;
 }
 
+std::optional<std::int64_t> parse_row_id(std::string_view text) {
+  auto out = std::int64_t{0};
+  const auto* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, out);
+  if (error != std::errc{} || stop != end || out <= 0)
+    return std::nullopt;
+  return out;
+}
+
 std::optional<std::int64_t>
 read_number_cursor(http::exchange& from, const std::string& cursor) {
   if (cursor.empty())
     return 0;
-  auto out = std::int64_t{0};
-  const auto [end, error]
-    = std::from_chars(cursor.data(), cursor.data() + cursor.size(), out);
-  if (error != std::errc{} || end != cursor.data() + cursor.size()
-      || out <= 0) {
+  const auto out = parse_row_id(cursor);
+  if (!out)
     from.fail(400, "invalid_cursor",
               "cursor must be what an earlier answer gave as nextCursor");
-    return std::nullopt;
-  }
   return out;
 }
 

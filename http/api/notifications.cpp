@@ -38,16 +38,12 @@ void mark_read(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   const auto missing = [](http::exchange& to) {
     to.fail(404, "not_found", "Notification not found");
   };
-  const auto& text = x->in().param(0);
-  auto id = std::int64_t{0};
-  for (auto c : text) {
-    if (c < '0' || c > '9' || text.size() > 18) {
-      missing(*x);
-      return;
-    }
-    id = id * 10 + (c - '0');
+  const auto id = parse_row_id(x->in().param(0));
+  if (!id) {
+    missing(*x);
+    return;
   }
-  ctx->ask(query::mark_notification_read{who.user_id, id, ctx->now()},
+  ctx->ask(query::mark_notification_read{who.user_id, *id, ctx->now()},
            [ctx, x, missing, locale = who.locale](
              job<query::mark_notification_read>::reply row) {
              if (row)

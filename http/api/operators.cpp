@@ -1,6 +1,8 @@
 #include "http/api/context.hpp"
 #include "http/api/problem.hpp"
 #include "http/api/render.hpp"
+#include "http/crypto/encoding.hpp"
+#include "http/crypto/text.hpp"
 
 #include <array>
 
@@ -99,6 +101,77 @@ void read_attention(const context_ptr& ctx, exchange_ptr x, const principal&) {
     });
 }
 
+json::object render_callback(const query::list_callbacks::row& row) {
+  const auto known = raw(row.entry.subscription) != 0;
+  return {
+    {"id", std::to_string(row.id)},
+    {"gateway", to_string(row.entry.gateway)},
+    {"receivedAt", to_rfc3339(row.entry.received_at)},
+    {"lastReceivedAt", to_rfc3339(row.last_received_at)},
+    {"orderId", row.entry.order_id},
+    {"subscriptionId", known ? json::value(to_text(row.entry.subscription))
+                             : json::value(nullptr)},
+    {"outcome", slipway::to_string(row.entry.outcome)},
+    {"reason", row.entry.reason},
+    {"repeats", row.repeats},
+  };
+}
+
+void read_callbacks(const context_ptr& ctx, exchange_ptr x, const principal&) {
+  const auto page = read_page(*x);
+  if (!page)
+    return;
+  const auto before = read_number_cursor(*x, page->cursor);
+  if (!before)
+    return;
+  ctx->ask(query::list_callbacks{*before, page->limit + 1},
+           [x, limit = page->limit](job<query::list_callbacks>::reply rows) {
+             if (!rows) {
+               fail(*x, problem_of(rows.error()));
+               return;
+             }
+             auto next = std::string{};
+             if (rows->size() > limit) {
+               rows->resize(limit);
+               next = std::to_string(rows->back().id);
+             }
+             auto data = json::array{};
+             for (const auto& row : *rows)
+               data.push_back(render_callback(row));
+             succeed_page(*x, std::move(data), next);
+           });
+}
+
+void read_callback(const context_ptr& ctx, exchange_ptr x, const principal&) {
+  const auto missing = [](http::exchange& to) {
+    to.fail(404, "not_found", "Callback not found");
+  };
+  const auto id = parse_row_id(x->in().param(0));
+  if (!id) {
+    missing(*x);
+    return;
+  }
+  ctx->ask(query::find_callback{*id},
+           [x, missing](job<query::find_callback>::reply row) {
+             if (!row && row.error() == errc::not_found) {
+               missing(*x);
+               return;
+             }
+             if (!row) {
+               fail(*x, problem_of(row.error()));
+               return;
+             }
+             auto data = render_callback(*row);
+             data["headers"] = row->entry.headers;
+             // The bytes as they came; those that are no UTF-8 in base64.
+             const auto& body = row->entry.body;
+             if (crypto::is_utf8(body))
+               data["body"] = body;
+             data["bodyBase64"] = crypto::base64_encode(body);
+             succeed(*x, std::move(data));
+           });
+}
+
 } // namespace
 
 void add_operator_routes(http::router& to, const context_ptr& ctx) {
@@ -112,6 +185,10 @@ void add_operator_routes(http::router& to, const context_ptr& ctx) {
          staff(read_stats));
   to.add(http::method::get, "/api/deployment/attention", "attention",
          staff(read_attention));
+  to.add(http::method::get, "/api/ops/callbacks", "callback_list",
+         staff(read_callbacks));
+  to.add(http::method::get, "/api/ops/callbacks/{id}", "callback_read",
+         staff(read_callback));
 }
 
 http::router make_admin_router(const context_ptr& ctx) {

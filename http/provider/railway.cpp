@@ -225,7 +225,10 @@ struct railway_state::impl {
   timestamp second_began{};
   std::uint32_t used_this_second = 0;
   bool pump_armed = false;
+  // One creation at a time, and none sooner than the interval after the answer
+  // to the one before: whatever the network did, the provider sees it kept.
   timestamp next_create_at{};
+  bool creating = false;
 
   // -- plumbing
   // ---------------------------------------------------------------------
@@ -297,6 +300,8 @@ struct railway_state::impl {
   void answered(subscription_id id, std::uint64_t serial, const operation& what,
                 answer& got, const F& next) {
     env->metrics->provider_request(what.field, to_string(got.is));
+    if (std::string_view{what.field} == create_project.field)
+      open_gate();
     if (got.is == answer_class::blocked) {
       paused_until = now() + std::max<millis>(got.retry_after, blocked_pause);
       spdlog::error("provider: shut out ({}), no calls until {}", got.message,
@@ -421,24 +426,34 @@ struct railway_state::impl {
   /// supervisor is being restarted and will order the step again.
   template <class F>
   void announce(task& t, lifecycle::event what, F next) {
+    const auto gated
+      = std::holds_alternative<lifecycle::project_create_started>(what);
     auto report = make_command(t, std::move(what));
     report->reply = std::make_shared<reply_slot>(
       [this, me = provider_actor{self}, id = t.subject->id, serial = t.serial,
-       next = std::move(next)](const outcome& end) {
+       gated, next = std::move(next)](const outcome& end) {
         const auto stored
           = end.error == errc::none && end.is == lifecycle::verdict::applied;
         caf::anon_send(me, std::make_shared<std::function<void()>>(
-                             [this, id, serial, stored, next] {
+                             [this, id, serial, stored, gated, next] {
                                auto* t = find(id, serial);
-                               if (t == nullptr)
-                                 return;
-                               if (stored)
+                               if (t != nullptr && stored) {
                                  next(*t);
-                               else
+                                 return;
+                               }
+                               // Nothing will be called after all.
+                               if (gated)
+                                 open_gate();
+                               if (t != nullptr)
                                  abandon(*t);
                              }));
       });
     self->send(env->registry, std::move(report));
+  }
+
+  void open_gate() {
+    creating = false;
+    next_create_at = now() + options.settings.create_interval;
   }
 
   /// Ends a task without a report.
@@ -629,13 +644,14 @@ struct railway_state::impl {
     }
     // One gate for all: Railway refuses more than one new project per 30 s.
     const auto at = now();
-    if (next_create_at > at) {
-      later(t, next_create_at - at, [this](task& t) {
+    if (creating || next_create_at > at) {
+      const auto wait = creating ? millis{50} : next_create_at - at;
+      later(t, wait, [this](task& t) {
         create_or_wait(t);
       });
       return;
     }
-    next_create_at = at + options.settings.create_interval;
+    creating = true;
     announce(t, lifecycle::project_create_started{at, t.attempt()},
              [this](task& t) {
                create(t);

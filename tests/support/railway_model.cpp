@@ -369,7 +369,8 @@ client::http_response railway_model::answer(const std::string& body) {
           return error("Cannot redeploy yet, please wait for the original "
                        "deployment to finish building");
         s.deployments.push_back(start_deployment());
-        return data("serviceInstanceDeployV2", s.deployments.back().id);
+        return data("serviceInstanceDeployV2",
+                    json::value(s.deployments.back().id));
       }
     return error("Service not found");
   }

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { after, before, served, test } from './lib/suite.mjs';
 import { request } from './lib/http.mjs';
 import { now, token } from './lib/jwt.mjs';
 import { World } from './lib/world.mjs';
@@ -18,7 +18,7 @@ after(() => world?.stop());
 const unknown = crypto.randomUUID();
 
 /** [method, path, body] of everything a user's token opens. */
-const forUsers = [
+const forUsers = served([
   ['POST', '/api/subscriptions', { planType: 'PRO' }],
   ['GET', '/api/subscriptions'],
   ['GET', `/api/subscriptions/${unknown}`],
@@ -33,9 +33,9 @@ const forUsers = [
   ['GET', `/api/deployment/logs/${unknown}`],
   ['GET', '/api/notifications'],
   ['POST', `/api/notifications/${unknown}/read`],
-];
+]);
 
-const forOperators = [
+const forOperators = served([
   ['GET', '/api/deployment-monitor/stats'],
   ['GET', '/api/deployment/attention'],
   ['GET', '/api/ops/subscriptions'],
@@ -50,7 +50,7 @@ const forOperators = [
   ['GET', '/api/ops/actors'],
   ['GET', '/api/ops/automation'],
   ['PUT', '/api/ops/automation', { enabled: true }],
-];
+]);
 
 test('without a token everything is 401', async () => {
   const codes = new Set();

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
-import { after, afterEach, before, test } from 'node:test';
+import { after, afterEach, before, test } from './lib/suite.mjs';
 import { raw, request } from './lib/http.mjs';
 import { World } from './lib/world.mjs';
 

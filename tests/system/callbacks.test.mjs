@@ -1,7 +1,7 @@
 // Notifications of Alipay: forged, contradicting, repeated, about refunds.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, test } from './lib/suite.mjs';
 import { form } from './imposters/alipay.mjs';
 import { request } from './lib/http.mjs';
 import { World } from './lib/world.mjs';

@@ -1,7 +1,7 @@
 // Cancelling: at the provider, confirmed there, and the slot goes on.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
+import { after, afterEach, before, test } from './lib/suite.mjs';
 import { World } from './lib/world.mjs';
 
 let world;

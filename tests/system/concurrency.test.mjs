@@ -1,7 +1,7 @@
 // Eight are paid at once, three may be at work: first paid, first served.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, test } from './lib/suite.mjs';
 import { World } from './lib/world.mjs';
 
 const COUNT = 8;

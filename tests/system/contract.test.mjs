@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { after, before, test } from './lib/suite.mjs';
 import { request } from './lib/http.mjs';
 import { MONEY, RFC3339_UTC } from './lib/client.mjs';
 import { never } from './lib/wait.mjs';

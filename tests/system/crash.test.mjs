@@ -1,7 +1,7 @@
 // kill -9 at any moment, and answers that never arrive: one instance, one mail.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, test } from './lib/suite.mjs';
 import { sleep } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 

@@ -1,7 +1,7 @@
 // PostgreSQL goes away and comes back; nobody restarts the server.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, test } from './lib/suite.mjs';
 import { World } from './lib/world.mjs';
 
 let world;

@@ -1,7 +1,7 @@
 // Builds that fail, once or for good, and what becomes of the money's worth.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, test } from './lib/suite.mjs';
 import { World } from './lib/world.mjs';
 
 let world;

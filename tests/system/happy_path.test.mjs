@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, test } from './lib/suite.mjs';
 import { cents } from './imposters/alipay.mjs';
 import { MONEY, RFC3339_UTC } from './lib/client.mjs';
 import { killPostgresIn } from './lib/cleanup.mjs';

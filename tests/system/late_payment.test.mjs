@@ -1,7 +1,7 @@
 // Money that arrives after its order was closed.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test } from './lib/suite.mjs';
 import { World } from './lib/world.mjs';
 
 async function late(policy, body) {

@@ -1,7 +1,7 @@
 // An absent section turns its part off, and the rest goes on.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test } from './lib/suite.mjs';
 import { Postgres } from './lib/postgres.mjs';
 import { World } from './lib/world.mjs';
 

@@ -1,7 +1,7 @@
 // `slipway serve --sandbox`: everything on one machine, nothing to configure.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, test } from './lib/suite.mjs';
 import { killPostgresIn, temporaryDirectory } from './lib/cleanup.mjs';
 import { Api } from './lib/client.mjs';
 import { request } from './lib/http.mjs';
