@@ -124,6 +124,9 @@ read_page(http::exchange& from, std::size_t limit_max = 200);
 [[nodiscard]] std::optional<std::int64_t>
 read_number_cursor(http::exchange& from, const std::string& cursor);
 
+/// A row's number in a path. @returns nothing when it is none.
+[[nodiscard]] std::optional<std::int64_t> parse_row_id(std::string_view text);
+
 // -- answers
 // ----------------------------------------------------------------------
 
