@@ -229,6 +229,8 @@ struct railway_state::impl {
   // to the one before: whatever the network did, the provider sees it kept.
   timestamp next_create_at{};
   bool creating = false;
+  bool gate_armed = false;
+  std::deque<std::pair<subscription_id, std::uint64_t>> gate_queue;
 
   // -- plumbing
   // ---------------------------------------------------------------------
@@ -454,6 +456,7 @@ struct railway_state::impl {
   void open_gate() {
     creating = false;
     next_create_at = now() + options.settings.create_interval;
+    pump_gate();
   }
 
   /// Ends a task without a report.
@@ -642,20 +645,35 @@ struct railway_state::impl {
       });
       return;
     }
-    // One gate for all: Railway refuses more than one new project per 30 s.
-    const auto at = now();
-    if (creating || next_create_at > at) {
-      const auto wait = creating ? millis{50} : next_create_at - at;
-      later(t, wait, [this](task& t) {
-        create_or_wait(t);
-      });
-      return;
+    gate_queue.emplace_back(t.subject->id, t.serial);
+    pump_gate();
+  }
+
+  /// One gate for all, first come first served: Railway refuses more than one
+  /// new project per 30 s.
+  void pump_gate() {
+    while (!creating && !gate_queue.empty()) {
+      const auto at = now();
+      if (next_create_at > at) {
+        if (!std::exchange(gate_armed, true))
+          self->delayed_send(self, next_create_at - at,
+                             std::make_shared<std::function<void()>>([this] {
+                               gate_armed = false;
+                               pump_gate();
+                             }));
+        return;
+      }
+      const auto [id, serial] = gate_queue.front();
+      gate_queue.pop_front();
+      auto* t = find(id, serial);
+      if (t == nullptr)
+        continue; // Cancelled or superseded while it waited.
+      creating = true;
+      announce(*t, lifecycle::project_create_started{at, t->attempt()},
+               [this](task& t) {
+                 create(t);
+               });
     }
-    creating = true;
-    announce(t, lifecycle::project_create_started{at, t.attempt()},
-             [this](task& t) {
-               create(t);
-             });
   }
 
   void create(task& t) {
