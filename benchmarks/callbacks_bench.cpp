@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <thread>
@@ -305,8 +306,13 @@ void run(const arguments& how) {
   const auto in = scratch{};
   const auto keys = key_set{};
   auto db = database{how.database_url};
+  // Before we add to it: a busy machine measures something else.
+  auto busy = 0.0;
+  if (::getloadavg(&busy, 1) != 1)
+    give_up("the machine's load cannot be read");
   auto text = "Machine: " + describe_machine()
-              + "; server, PostgreSQL (default durability) and load generator "
+              + ", load average before the start " + printed("%.1f", busy)
+              + ".\nServer, PostgreSQL (default durability) and load generator "
                 "share it.\nMedians over "
               + std::to_string(how.rounds) + " rounds of "
               + std::to_string(how.subscriptions) + " notifications.\n\n";

@@ -413,6 +413,15 @@ decision on(const state& now, const retry_requested& x, const rules& with) {
   return apply(std::move(next), {effect::request_slot});
 }
 
+/// Nothing of the instance is left at the provider.
+void mark_deleted(instance& what, timestamp at) {
+  if (what.seq == 0 || what.deleted_at)
+    return;
+  what.status = instance_status::deleted;
+  what.deleted_at = at;
+  what.public_url.clear();
+}
+
 /// Whether anything of this instance may exist at the provider.
 bool may_exist_at_provider(const state& now) {
   if (now.deployment.intent_at)
@@ -447,6 +456,7 @@ decision on(const state& now, const cancel_requested& x, const rules&) {
   if (!holds_slot(now.deployment.at) && !may_exist_at_provider(now)) {
     enter(d, phase::stopped, x.at);
     d.completed_at = x.at;
+    mark_deleted(next.instance, x.at);
     return apply(std::move(next), {effect::release_slot});
   }
   enter(d, phase::cancelling, x.at);
@@ -464,11 +474,7 @@ decision on(const state& now, const cancellation_confirmed& x, const rules&) {
   d.workflow_id.clear();
   d.deployment_id.clear();
   d.error.clear();
-  if (next.instance.seq != 0) {
-    next.instance.status = instance_status::deleted;
-    next.instance.deleted_at = x.at;
-    next.instance.public_url.clear();
-  }
+  mark_deleted(next.instance, x.at);
   return apply(std::move(next), {effect::release_slot});
 }
 

@@ -19,6 +19,7 @@
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
 #include <caf/send.hpp>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -331,16 +332,36 @@ std::string server::admin_url() const {
   return impl_->admin->url();
 }
 
+namespace {
+
+/// The message as a JSON string, quotes included.
+class json_message final : public spdlog::custom_flag_formatter {
+public:
+  void format(const spdlog::details::log_msg& what, const std::tm&,
+              spdlog::memory_buf_t& to) override {
+    const auto text = http::json_quote(
+      std::string_view{what.payload.data(), what.payload.size()});
+    to.append(text.data(), text.data() + text.size());
+  }
+
+  std::unique_ptr<spdlog::custom_flag_formatter> clone() const override {
+    return std::make_unique<json_message>();
+  }
+};
+
+} // namespace
+
 void set_up_logging(const config::log_settings& settings) {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>(
+    spdlog::pattern_time_type::utc);
+  formatter->add_flag<json_message>('*');
+  formatter->set_pattern(
+    settings.format == "json"
+      ? R"({"at":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":%*})"
+      : "%Y-%m-%dT%H:%M:%S.%eZ %-5l %v");
   auto logger = spdlog::stderr_logger_mt("slipway");
   logger->set_level(spdlog::level::from_str(settings.level));
-  // Messages hold nothing that JSON would have to escape but quotes, and those
-  // are kept out where outside text goes in.
-  logger->set_pattern(
-    settings.format == "json"
-      ? R"({"at":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":"%v"})"
-      : "%Y-%m-%dT%H:%M:%S.%eZ %-5l %v",
-    spdlog::pattern_time_type::utc);
+  logger->set_formatter(std::move(formatter));
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
 }

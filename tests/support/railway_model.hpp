@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -107,11 +108,6 @@ public:
   std::vector<std::string> complaints; ///< What no client may ever do.
 
 private:
-  struct event {
-    timestamp at{};
-    std::function<void()> what;
-  };
-
   void arrive(client::http_request request, client::http_callback done,
               std::shared_ptr<wire> over);
   client::http_response answer(const std::string& body);

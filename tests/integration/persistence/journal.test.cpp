@@ -232,6 +232,18 @@ CAF_TEST(repeats share a row and are counted also within a batch) {
   CAF_CHECK_EQUAL(std::string{row.text(0, 6)}, "other_reason");
   CAF_CHECK_EQUAL(std::string{row.text(0, 7)}, later.headers);
   CAF_CHECK(std::string{row.bytes(0, 8)} == later.body);
+  // Several at once on a row that is there already.
+  results.clear();
+  {
+    auto hold = held_up{*this, held_by};
+    send("e1");
+    send("e1");
+    hold.let_go();
+  }
+  for (auto& x : results)
+    CAF_CHECK(wait_for(std::move(x)) == errc::none);
+  CAF_CHECK_EQUAL(db.count("callbacks WHERE dedupe_key = 'e1' AND repeats = 5"),
+                  1);
 }
 
 CAF_TEST(the same event at two gateways is two rows) {

@@ -59,6 +59,19 @@ CAF_TEST(an announcement stays until its end is known) {
   CAF_CHECK(!x.d().intent_at.has_value());
 }
 
+CAF_TEST(a template that may have been deployed is remembered) {
+  auto x = paid_at(phase::deploying_template);
+  x.feed(template_deploy_started{x.at, x.attempt()});
+  const auto announced = x.at;
+  x.at = *x.d().deadline_at;
+  x.feed(woke{x.at, 0});
+  x.advance_to(phase::deploying_template);
+  CAF_CHECK_EQUAL(x.attempt(), 2u);
+  CAF_CHECK(x.d().intent_at == announced);
+  x.advance_to(phase::awaiting_workflow);
+  CAF_CHECK(!x.d().intent_at);
+}
+
 CAF_TEST(attempts run out and the user is told once) {
   auto x = paid_at(phase::queued);
   auto told = 0;
@@ -108,9 +121,6 @@ CAF_TEST(backoff grows to its limit and chance spreads it) {
 
 CAF_TEST(attempts back off longer each time) {
   auto x = paid_at(phase::creating_project);
-  auto failed = step_failed{};
-  failed.permanent = true;
-  failed.chance = chance_max;
   auto delays = std::vector<millis>{};
   for (auto i = 0; i < 2; ++i) {
     x.fail(true, chance_max);
