@@ -38,6 +38,10 @@ void dispatcher_state::read(const slots_read& what) {
     for (auto id : what.value->held)
       if (granting.count(raw(id)) == 0)
         held.insert(raw(id));
+    // The rows may have been read before these were taken.
+    for (auto id : taken_meanwhile)
+      held.insert(id);
+    taken_meanwhile.clear();
     // A grant that was under way when the rows were read may show up neither
     // here nor there: it counts until it has been answered.
     for (auto id : what.value->waiting) {
@@ -73,14 +77,18 @@ void dispatcher_state::grant(subscription_id id) {
 
 void dispatcher_state::answered(const grant_answered& what) {
   granting.erase(raw(what.subscription));
-  if (what.taken)
+  if (what.taken) {
     held.insert(raw(what.subscription));
+    if (reading)
+      taken_meanwhile.insert(raw(what.subscription));
+  }
   // A refused grant is looked at again by the next tick, not at once: whatever
   // stood in the way is hardly gone yet.
 }
 
 void dispatcher_state::released(subscription_id id) {
   held.erase(raw(id));
+  taken_meanwhile.erase(raw(id));
   refresh();
 }
 

@@ -37,6 +37,8 @@ struct dispatcher_state {
   environment_ptr env;
   std::unordered_set<std::uint64_t> held;
   std::unordered_set<std::uint64_t> granting;
+  /// Granted and taken while a reading was under way.
+  std::unordered_set<std::uint64_t> taken_meanwhile;
   bool reading = false;
   bool read_again = false;
   alive_guard alive;

@@ -22,7 +22,9 @@ namespace slipway {
 struct outcome {
   errc error = errc::none;
   lifecycle::verdict is = lifecycle::verdict::stale;
-  const record* now = nullptr; ///< Null when `error` is set.
+  /// The row as it stands. Null when `error` is set, and for a callback that
+  /// moved nothing.
+  const record* now = nullptr;
 };
 
 /// Answers a command exactly once: by `deliver`, or with errc::unavailable when
@@ -66,6 +68,8 @@ struct command {
   std::vector<provider_call> calls;
   std::shared_ptr<const creation> create;
   reply_ptr reply; ///< May be null.
+  /// Of our own making: never refused for want of room.
+  bool control = false;
 };
 
 using command_ptr = std::shared_ptr<command>;
@@ -78,6 +82,8 @@ enum class commit_status : std::uint8_t {
   conflict, ///< Another revision or another owner: nothing was written.
   failed,   ///< Rolled back: nothing was written.
   in_doubt, ///< The answer to the commit was lost: only the database knows.
+  /// Refused: another order was paid by this transaction. Nothing was written.
+  payment_taken,
 };
 
 } // namespace slipway

@@ -7,8 +7,9 @@ namespace slipway {
 namespace {
 
 constexpr auto names = std::array<std::string_view, errc_count>{
-  "none",     "not_found",       "unavailable", "database_down",
-  "conflict", "owned_elsewhere", "overloaded",  "internal", "forbidden"};
+  "none",          "not_found", "unavailable",
+  "database_down", "conflict",  "owned_elsewhere",
+  "overloaded",    "internal",  "forbidden"};
 
 } // namespace
 

@@ -41,7 +41,8 @@ void registry_state::route(command_ptr what) {
     hand_over(x, std::move(what));
     return;
   }
-  if (what->reply && x.waiting.size() >= env->limits.commands_waiting_max) {
+  if (what->reply && !what->control
+      && x.waiting.size() >= env->limits.commands_waiting_max) {
     env->metrics->shed("registry_waiting");
     answer(*what, errc::overloaded);
     return;

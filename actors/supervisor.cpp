@@ -70,7 +70,8 @@ void supervisor_state::receive(command_ptr what) {
   }
   // Only what somebody waits for is refused: facts from the provider and from
   // timers are few, and must not get lost.
-  if (what->reply && waiting.size() >= env->limits.commands_waiting_max) {
+  if (what->reply && !what->control
+      && waiting.size() >= env->limits.commands_waiting_max) {
     env->metrics->shed("supervisor_mailbox");
     what->reply->deliver({errc::overloaded, verdict::stale, nullptr});
     return;
@@ -110,7 +111,7 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
       && current.state.deployment.at == phase::cancelling
       && std::holds_alternative<lifecycle::cancel_requested>(what->what)
       && what->reply && cancel_waiters.size() < 16) {
-    cancel_waiters.push_back(std::move(what->reply));
+    wait_for_cancellation(std::move(what->reply));
     return;
   }
   if (std::holds_alternative<lifecycle::woke>(what->what))
@@ -168,6 +169,14 @@ void supervisor_state::committed(const commit_result& what) {
     return;
   auto done = std::exchange(flight, nullptr);
   auto cause = std::exchange(flight_command, nullptr);
+  if (what.status == commit_status::payment_taken && cause->callback) {
+    // The database has seen this transaction pay for another order: nothing was
+    // written, and a person has to look.
+    effects.clear();
+    refuse(std::move(cause), verdict::conflicting_payment);
+    next();
+    return;
+  }
   if (what.status != commit_status::stored) {
     // The row may or may not have changed. Only the database knows, so we stop
     // believing our own memory and let the registry load it again.
@@ -191,25 +200,29 @@ void supervisor_state::committed(const commit_result& what) {
     = current.state.deployment.at == phase::cancelling
       && std::holds_alternative<lifecycle::cancel_requested>(cause->what);
   if (cause->reply) {
-    if (waits_for_provider) {
-      cancel_waiters.push_back(std::move(cause->reply));
-      // Wakes us without a revision of its own: patience ends.
-      self->delayed_send(self, env->limits.cancel_patience, timer_rang{0});
-    } else {
+    if (waits_for_provider)
+      wait_for_cancellation(std::move(cause->reply));
+    else
       cause->reply->deliver({errc::none, verdict::applied, &current});
-    }
   }
   settle_cancel_waiters();
   arm();
   next();
 }
 
+void supervisor_state::wait_for_cancellation(reply_ptr reply) {
+  const auto patience = env->limits.cancel_patience;
+  cancel_waiters.push_back({std::move(reply), env->clock->now() + patience});
+  // Rings without a revision: only patience is looked at.
+  self->delayed_send(self, patience, timer_rang{0});
+}
+
 void supervisor_state::settle_cancel_waiters() {
   if (cancel_waiters.empty()
       || current.state.deployment.at == phase::cancelling)
     return;
-  for (auto& reply : std::exchange(cancel_waiters, {}))
-    reply->deliver({errc::none, verdict::applied, &current});
+  for (auto& waiter : std::exchange(cancel_waiters, {}))
+    waiter.reply->deliver({errc::none, verdict::applied, &current});
 }
 
 void supervisor_state::release_effects() {
@@ -264,10 +277,16 @@ void supervisor_state::arm() {
 
 void supervisor_state::rang(std::uint64_t revision) {
   if (revision == 0) {
-    // The patience of those who wait for a cancellation is over: they are told
-    // that it is under way.
-    for (auto& reply : std::exchange(cancel_waiters, {}))
-      reply->deliver({errc::none, verdict::under_way, &current});
+    // Whose patience is over is told that the cancellation is under way. They
+    // came one after the other, and all are equally patient.
+    const auto now = env->clock->now();
+    auto still = std::vector<cancel_waiter>{};
+    for (auto& waiter : std::exchange(cancel_waiters, {}))
+      if (waiter.until <= now)
+        waiter.reply->deliver({errc::none, verdict::under_way, &current});
+      else
+        still.push_back(std::move(waiter));
+    cancel_waiters = std::move(still);
     return;
   }
   if (flight || revision != current.state.revision)

@@ -47,11 +47,18 @@ private:
   void release_effects();
   void run(lifecycle::effect what);
   void arm();
+  void wait_for_cancellation(reply_ptr reply);
   void settle_cancel_waiters();
   void next();
   [[nodiscard]] bool is_idle() const;
 
 public:
+  /// Somebody who wants to hear of the provider's confirmation.
+  struct cancel_waiter {
+    reply_ptr reply;
+    timestamp until{};
+  };
+
   // -- member variables
   // -----------------------------------------------------------
 
@@ -62,7 +69,7 @@ public:
   command_ptr flight_command;
   std::vector<lifecycle::effect> effects;
   std::vector<command_ptr> waiting;
-  std::vector<reply_ptr> cancel_waiters;
+  std::vector<cancel_waiter> cancel_waiters;
   alive_guard alive;
 };
 

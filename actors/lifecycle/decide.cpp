@@ -53,6 +53,7 @@ void enter(deployment& what, phase to, timestamp at) {
   what.phase_at = at;
   what.tries = 0;
   what.retry_at.reset();
+  what.error.clear();
 }
 
 void enqueue(deployment& what, timestamp at) {
@@ -91,7 +92,8 @@ decision fail_attempt(state next, timestamp at, const std::string& reason,
   auto& d = next.deployment;
   if (d.attempt >= d.attempt_limit)
     return fail_for_good(std::move(next), at, reason);
-  const auto failed_so_far = with.attempts - (d.attempt_limit - d.attempt);
+  const auto left = d.attempt_limit - d.attempt;
+  const auto failed_so_far = with.attempts > left ? with.attempts - left : 1;
   ++d.attempt;
   enter(d, phase::backing_off, at);
   d.progress = 0;
@@ -169,6 +171,9 @@ decision on(const state& now, const payment_settled& x, const rules& with) {
     return refuse(now, verdict::gateway_mismatch);
   if (known->amount != x.amount)
     return refuse(now, verdict::amount_mismatch);
+  for (const auto& o : now.orders)
+    if (o.seq != x.order && o.transaction_id == x.transaction_id)
+      return refuse(now, verdict::conflicting_payment);
   switch (known->status) {
     case order_status::paid:
     case order_status::refunding:
@@ -194,7 +199,8 @@ decision on(const state& now, const payment_settled& x, const rules& with) {
   // Activation does not wait for the deployment, and never depends on it.
   auto effects = std::vector<effect>{effect::notify_paid};
   auto& d = next.deployment;
-  if (d.at == phase::idle) {
+  // A renewal finds the instance running, or under way, or brings it back.
+  if (is_settled(d.at) && d.at != phase::running) {
     if (with.provider) {
       start_over(d, x.at, with);
       effects.push_back(effect::request_slot);
@@ -235,7 +241,12 @@ decision on(const state& now, const refund_observed& x, const rules&) {
   back.refunded = x.refunded;
   if (back.refunded == back.amount) {
     back.status = order_status::refunded;
-    if (back.applied)
+    // Only the payment for the current period ends the subscription.
+    const auto later = std::any_of(next.orders.begin() + back.seq,
+                                   next.orders.end(), [](const order& o) {
+                                     return o.applied;
+                                   });
+    if (back.applied && !later)
       next.status = subscription_status::refunded;
   }
   return apply(std::move(next));
@@ -372,6 +383,8 @@ decision on(const state& now, const step_failed& x, const rules& with) {
   auto& d = next.deployment;
   if (x.without_effect)
     d.intent_at.reset();
+  else if (x.in_doubt && d.intent_at)
+    d.intent_at = x.at; // A slow call takes effect late.
   if (x.in != phase::cancelling) {
     if (x.hopeless)
       return fail_for_good(std::move(next), x.at, x.reason);

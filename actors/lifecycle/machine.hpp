@@ -326,6 +326,8 @@ struct step_failed {
   millis retry_after{0}; ///< The least delay that the provider asked for.
   std::string reason;
   std::uint32_t chance = 0;
+  /// What was announced may have happened just now.
+  bool in_doubt = false;
 };
 
 struct retry_requested {

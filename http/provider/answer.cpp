@@ -1,5 +1,7 @@
 #include "http/provider/answer.hpp"
 
+#include "http/crypto/text.hpp"
+
 #include <boost/json/parse.hpp>
 
 #include <algorithm>
@@ -163,29 +165,19 @@ std::string_view to_string(answer_class x) noexcept {
 std::string clean(std::string_view text) {
   constexpr auto bytes_max = std::size_t{500};
   auto out = std::string{};
-  for (size_t i = 0; i < text.size() && out.size() < bytes_max;) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c < 0x20 || c == 0x7f) {
-      if (!out.empty() && out.back() != ' ')
-        out += ' ';
-      ++i;
-      continue;
-    }
-    const auto length = c < 0x80             ? 1u
-                        : (c & 0xe0) == 0xc0 ? 2u
-                        : (c & 0xf0) == 0xe0 ? 3u
-                        : (c & 0xf8) == 0xf0 ? 4u
-                                             : 0u;
-    auto whole = length != 0 && i + length <= text.size();
-    for (auto k = 1u; whole && k < length; ++k)
-      whole = (static_cast<unsigned char>(text[i + k]) & 0xc0) == 0x80;
-    if (whole) {
-      out.append(text, i, length);
-      i += length;
-    } else {
-      out += '?';
-      ++i;
-    }
+  // More than that is cut off anyway; an error page may have megabytes.
+  for (auto c : crypto::to_valid_utf8(text.substr(0, 4 * bytes_max))) {
+    const auto is_control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    if (!is_control)
+      out += c;
+    else if (!out.empty() && out.back() != ' ')
+      out += ' ';
+  }
+  if (out.size() > bytes_max) {
+    auto end = bytes_max;
+    while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xc0) == 0x80)
+      --end;
+    out.resize(end);
   }
   return out;
 }

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -185,8 +186,9 @@ struct railway_state::impl {
     bool mutating = false;
     bool mutated = false;    ///< The last call was one that changes something.
     bool superseded = false; ///< `again` is to begin once it is answered.
-    std::vector<std::string> redeployed;      ///< Services, in this step.
-    std::map<std::string, std::string> fresh; ///< Their new deployments.
+    /// Services deployed again in this step, with their new deployments.
+    std::map<std::string, std::string> fresh;
+    std::set<std::string> stopped; ///< Deployments cancelled in this step.
     timestamp poll_at{};
     std::string seen_status;
     std::uint8_t seen_progress = 0;
@@ -205,6 +207,10 @@ struct railway_state::impl {
   };
 
   struct pending_call {
+    subscription_id of{};
+    /// The task that a change belongs to; 0 for reads.
+    std::uint64_t serial = 0;
+    timestamp expires{}; ///< Not sent any more after this.
     client::http_request request;
     client::http_callback done;
   };
@@ -215,6 +221,7 @@ struct railway_state::impl {
   std::string url;
   std::unordered_map<std::uint64_t, task> tasks;
   std::uint64_t last_serial = 0;
+  timestamp born{};
   alive_guard alive;
 
   // The budget.
@@ -286,7 +293,8 @@ struct railway_state::impl {
     const auto serial = t.serial;
     t.mutating = what.mutates;
     t.mutated = what.mutates;
-    enqueue({std::move(request),
+    enqueue({id, what.mutates ? serial : 0, now() + request.timeout,
+             std::move(request),
              [this, me = provider_actor{self}, id, serial, what,
               next = std::move(next)](client::http_outcome outcome) mutable {
                // On the network's thread: understand here, act in the actor.
@@ -315,6 +323,11 @@ struct railway_state::impl {
     if (what.mutates || got.is != answer_class::ok)
       t->calls.push_back(
         {now(), what.field, std::string{to_string(got.is)}, got.message});
+    t->mutating = false;
+    if (t->superseded) {
+      abandon(*t);
+      return;
+    }
     next(*t, got);
   }
 
@@ -363,10 +376,17 @@ struct railway_state::impl {
                              }));
         break;
       }
-      ++used_this_hour;
-      ++used_this_second;
       auto next = std::move(waiting_calls.front());
       waiting_calls.pop_front();
+      // A creation must not leave when nobody waits for it any more.
+      if (next.expires < at
+          || (next.serial != 0 && find(next.of, next.serial) == nullptr)) {
+        next.done(client::http_failure{client::failure_kind::refused,
+                                       "waited too long for the budget"});
+        continue;
+      }
+      ++used_this_hour;
+      ++used_this_second;
       options.network->send(std::move(next.request), std::move(next.done));
     }
     env->metrics->provider_budget_remaining(
@@ -418,6 +438,7 @@ struct railway_state::impl {
     what.in = t.at();
     what.permanent = permanent;
     what.without_effect = t.mutated && is_without_effect(got.is);
+    what.in_doubt = t.mutated && !what.without_effect;
     what.retry_after = retry_after;
     what.reason = std::move(reason);
     what.chance = env->chance();
@@ -428,9 +449,11 @@ struct railway_state::impl {
   /// supervisor is being restarted and will order the step again.
   template <class F>
   void announce(task& t, lifecycle::event what, F next) {
+    // Never refused for want of room: nobody would start the step again.
     const auto gated
       = std::holds_alternative<lifecycle::project_create_started>(what);
     auto report = make_command(t, std::move(what));
+    report->control = true;
     report->reply = std::make_shared<reply_slot>(
       [this, me = provider_actor{self}, id = t.subject->id, serial = t.serial,
        gated, next = std::move(next)](const outcome& end) {
@@ -536,7 +559,10 @@ struct railway_state::impl {
   /// Whether something announced may exist although it cannot be seen yet.
   [[nodiscard]] bool may_be_invisible(const task& t) const {
     const auto& intent = t.state().deployment.intent_at;
-    return intent && now() < *intent + options.settings.visibility_lag;
+    // A call of the server before us may still have been on its way when we
+    // were started.
+    return intent
+           && now() < std::max(*intent, born) + options.settings.visibility_lag;
   }
 
   [[nodiscard]] millis look_again_after() const {
@@ -594,6 +620,28 @@ struct railway_state::impl {
   // -------------------------------------------------------------------
 
   void create_project_step(task& t) {
+    const auto& known = t.state().instance.project_id;
+    if (known.empty()) {
+      look_by_name(t);
+      return;
+    }
+    // An earlier attempt has made it. Lists lag behind, the project does not.
+    call(t, read_project, {{"id", known}}, [this, known](task& t, answer& got) {
+      const auto& project = value_at(got.data, "project");
+      const auto environment = environment_of(project);
+      if (got.is == answer_class::ok && project.is_object() && is_live(project)
+          && !environment.empty())
+        finish(t, lifecycle::project_ready{now(), t.attempt(), known,
+                                           environment, true});
+      else if (got.is == answer_class::ok || got.is == answer_class::not_found
+               || got.is == answer_class::auth)
+        look_by_name(t);
+      else
+        finish_failed(t, got, "reading the project");
+    });
+  }
+
+  void look_by_name(task& t) {
     find_by_name(t, [this](task& t) {
       if (t.found.empty()) {
         create_or_wait(t);
@@ -611,9 +659,12 @@ struct railway_state::impl {
       t.found.pop_back();
       spdlog::warn("provider: removing surplus project {} of {}", surplus,
                    to_text(t.subject->id));
-      call(t, delete_project, {{"id", surplus}}, [this](task& t, answer&) {
-        // Should it not have worked, the next look finds it again.
-        adopt(t);
+      call(t, delete_project, {{"id", surplus}}, [this](task& t, answer& got) {
+        if (got.is == answer_class::ok || got.is == answer_class::auth
+            || got.is == answer_class::not_found)
+          adopt(t);
+        else
+          finish_failed(t, got, "removing a surplus project");
       });
       return;
     }
@@ -969,25 +1020,52 @@ struct railway_state::impl {
       if (needs_deployment(t, x)) {
         if (x.deployment_id.empty() && t.looks < looks_max * 2)
           look_again(t);
+        else if (is_hanging(t, x))
+          stop_hanging(t, x);
         else
           redeploy(t, x);
         return;
       }
-    finish(t,
-           lifecycle::configured{now(), t.attempt(), main.id, main.name,
-                                 main.deployment_id, "https://" + main.domain});
+    // What was deployed just now counts, even while the old one is shown.
+    const auto fresh = t.fresh.find(main.id);
+    finish(t, lifecycle::configured{now(), t.attempt(), main.id, main.name,
+                                    fresh == t.fresh.end() ? main.deployment_id
+                                                           : fresh->second,
+                                    "https://" + main.domain});
   }
 
   /// A service is deployed again when it has no deployment, or when the one it
   /// has failed in an earlier attempt.
   [[nodiscard]] bool
   needs_deployment(const task& t, const service_view& x) const {
-    if (x.deployment_id.empty())
+    // Once is enough: the old one may be shown for a while, and should the new
+    // one have failed as well, that is this attempt's failure.
+    if (t.fresh.count(x.id) != 0)
+      return false;
+    if (x.deployment_id.empty() || is_hanging(t, x))
       return true;
     const auto is = read_status(x.status, x.stopped).is;
     if (is != status_meaning::failed && is != status_meaning::gone)
       return false;
     return t.attempt() > 1 || is == status_meaning::gone;
+  }
+
+  /// Whether this is the very deployment that an earlier attempt has given up.
+  [[nodiscard]] bool is_hanging(const task& t, const service_view& x) const {
+    return t.attempt() > 1 && !x.deployment_id.empty()
+           && x.deployment_id == t.state().deployment.deployment_id
+           && t.stopped.count(x.deployment_id) == 0
+           && read_status(x.status, x.stopped).is
+                == status_meaning::in_progress;
+  }
+
+  void stop_hanging(task& t, const service_view& x) {
+    call(t, cancel_deployment, {{"id", x.deployment_id}},
+         [this, x](task& t, answer&) {
+           // Refused or not, the new one is what counts.
+           t.stopped.insert(x.deployment_id);
+           redeploy(t, x);
+         });
   }
 
   void make_domain(task& t, const service_view& x) {
@@ -1015,12 +1093,7 @@ struct railway_state::impl {
              finish_failed(t, got, "deploying the service");
              return;
            }
-           t.redeployed.push_back(id);
-           const auto* fresh
-             = got.data.get_object().if_contains(deploy_service.field);
-           if (fresh != nullptr && fresh->is_string())
-             t.fresh[id] = std::string{fresh->get_string().data(),
-                                       fresh->get_string().size()};
+           t.fresh[id] = std::string{text_at(got.data, deploy_service.field)};
            t.looks = 0;
            look_again(t);
          });
@@ -1184,6 +1257,11 @@ struct railway_state::impl {
         remove_found(t);
       return;
     }
+    remove_by_name(t);
+  }
+
+  /// Removes what carries our name, until nothing does.
+  void remove_by_name(task& t) {
     find_by_name(t, [this](task& t) {
       if (!t.found.empty()) {
         remove_found(t);
@@ -1191,7 +1269,7 @@ struct railway_state::impl {
       }
       if (may_be_invisible(t)) {
         later(t, look_again_after(), [this](task& t) {
-          cancel_step(t);
+          remove_by_name(t);
         });
         return;
       }
@@ -1254,7 +1332,9 @@ struct railway_state::impl {
         remove_found(t);
         return;
       }
-      finish(t, lifecycle::cancellation_confirmed{now()});
+      // The list has the last word: "not authorized" may mean gone, or a token
+      // that is no longer good, and there may be a second one of our name.
+      remove_by_name(t);
     });
   }
 
@@ -1286,6 +1366,7 @@ void railway_state::start(provider_actor::pointer self, environment_ptr env,
   impl_->alive = alive_guard{env->metrics, name};
   impl_->env = std::move(env);
   impl_->url = with_source(options.settings.endpoint);
+  impl_->born = impl_->now();
   impl_->options = std::move(options);
   impl_->on_tick();
 }

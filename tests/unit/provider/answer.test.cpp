@@ -209,8 +209,9 @@ CAF_TEST(words of the provider become one clean line) {
   CAF_CHECK_EQUAL(clean("失败"), "失败");
   CAF_CHECK_EQUAL(clean("a\xff"
                         "b"),
-                  "a?b");
-  CAF_CHECK_EQUAL(clean("cut \xe5\xa4"), "cut ??");
+                  "a\xef\xbf\xbd"
+                  "b");
+  CAF_CHECK_EQUAL(clean("cut \xe5\xa4"), "cut \xef\xbf\xbd\xef\xbf\xbd");
 }
 
 CAF_TEST(words of the provider are bounded and well formed) {
