@@ -230,6 +230,30 @@ CAF_TEST(a callback that moves nothing is kept before it is answered) {
   CAF_CHECK(db->callbacks[1].outcome == callback_outcome::applied);
 }
 
+CAF_TEST(a transaction that paid for another order is a case for a person) {
+  spawn_unpaid();
+  db->commit_fault = [](const transition&) {
+    return commit_status::payment_taken;
+  };
+  auto to = std::make_shared<told>();
+  auto cmd = make_command(id, paid(), to);
+  cmd->callback = std::make_shared<callback_entry>();
+  cmd->callback->dedupe_key = "n-1";
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  CAF_CHECK_EQUAL(to->times, 1);
+  CAF_CHECK(to->is == verdict::conflicting_payment);
+  CAF_REQUIRE_EQUAL(db->callbacks.size(), 1u);
+  CAF_CHECK(db->callbacks[0].outcome == callback_outcome::contradicted);
+  CAF_CHECK(log->wanted.empty());
+  // It goes on as before: a payment of its own counts.
+  CAF_CHECK(!is_down());
+  db->commit_fault = nullptr;
+  CAF_CHECK(send(paid()) != nullptr);
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.status == subscription_status::active);
+}
+
 CAF_TEST(a cancellation is answered when the provider has confirmed it) {
   spawn(phase::deploying);
   const auto to = send(cancel_requested{time.now(), actor_kind::user});
