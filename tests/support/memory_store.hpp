@@ -60,7 +60,8 @@ struct memory_database {
 
   commit_status commit(const transition& t) {
     auto end = commit_fault ? commit_fault(t) : commit_status::stored;
-    if (end == commit_status::failed || end == commit_status::conflict)
+    if (end == commit_status::failed || end == commit_status::conflict
+        || end == commit_status::payment_taken)
       return end;
     if (end == commit_status::in_doubt && !in_doubt_stores())
       return end;
