@@ -12,6 +12,8 @@
 #include <csignal>
 #include <cstdio>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace slipway::app {
 
@@ -57,14 +59,44 @@ std::optional<config::settings> load(const std::string& file) {
   return std::nullopt;
 }
 
+/// What the configuration may ask for and this version cannot do, one line
+/// each.
+std::vector<std::string> unsupported(const config::settings& settings) {
+  auto out = std::vector<std::string>{};
+  if (settings.auth.hs256_secret.empty())
+    out.emplace_back("auth.hs256_secret_file: expected a file, since tokens of "
+                     "auth.jwks_file cannot be checked yet");
+  if (settings.railway && settings.railway->template_code.empty()
+      && settings.railway->template_id.empty())
+    out.emplace_back("railway.template_code: expected a template's code, or "
+                     "railway.template_id, since a template project cannot be "
+                     "cloned yet");
+  return out;
+}
+
+/// Loads what the server is to run with; prints what is in the way.
+std::optional<config::settings> load_for_serving(const std::string& file) {
+  auto settings = load(file);
+  if (!settings)
+    return std::nullopt;
+  const auto missing = unsupported(*settings);
+  for (const auto& line : missing)
+    std::fprintf(stderr, "%s: %s\n", file.c_str(), line.c_str());
+  if (!missing.empty())
+    return std::nullopt;
+  return settings;
+}
+
 } // namespace
 
 int run_server(const std::string& config_file) {
   hold_signals();
-  auto settings = load(config_file);
+  auto settings = load_for_serving(config_file);
   if (!settings)
     return exit_usage;
   set_up_logging(settings->log);
+  if (settings->wechat)
+    spdlog::warn("wechat: configured, but WeChat Pay cannot be used yet");
   auto started = server::start(std::move(*settings));
   if (!started) {
     spdlog::error("{}", started.error());
@@ -132,7 +164,7 @@ int run_migrate(const std::string& config_file) {
 }
 
 int run_check(const std::string& config_file) {
-  auto settings = load(config_file);
+  auto settings = load_for_serving(config_file);
   if (!settings)
     return exit_usage;
   set_up_logging(settings->log);

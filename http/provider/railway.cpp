@@ -1368,6 +1368,7 @@ void railway_state::start(provider_actor::pointer self, environment_ptr env,
   impl_->url = with_source(options.settings.endpoint);
   impl_->born = impl_->now();
   impl_->options = std::move(options);
+  impl_->pump(); // Shows the whole budget before the first call.
   impl_->on_tick();
 }
 
