@@ -7,6 +7,16 @@ namespace slipway {
 
 using lifecycle::verdict;
 
+namespace {
+
+/// More than there are slots: the first in line may belong to another server,
+/// or not be loadable, and must not keep the others waiting.
+std::size_t waiting_max(std::uint32_t slots) {
+  return slots == 0 ? 0 : slots * 2 + 16;
+}
+
+} // namespace
+
 std::size_t dispatcher_state::used() const {
   return held.size() + granting.size();
 }
@@ -19,7 +29,7 @@ void dispatcher_state::refresh() {
   reading = true;
   self->send(
     env->stores.front(),
-    make_job(query::slots{env->max_concurrent},
+    make_job(query::slots{waiting_max(env->max_concurrent)},
              [me = dispatcher_actor{self}](job<query::slots>::reply found) {
                auto back = slots_read{};
                if (found)

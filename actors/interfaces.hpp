@@ -184,6 +184,7 @@ struct mail_nudge {};
 struct mails_read {
   errc error = errc::none;
   std::shared_ptr<std::vector<query::due_mails::row>> rows;
+  std::size_t next = 0; ///< The one to be sent now.
 };
 
 /// Something periodic.

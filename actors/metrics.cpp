@@ -105,9 +105,7 @@ metrics::metrics() : impl_{std::make_unique<impl>()} {
   impl_->notifications.Add({{"channel", "mail"}, {"outcome", "sent"}});
   impl_->provider_requests.Add({{"operation", "projects"}, {"outcome", "ok"}});
   impl_->http_requests.Add({{"route", "plans"}, {"status", "200"}});
-  for (const auto* kind :
-       {"deployment_failed", "stuck", "surplus_payment", "payment_mismatch",
-        "unknown_payment", "undeliverable_mail"})
+  for (const auto* kind : attention_kinds)
     impl_->attention_rows.Add({{"kind", kind}});
   for (const auto* kind : {"registry", "journal"})
     impl_->mailboxes.Add({{"kind", kind}});
@@ -195,16 +193,6 @@ void metrics::subscriptions(std::string_view state, double rows) {
 
 void metrics::attention(std::string_view kind, double rows) {
   impl_->attention_rows.Add({{"kind", std::string{kind}}}).Set(rows);
-}
-
-void metrics::clear_attention() {
-  for (const auto& metric : impl_->attention_rows.Collect())
-    for (const auto& one : metric.metric) {
-      auto labels = Labels{};
-      for (const auto& label : one.label)
-        labels.emplace(label.name, label.value);
-      impl_->attention_rows.Add(labels).Set(0);
-    }
 }
 
 std::string metrics::expose() const {

@@ -7,6 +7,11 @@
 
 namespace slipway {
 
+/// What can need attention; the words of the contract's `kind`.
+inline constexpr const char* attention_kinds[]
+  = {"deployment_failed", "stuck",           "surplus_payment",
+     "payment_mismatch",  "unknown_payment", "undeliverable_mail"};
+
 /// What operators watch: counters, gauges and histograms under the names that
 /// the contract promises. All members may be called from any thread; none
 /// blocks for longer than a short lock.
@@ -69,9 +74,6 @@ public:
   void subscriptions(std::string_view state, double rows);
 
   void attention(std::string_view kind, double rows);
-
-  /// Sets all counts of attention to zero, before they are set anew.
-  void clear_attention();
 
   /// Renders the Prometheus text format.
   [[nodiscard]] std::string expose() const;

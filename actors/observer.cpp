@@ -36,9 +36,8 @@ void observer_state::on_tick() {
                auto counts = std::map<std::string, double>{};
                for (const auto& row : *found)
                  counts[row.kind] += 1;
-               m->clear_attention();
-               for (const auto& [kind, count] : counts)
-                 m->attention(kind, count);
+               for (const auto* kind : attention_kinds)
+                 m->attention(kind, counts[kind]);
              }));
   self->delayed_send(self, interval, tick{});
 }

@@ -125,9 +125,11 @@ void registry_state::spawn(subscription_id id, entry& where, record row) {
 void registry_state::recovered(recovery_page& what) {
   recovery_asked = false;
   if (what.error != errc::none) {
-    spdlog::warn("recovery waits: {}", to_string(what.error));
+    if (!std::exchange(recovery_reported, true))
+      spdlog::warn("recovery waits: {}", to_string(what.error));
     return; // The next tick asks again.
   }
+  recovery_reported = false;
   for (auto& row : *what.rows) {
     auto [where, fresh] = entries.try_emplace(raw(row.id));
     if (fresh) {

@@ -62,6 +62,7 @@ struct registry_state {
   std::size_t loads = 0;
   std::size_t recovered_rows = 0; ///< Of the takeover under way.
   bool recovery_asked = false;
+  bool recovery_reported = false; ///< That it waits; said once.
   bool timers_asked = false;
   std::size_t sweep_bucket = 0;
   std::shared_ptr<std::atomic<bool>> recovered_flag;

@@ -110,8 +110,11 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
   if (why == verdict::already_applied
       && current.state.deployment.at == phase::cancelling
       && std::holds_alternative<lifecycle::cancel_requested>(what->what)
-      && what->reply && cancel_waiters.size() < 16) {
-    wait_for_cancellation(std::move(what->reply));
+      && what->reply) {
+    if (cancel_waiters.size() < 16)
+      wait_for_cancellation(std::move(what->reply));
+    else
+      what->reply->deliver({errc::none, verdict::under_way, &current});
     return;
   }
   if (std::holds_alternative<lifecycle::woke>(what->what))

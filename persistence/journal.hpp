@@ -53,8 +53,6 @@ struct journal_state {
   alive_guard alive;
 
 private:
-  struct written;
-
   void ask_for_flush();
   tl::expected<std::vector<std::int64_t>, pg::error>
   write(const std::vector<transition_ptr>& some,

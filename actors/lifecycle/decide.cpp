@@ -111,6 +111,40 @@ bool is_current(const state& now, phase in, std::uint32_t attempt) {
   return now.deployment.at == in && now.deployment.attempt == attempt;
 }
 
+/// Nothing of the instance is left at the provider.
+void mark_deleted(instance& what, timestamp at) {
+  if (what.seq == 0 || what.deleted_at)
+    return;
+  what.status = instance_status::deleted;
+  what.deleted_at = at;
+  what.public_url.clear();
+}
+
+/// Whether anything of this instance may exist at the provider.
+bool may_exist_at_provider(const state& now) {
+  if (now.deployment.intent_at)
+    return true;
+  return now.instance.seq != 0 && !now.instance.deleted_at
+         && !now.instance.project_id.empty();
+}
+
+/// Ends a deployment that is queued or under way.
+/// @returns the effects, none when there is nothing to end.
+std::vector<effect> cancel(state& next, actor_kind by, timestamp at) {
+  auto& d = next.deployment;
+  if (is_settled(d.at) || d.at == phase::cancelling)
+    return {};
+  const auto traces = holds_slot(d.at) || may_exist_at_provider(next);
+  enter(d, traces ? phase::cancelling : phase::stopped, at);
+  d.ended_by = by;
+  d.deadline_at.reset();
+  if (traces)
+    return {effect::run_step};
+  d.completed_at = at;
+  mark_deleted(next.instance, at);
+  return {effect::release_slot};
+}
+
 // -- money
 // ---------------------------------------------------------------------
 
@@ -134,7 +168,14 @@ decision on(const state& now, const order_requested& x, const rules& with) {
   if (now.status != subscription_status::pending
       && now.status != subscription_status::expired)
     return refuse(now, verdict::not_payable);
-  if (now.orders.size() >= with.orders_max)
+  // Those of a day, so that nobody is shut out for good, and as many as one
+  // transition can name.
+  const auto recent
+    = std::count_if(now.orders.begin(), now.orders.end(), [&](const order& o) {
+        return !o.paid_at && o.created_at + std::chrono::hours{24} > x.at;
+      });
+  if (static_cast<std::size_t>(recent) >= with.orders_max
+      || now.orders.size() >= 64)
     return refuse(now, verdict::too_many_orders);
   auto next = now;
   // One open order at a time: a newer one replaces the others. Should one of
@@ -246,8 +287,12 @@ decision on(const state& now, const refund_observed& x, const rules&) {
                                    next.orders.end(), [](const order& o) {
                                      return o.applied;
                                    });
-    if (back.applied && !later)
+    if (back.applied && !later) {
       next.status = subscription_status::refunded;
+      // Nothing is built for money that went back.
+      auto effects = cancel(next, actor_kind::slipway, x.at);
+      return apply(std::move(next), std::move(effects));
+    }
   }
   return apply(std::move(next));
 }
@@ -426,54 +471,14 @@ decision on(const state& now, const retry_requested& x, const rules& with) {
   return apply(std::move(next), {effect::request_slot});
 }
 
-/// Nothing of the instance is left at the provider.
-void mark_deleted(instance& what, timestamp at) {
-  if (what.seq == 0 || what.deleted_at)
-    return;
-  what.status = instance_status::deleted;
-  what.deleted_at = at;
-  what.public_url.clear();
-}
-
-/// Whether anything of this instance may exist at the provider.
-bool may_exist_at_provider(const state& now) {
-  if (now.deployment.intent_at)
-    return true;
-  return now.instance.seq != 0 && !now.instance.deleted_at
-         && !now.instance.project_id.empty();
-}
-
 decision on(const state& now, const cancel_requested& x, const rules&) {
-  switch (now.deployment.at) {
-    case phase::cancelling:
-      return refuse(now, verdict::already_applied);
-    case phase::idle:
-    case phase::skipped:
-    case phase::running:
-    case phase::failed:
-    case phase::stopped:
-      return refuse(now, verdict::nothing_to_cancel);
-    case phase::queued:
-    case phase::backing_off:
-    case phase::creating_project:
-    case phase::deploying_template:
-    case phase::awaiting_workflow:
-    case phase::configuring:
-    case phase::deploying:
-      break;
-  }
+  if (now.deployment.at == phase::cancelling)
+    return refuse(now, verdict::already_applied);
   auto next = now;
-  auto& d = next.deployment;
-  d.ended_by = x.by;
-  d.deadline_at.reset();
-  if (!holds_slot(now.deployment.at) && !may_exist_at_provider(now)) {
-    enter(d, phase::stopped, x.at);
-    d.completed_at = x.at;
-    mark_deleted(next.instance, x.at);
-    return apply(std::move(next), {effect::release_slot});
-  }
-  enter(d, phase::cancelling, x.at);
-  return apply(std::move(next), {effect::run_step});
+  auto effects = cancel(next, x.by, x.at);
+  if (effects.empty())
+    return refuse(now, verdict::nothing_to_cancel);
+  return apply(std::move(next), std::move(effects));
 }
 
 decision on(const state& now, const cancellation_confirmed& x, const rules&) {

@@ -2,6 +2,7 @@
 #include "http/api/problem.hpp"
 #include "http/crypto/digest.hpp"
 #include "http/crypto/encoding.hpp"
+#include "http/crypto/text.hpp"
 
 #include <spdlog/spdlog.h>
 
@@ -29,7 +30,9 @@ std::string keep_headers(const http::fields& headers) {
   for (const auto& [name, value] : headers) {
     if (name == "Authorization" || name == "Cookie")
       continue;
-    out += name + ": " + value + "\n";
+    // A proxy may add what is no UTF-8; the row has to take it all the same.
+    out += crypto::to_valid_utf8(name) + ": " + crypto::to_valid_utf8(value)
+           + "\n";
   }
   return out;
 }

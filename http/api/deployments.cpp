@@ -131,7 +131,12 @@ void cancel(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 json::array render_logs(const query::list_history::result& rows) {
   auto out = json::array{};
   for (const auto& row : rows) {
-    const auto failed = row.entry.summary.find("failed") != std::string::npos;
+    const auto& e = row.entry;
+    const auto failed = e.kind == history_kind::provider
+                          ? e.outcome != "ok"
+                          : e.operation == "step_failed"
+                              || e.outcome == "failed"
+                              || e.outcome == "backing_off";
     out.push_back({{"timestamp", to_rfc3339(row.entry.at)},
                    {"source", "event"},
                    {"level", failed ? "error" : "info"},

@@ -68,7 +68,10 @@ void place_order(const context_ptr& ctx, exchange_ptr x, subscription_id id,
   const auto key = what.idempotency_key;
   ctx->command_to(id, std::move(what), std::move(user),
                   [ctx, x = std::move(x), key](const outcome& end) {
-                    if (end.error != errc::none)
+                    // Whether it exists is nobody's business but its owner's.
+                    if (end.error == errc::not_found)
+                      fail(*x, problem_of(errc::forbidden));
+                    else if (end.error != errc::none)
                       fail(*x, problem_of(end.error));
                     else if (end.is != verdict::applied
                              && end.is != verdict::already_applied)
@@ -116,7 +119,7 @@ void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   }
   const auto id = parse_subscription_id(subscription);
   if (!id) {
-    fail(*x, problem_of(errc::not_found));
+    fail(*x, problem_of(errc::forbidden));
     return;
   }
   what.at = ctx->now();

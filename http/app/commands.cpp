@@ -11,6 +11,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,15 +39,27 @@ void hold_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-/// Returns at the first signal; from then on the next one kills.
-void wait_for_stop() {
+/// Returns at the first signal; from then on the next one kills. Returns as
+/// well when the server cannot go on.
+/// @returns the exit code.
+template <class Server>
+int wait_for_stop(Server& server) {
   const auto signals = stop_signals();
-  auto which = 0;
-  sigwait(&signals, &which);
+  const auto second = timespec{1, 0};
+  auto which = -1;
+  while (which < 0) {
+    which = sigtimedwait(&signals, nullptr, &second);
+    if (which < 0 && !server.healthy()) {
+      spdlog::critical(
+        "the embedded database has died; start again to recover");
+      return exit_failure;
+    }
+  }
   std::signal(SIGTERM, SIG_DFL);
   std::signal(SIGINT, SIG_DFL);
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   spdlog::info("signal {}, stopping", which);
+  return exit_ok;
 }
 
 /// Loads the configuration, or prints every mistake on its own line.
@@ -71,6 +84,13 @@ std::vector<std::string> unsupported(const config::settings& settings) {
     out.emplace_back("railway.template_code: expected a template's code, or "
                      "railway.template_id, since a template project cannot be "
                      "cloned yet");
+  if (settings.alipay)
+    for (const auto& [name, plan] : settings.plans)
+      if (plan.currency != "CNY")
+        out.push_back("plans." + name
+                      + ".currency: expected CNY, since Alipay "
+                        "charges nothing else, found "
+                      + plan.currency);
   return out;
 }
 
@@ -97,6 +117,9 @@ int run_server(const std::string& config_file) {
   set_up_logging(settings->log);
   if (settings->wechat)
     spdlog::warn("wechat: configured, but WeChat Pay cannot be used yet");
+  if (settings->alipay && settings->http.public_url.empty())
+    spdlog::warn("http.public_url is not set: Alipay is told to call back at "
+                 "http.listen, which it can only reach on this machine");
   auto started = server::start(std::move(*settings));
   if (!started) {
     spdlog::error("{}", started.error());
@@ -104,10 +127,10 @@ int run_server(const std::string& config_file) {
   }
   spdlog::info("serving on {}, admin on {}", (*started)->url(),
                (*started)->admin_url());
-  wait_for_stop();
+  const auto code = wait_for_stop(**started);
   (*started)->stop(drain_deadline);
   spdlog::info("stopped");
-  return exit_ok;
+  return code;
 }
 
 int run_sandbox(const sandbox_arguments& arguments) {
@@ -120,10 +143,10 @@ int run_sandbox(const sandbox_arguments& arguments) {
   }
   std::fputs((*started)->banner().c_str(), stdout);
   std::fflush(stdout);
-  wait_for_stop();
+  const auto code = wait_for_stop(**started);
   (*started)->stop(drain_deadline);
   spdlog::info("stopped");
-  return exit_ok;
+  return code;
 }
 
 int run_migrate(const std::string& config_file) {

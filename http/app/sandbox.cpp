@@ -292,6 +292,10 @@ void sandbox::stop(millis deadline) {
   impl_->stop(deadline);
 }
 
+bool sandbox::healthy() {
+  return impl_->server->healthy();
+}
+
 std::string sandbox::banner() const {
   const auto base = [](std::uint16_t port) {
     return "http://127.0.0.1:" + std::to_string(port);

@@ -32,6 +32,9 @@ public:
 
   void stop(millis deadline);
 
+  /// @copydoc server::healthy
+  [[nodiscard]] bool healthy();
+
   /// What a person needs to try it: addresses and tokens, one a line.
   [[nodiscard]] std::string banner() const;
 

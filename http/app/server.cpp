@@ -18,11 +18,15 @@
 
 #include <caf/actor_system.hpp>
 #include <caf/actor_system_config.hpp>
+#include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
+#include <cstdlib>
+#include <future>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -95,6 +99,7 @@ struct server::impl {
   std::unique_ptr<http::server> listener;
   std::unique_ptr<http::server> admin;
   bool stopped = false;
+  std::atomic<bool> stopping = false;
 
   // Two threads each for sockets and actors are enough for small machines, and
   // more than cores would only get into each other's way.
@@ -187,6 +192,14 @@ struct server::impl {
         mail::notifier, environment_ptr{env}, std::move(options));
     }
     observing = actors->spawn(observer, environment_ptr{env});
+    for (const auto& x : env->journals)
+      must_live(x, "journal");
+    for (const auto& x : env->stores)
+      must_live(x, "store");
+    must_live(env->registry, "registry");
+    must_live(env->dispatcher, "dispatcher");
+    must_live(env->provider, "provider");
+    must_live(env->notifier, "notifier");
     // From here on the environment is constant.
     caf::anon_send(env->registry, tick{});
     caf::anon_send(env->dispatcher, tick{});
@@ -263,6 +276,50 @@ struct server::impl {
     return start_listeners();
   }
 
+  /// Bounded by the time-out of one mail.
+  void wait_for_notifier() {
+    if (!env->notifier)
+      return;
+    auto self = caf::scoped_actor{*actors};
+    self->monitor(env->notifier);
+    self->receive([](const caf::down_msg&) {},
+                  caf::after(settings.mail->timeout + millis{5'000}) >>
+                    [] {
+                      spdlog::warn("a mail is still being sent");
+                    });
+  }
+
+  /// Everything that the stores have been asked so far is done afterwards.
+  void drain_stores() {
+    for (const auto& x : env->stores) {
+      auto done = std::make_shared<std::promise<void>>();
+      auto answered = done->get_future();
+      caf::anon_send(x,
+                     make_job(query::ping{}, [done](job<query::ping>::reply) {
+                       done->set_value();
+                     }));
+      if (answered.wait_for(settings.database.statement_timeout)
+          != std::future_status::ready)
+        spdlog::warn("the database does not answer, stopping all the same");
+    }
+  }
+
+  /// Without one of its singletons a server would be half alive: it ends at
+  /// once instead, and whoever starts it again finds everything in the
+  /// database.
+  template <class Handle>
+  void must_live(const Handle& handle, const char* name) {
+    if (!handle)
+      return;
+    caf::actor_cast<caf::strong_actor_ptr>(handle)->get()->attach_functor(
+      [this, name](const caf::error& why) {
+        if (stopping)
+          return;
+        spdlog::critical("{} went down: {}", name, to_string(why));
+        std::_Exit(1);
+      });
+  }
+
   void stop(millis deadline) {
     if (std::exchange(stopped, true))
       return;
@@ -277,12 +334,16 @@ struct server::impl {
         if (handle)
           caf::anon_send_exit(handle, caf::exit_reason::user_shutdown);
       };
-      // Those who give work first, those who carry it out last.
+      // Those who give work first, those who carry it out last: a mail that is
+      // being sent has to be marked as sent.
+      stopping = true;
       end(observing);
       end(env->dispatcher);
       end(env->provider);
       end(env->notifier);
       end(env->registry);
+      wait_for_notifier();
+      drain_stores();
       for (const auto& x : env->stores)
         end(x);
       for (const auto& x : env->journals)
@@ -322,6 +383,10 @@ server::start(config::settings settings) {
 
 void server::stop(millis deadline) {
   impl_->stop(deadline);
+}
+
+bool server::healthy() {
+  return !impl_->cluster || impl_->cluster->running();
 }
 
 std::string server::url() const {

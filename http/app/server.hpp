@@ -31,6 +31,10 @@ public:
   /// lease over and closes the database. Later calls do nothing.
   void stop(millis deadline);
 
+  /// Whether what cannot come back by itself is still there: the embedded
+  /// cluster, for whoever has one. Callable from the thread that started it.
+  [[nodiscard]] bool healthy();
+
   [[nodiscard]] std::string url() const;
 
   [[nodiscard]] std::string admin_url() const;

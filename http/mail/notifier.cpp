@@ -65,9 +65,12 @@ void notifier_state::look() {
 }
 
 void notifier_state::send(const mails_read& what) {
-  if (what.rows)
-    for (const auto& mail : *what.rows)
-      send_one(mail);
+  if (what.rows && what.next < what.rows->size()) {
+    // One at a time, so that an order to stop is heard in between.
+    send_one((*what.rows)[what.next]);
+    self->send(self, mails_read{what.error, what.rows, what.next + 1});
+    return;
+  }
   looking = false;
   // A full page means that there is more. The marks of this one are ahead of
   // the next look in the same store's mailbox.

@@ -3,6 +3,7 @@
 #include "http/crypto/text.hpp"
 
 #include <boost/json/parse.hpp>
+#include <boost/json/parse_options.hpp>
 
 #include <algorithm>
 #include <array>
@@ -196,7 +197,9 @@ answer read_answer(const client::http_outcome& outcome) {
   const auto& response = *outcome.response();
   const auto status = "HTTP " + std::to_string(response.status);
   auto error = boost::system::error_code{};
-  auto body = json::parse(response.body, error);
+  auto options = json::parse_options{};
+  options.max_depth = 256;
+  auto body = json::parse(response.body, error, {}, options);
   if (error || !body.is_object()) {
     if (response.status == 429)
       return fail(answer_class::blocked, status + " without JSON",

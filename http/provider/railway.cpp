@@ -5,6 +5,7 @@
 #include "http/provider/variables.hpp"
 
 #include <boost/json/parse.hpp>
+#include <boost/json/parse_options.hpp>
 #include <boost/json/serialize.hpp>
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
@@ -49,12 +50,24 @@ std::string_view text_at(const json::value& of, std::string_view name) {
   return {found->get_string().data(), found->get_string().size()};
 }
 
+/// The same, fit for rows and logs.
+std::string word_at(const json::value& of, std::string_view name) {
+  return clean(text_at(of, name));
+}
+
 const json::value& value_at(const json::value& of, std::string_view name) {
   static const auto null = json::value{};
   if (!of.is_object())
     return null;
   const auto* found = of.get_object().if_contains(name);
   return found != nullptr ? *found : null;
+}
+
+/// What was let in at the door must come out again.
+json::parse_options deep_enough() {
+  auto out = json::parse_options{};
+  out.max_depth = 256;
+  return out;
 }
 
 /// Whether a node is still there.
@@ -78,7 +91,7 @@ std::string environment_of(const json::value& project) {
   auto out = std::string{};
   for_each_node(value_at(project, "environments"), [&](const json::value& e) {
     if (out.empty() || text_at(e, "name") == "production")
-      out = std::string{text_at(e, "id")};
+      out = word_at(e, "id");
   });
   return out;
 }
@@ -98,17 +111,17 @@ std::vector<service_view> services_of(const json::value& environment) {
   for_each_node(
     value_at(environment, "serviceInstances"), [&](const json::value& node) {
       auto x = service_view{};
-      x.id = std::string{text_at(node, "serviceId")};
-      x.name = std::string{text_at(node, "serviceName")};
+      x.id = word_at(node, "serviceId");
+      x.name = word_at(node, "serviceName");
       const auto& domains = value_at(node, "domains");
       for (const auto* kind : {"customDomains", "serviceDomains"}) {
         const auto& list = value_at(domains, kind);
         if (x.domain.empty() && list.is_array() && !list.get_array().empty())
-          x.domain = std::string{text_at(list.get_array().front(), "domain")};
+          x.domain = word_at(list.get_array().front(), "domain");
       }
       const auto& latest = value_at(node, "latestDeployment");
-      x.deployment_id = std::string{text_at(latest, "id")};
-      x.status = std::string{text_at(latest, "status")};
+      x.deployment_id = word_at(latest, "id");
+      x.status = word_at(latest, "status");
       const auto& stopped = value_at(latest, "deploymentStopped");
       x.stopped = stopped.is_bool() && stopped.get_bool();
       out.push_back(std::move(x));
@@ -184,7 +197,8 @@ struct railway_state::impl {
     bool polling = false;
     /// A call that changes something is on its way: nothing may overtake it.
     bool mutating = false;
-    bool mutated = false;    ///< The last call was one that changes something.
+    bool mutated = false; ///< The last call was one that changes something.
+    bool looked_at_gate = false;
     bool superseded = false; ///< `again` is to begin once it is answered.
     /// Services deployed again in this step, with their new deployments.
     std::map<std::string, std::string> fresh;
@@ -222,6 +236,9 @@ struct railway_state::impl {
   std::unordered_map<std::uint64_t, task> tasks;
   std::uint64_t last_serial = 0;
   timestamp born{};
+  /// When a change was last answered that may have happened although its task
+  /// does not know. Forgotten once everything has become visible.
+  std::unordered_map<std::uint64_t, timestamp> doubts;
   alive_guard alive;
 
   // The budget.
@@ -318,17 +335,19 @@ struct railway_state::impl {
                     to_rfc3339(paused_until));
     }
     auto* t = find(id, serial);
+    if (what.mutates && !is_without_effect(got.is)
+        && (got.is != answer_class::ok || t == nullptr || t->superseded))
+      doubts[raw(id)] = now();
     if (t == nullptr)
       return;
     if (what.mutates || got.is != answer_class::ok)
       t->calls.push_back(
         {now(), what.field, std::string{to_string(got.is)}, got.message});
     t->mutating = false;
-    if (t->superseded) {
-      abandon(*t);
-      return;
-    }
-    next(*t, got);
+    if (t->superseded)
+      succeed_task(*t, what, got);
+    else
+      next(*t, got);
   }
 
   // -- the budget
@@ -476,6 +495,25 @@ struct railway_state::impl {
     self->send(env->registry, std::move(report));
   }
 
+  /// Goes on with what was ordered while a change was on its way, and with what
+  /// its answer taught us.
+  void succeed_task(task& t, const operation& what, const answer& got) {
+    auto calls = std::move(t.calls);
+    const auto again = std::move(t.again);
+    const auto id = t.subject->id;
+    tasks.erase(raw(id));
+    if (!again)
+      return;
+    auto subject = std::make_shared<record>(*again);
+    const auto& project = value_at(got.data, create_project.field);
+    if (std::string_view{what.field} == create_project.field
+        && got.is == answer_class::ok && !word_at(project, "id").empty()) {
+      subject->state.instance.project_id = word_at(project, "id");
+      subject->state.instance.environment_id = environment_of(project);
+    }
+    begin(std::move(subject), std::move(calls));
+  }
+
   void open_gate() {
     creating = false;
     next_create_at = now() + options.settings.create_interval;
@@ -515,10 +553,11 @@ struct railway_state::impl {
     begin(std::move(subject));
   }
 
-  void begin(record_ptr subject) {
+  void begin(record_ptr subject, std::vector<provider_call> calls = {}) {
     auto& t = tasks[raw(subject->id)];
     t = task{};
     t.subject = std::move(subject);
+    t.calls = std::move(calls);
     t.serial = ++last_serial;
     switch (t.at()) {
       case phase::creating_project:
@@ -561,8 +600,13 @@ struct railway_state::impl {
     const auto& intent = t.state().deployment.intent_at;
     // A call of the server before us may still have been on its way when we
     // were started.
-    return intent
-           && now() < std::max(*intent, born) + options.settings.visibility_lag;
+    if (!intent)
+      return false;
+    auto since = std::max(*intent, born);
+    if (const auto doubt = doubts.find(raw(t.subject->id));
+        doubt != doubts.end())
+      since = std::max(since, doubt->second);
+    return now() < since + options.settings.visibility_lag;
   }
 
   [[nodiscard]] millis look_again_after() const {
@@ -605,7 +649,7 @@ struct railway_state::impl {
            });
            const auto& info = value_at(projects, "pageInfo");
            const auto& more = value_at(info, "hasNextPage");
-           const auto cursor = std::string{text_at(info, "endCursor")};
+           const auto cursor = word_at(info, "endCursor");
            if (more.is_bool() && more.get_bool() && !cursor.empty() && !older
                && ++t.page < pages_max) {
              find_page(t, cursor, next);
@@ -719,6 +763,19 @@ struct railway_state::impl {
       auto* t = find(id, serial);
       if (t == nullptr)
         continue; // Cancelled or superseded while it waited.
+      if (t->state().deployment.intent_at && !t->looked_at_gate) {
+        // It may have waited for long: look once more before it is created.
+        t->looked_at_gate = true;
+        find_by_name(*t, [this](task& t) {
+          if (!t.found.empty()) {
+            adopt(t);
+            return;
+          }
+          gate_queue.emplace_front(t.subject->id, t.serial);
+          pump_gate();
+        });
+        continue;
+      }
       creating = true;
       announce(*t, lifecycle::project_create_started{at, t->attempt()},
                [this](task& t) {
@@ -736,7 +793,7 @@ struct railway_state::impl {
     call(t, create_project, {{"input", std::move(input)}},
          [this](task& t, answer& got) {
            const auto& project = value_at(got.data, "projectCreate");
-           const auto id = std::string{text_at(project, "id")};
+           const auto id = word_at(project, "id");
            const auto environment = environment_of(project);
            if (got.is == answer_class::ok && !id.empty()
                && !environment.empty()) {
@@ -811,7 +868,7 @@ struct railway_state::impl {
              auto error = boost::system::error_code{};
              config = json::parse(std::string_view{config.get_string().data(),
                                                    config.get_string().size()},
-                                  error);
+                                  error, {}, deep_enough());
            }
            if (!config.is_object() || text_at(found, "id").empty()) {
              finish_failed(t,
@@ -822,7 +879,7 @@ struct railway_state::impl {
                            "reading the template");
              return;
            }
-           read_credentials(t, std::string{text_at(found, "id")},
+           read_credentials(t, word_at(found, "id"),
                             std::make_shared<json::value>(std::move(config)));
          });
   }
@@ -864,7 +921,7 @@ struct railway_state::impl {
         return tl::unexpected{"credential " + x.channel_type + ": "
                               + opened.error()};
       auto error = boost::system::error_code{};
-      auto value = json::parse(*opened, error);
+      auto value = json::parse(*opened, error, {}, deep_enough());
       if (error)
         return tl::unexpected{"credential " + x.channel_type
                               + ": stored text is no JSON"};
@@ -922,8 +979,7 @@ struct railway_state::impl {
            }
            const auto& payload = value_at(got.data, "templateDeployV2");
            finish(t, lifecycle::template_deployed{
-                       now(), t.attempt(),
-                       std::string{text_at(payload, "workflowId")}});
+                       now(), t.attempt(), word_at(payload, "workflowId")});
          });
   }
 
@@ -1093,7 +1149,7 @@ struct railway_state::impl {
              finish_failed(t, got, "deploying the service");
              return;
            }
-           t.fresh[id] = std::string{text_at(got.data, deploy_service.field)};
+           t.fresh[id] = word_at(got.data, deploy_service.field);
            t.looks = 0;
            look_again(t);
          });
@@ -1219,7 +1275,7 @@ struct railway_state::impl {
              return;
            auto judged = x;
            judged.deployment_id = expected;
-           judged.status = std::string{text_at(ours, "status")};
+           judged.status = word_at(ours, "status");
            explain_failure(t, judged);
          });
   }
@@ -1229,13 +1285,13 @@ struct railway_state::impl {
     call(t, read_events, {{"id", x.deployment_id}},
          [this, name = x.name, status = x.status](task& t, answer& got) {
            auto why = std::string{};
-           for_each_node(
-             value_at(got.data, "deploymentEvents"),
-             [&](const json::value& node) {
-               const auto text = text_at(value_at(node, "payload"), "error");
-               if (!text.empty())
-                 why = std::string{text_at(node, "step")} + ": " + clean(text);
-             });
+           for_each_node(value_at(got.data, "deploymentEvents"),
+                         [&](const json::value& node) {
+                           const auto text
+                             = text_at(value_at(node, "payload"), "error");
+                           if (!text.empty())
+                             why = word_at(node, "step") + ": " + clean(text);
+                         });
            auto reason = "service " + clean(name) + " is " + status
                          + (why.empty() ? std::string{} : " (" + why + ")");
            finish(t, lifecycle::deployment_observed{
@@ -1341,8 +1397,25 @@ struct railway_state::impl {
   // -- time
   // -------------------------------------------------------------------------------------
 
+  void drop(subscription_id id) {
+    const auto where = tasks.find(raw(id));
+    if (where == tasks.end())
+      return;
+    // What is on its way cannot be called back: whoever comes next has to wait
+    // for its answer.
+    if (where->second.mutating) {
+      where->second.superseded = true;
+      where->second.again = nullptr;
+      return;
+    }
+    tasks.erase(where);
+  }
+
   void on_tick() {
     const auto at = now();
+    for (auto it = doubts.begin(); it != doubts.end();)
+      it = it->second + options.settings.visibility_lag < at ? doubts.erase(it)
+                                                             : std::next(it);
     auto due = std::vector<std::uint64_t>{};
     for (const auto& [id, t] : tasks)
       if (t.watching && !t.polling && t.poll_at <= at)
@@ -1377,7 +1450,7 @@ void railway_state::receive(const step_order& what) {
 }
 
 void railway_state::drop(subscription_id id) {
-  impl_->tasks.erase(raw(id));
+  impl_->drop(id);
 }
 
 void railway_state::on_tick() {
