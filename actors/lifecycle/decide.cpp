@@ -168,14 +168,13 @@ decision on(const state& now, const order_requested& x, const rules& with) {
   if (now.status != subscription_status::pending
       && now.status != subscription_status::expired)
     return refuse(now, verdict::not_payable);
-  // Those of a day, so that nobody is shut out for good, and as many as one
-  // transition can name.
+  // Those of a day, so that nobody is shut out for good.
   const auto recent
     = std::count_if(now.orders.begin(), now.orders.end(), [&](const order& o) {
         return !o.paid_at && o.created_at + std::chrono::hours{24} > x.at;
       });
   if (static_cast<std::size_t>(recent) >= with.orders_max
-      || now.orders.size() >= 64)
+      || now.orders.size() >= with.orders_total_max)
     return refuse(now, verdict::too_many_orders);
   auto next = now;
   // One open order at a time: a newer one replaces the others. Should one of

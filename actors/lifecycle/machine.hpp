@@ -205,7 +205,10 @@ struct rules {
   millis backoff_max{300'000};
   millis deadline{900'000}; ///< Of one attempt.
   bool revive_late_payment = true;
-  std::size_t orders_max = 32; ///< Per subscription.
+  /// Unpaid ones of one subscription within a day.
+  std::size_t orders_max = 32;
+  /// All of one subscription; not more than 64, see `transition`.
+  std::size_t orders_total_max = 64;
 };
 
 // -- events: facts that already happened

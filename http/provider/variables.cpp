@@ -40,8 +40,11 @@ void use_defaults(json::object& variables) {
     const auto* given = fields.if_contains("value");
     const auto* fallback = fields.if_contains("defaultValue");
     if ((given == nullptr || given->is_null()) && fallback != nullptr
-        && !fallback->is_null())
-      fields["value"] = *fallback;
+        && !fallback->is_null()) {
+      // Making room for the one may move the other.
+      auto copy = *fallback;
+      fields["value"] = std::move(copy);
+    }
   }
 }
 

@@ -20,6 +20,7 @@ rules small_rules() {
   auto out = make_rules();
   out.attempts = 2;
   out.orders_max = 2;
+  out.orders_total_max = 2;
   return out;
 }
 
@@ -167,8 +168,13 @@ const char* flaw_in(const state& s, bool provider) {
     return "deploying no service";
   if (d.at == phase::awaiting_workflow && d.workflow_id.empty())
     return "waits for no workflow";
-  if (d.at == phase::cancelling && d.ended_by != actor_kind::user)
+  if (d.at == phase::cancelling && d.ended_by != actor_kind::user
+      && !(d.ended_by == actor_kind::slipway
+           && s.status == subscription_status::refunded))
     return "cancelled by nobody";
+  if (s.status == subscription_status::refunded && !is_settled(d.at)
+      && d.at != phase::cancelling)
+    return "builds for money that went back";
   if (d.at == phase::stopped && i.seq != 0 && !i.deleted_at)
     return "stopped, and the instance lives";
   if (d.at == phase::failed && (d.error.empty() || !d.completed_at))
