@@ -197,7 +197,8 @@ struct railway_state::impl {
     bool polling = false;
     /// A call that changes something is on its way: nothing may overtake it.
     bool mutating = false;
-    bool mutated = false; ///< The last call was one that changes something.
+    bool mutated = false;    ///< The last call was one that changes something.
+    bool gate_ready = false; ///< Nothing found: to be created at its turn.
     bool looked_at_gate = false;
     bool superseded = false; ///< `again` is to begin once it is answered.
     /// Services deployed again in this step, with their new deployments.
@@ -430,6 +431,7 @@ struct railway_state::impl {
     const auto id = t.subject->id;
     tasks.erase(raw(id));
     self->send(env->registry, std::move(report));
+    pump_gate();
     // Ordered anew by a supervisor that was restarted in between. Should the
     // report above reach it first, what comes of this one is stale there.
     if (again)
@@ -502,6 +504,7 @@ struct railway_state::impl {
     const auto again = std::move(t.again);
     const auto id = t.subject->id;
     tasks.erase(raw(id));
+    pump_gate();
     if (!again)
       return;
     auto subject = std::make_shared<record>(*again);
@@ -524,6 +527,7 @@ struct railway_state::impl {
   void abandon(task& t) {
     auto again = std::move(t.again);
     tasks.erase(raw(t.subject->id));
+    pump_gate();
     if (again)
       begin(std::move(again));
   }
@@ -686,6 +690,9 @@ struct railway_state::impl {
   }
 
   void look_by_name(task& t) {
+    // Whoever was granted a slot first creates first, however long looking
+    // takes: the place in the line is taken now.
+    gate_queue.emplace_back(t.subject->id, t.serial);
     find_by_name(t, [this](task& t) {
       if (t.found.empty()) {
         create_or_wait(t);
@@ -735,12 +742,15 @@ struct railway_state::impl {
 
   void create_or_wait(task& t) {
     if (may_be_invisible(t)) {
+      // That may last: nobody shall wait behind it.
+      std::erase(gate_queue, std::pair{t.subject->id, t.serial});
+      pump_gate();
       later(t, look_again_after(), [this](task& t) {
         create_project_step(t);
       });
       return;
     }
-    gate_queue.emplace_back(t.subject->id, t.serial);
+    t.gate_ready = true;
     pump_gate();
   }
 
@@ -759,10 +769,12 @@ struct railway_state::impl {
         return;
       }
       const auto [id, serial] = gate_queue.front();
-      gate_queue.pop_front();
       auto* t = find(id, serial);
+      if (t != nullptr && !t->gate_ready)
+        return; // Still looking; it pumps when it is done.
+      gate_queue.pop_front();
       if (t == nullptr)
-        continue; // Cancelled or superseded while it waited.
+        continue; // Found, failed, cancelled or superseded meanwhile.
       if (t->state().deployment.intent_at && !t->looked_at_gate) {
         // It may have waited for long: look once more before it is created.
         t->looked_at_gate = true;
@@ -1409,6 +1421,7 @@ struct railway_state::impl {
       return;
     }
     tasks.erase(where);
+    pump_gate();
   }
 
   void on_tick() {

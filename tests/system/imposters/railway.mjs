@@ -127,6 +127,7 @@ export class Railway {
   #timers = new Set();
   #sockets = new Set();
   #hanging = new Set();
+  #slow = [];
   #server;
   #lastCreate = -Infinity;
   #seq = 0;
@@ -187,7 +188,8 @@ export class Railway {
    *
    * @param fault.operation name of the root field, `*` for any
    * @param fault.when `before` or `after` it took effect
-   * @param fault.kind `504` `502` `reset` `opaque` `429` `hang` `message`
+   * @param fault.kind `504` `502` `reset` `opaque` `429` `hang` `message`,
+   *   or `slow`: takes effect and is answered at endHanging()
    * @param fault.match (variables) => boolean
    * @param fault.message for kind `message`: the text of the error
    * @param fault.retryAfter seconds, for kind 429
@@ -225,6 +227,7 @@ export class Railway {
       res.end();
     }
     this.#hanging.clear();
+    for (const go of this.#slow.splice(0)) go();
   }
 
   // -- what a test asks -------------------------------------------------------
@@ -369,13 +372,16 @@ export class Railway {
         { 'Retry-After': '1' });
     }
 
-    const fault = this.#faults.find((f) => f.fired < f.times
+    let fault = this.#faults.find((f) => f.fired < f.times
       && (f.operation === '*' || entry.fields.includes(f.operation))
       && (!f.match || f.match(entry.variables)));
     if (fault) {
       fault.fired += 1;
       entry.fault = `${fault.when} ${fault.kind}`;
-      if (fault.when === 'before') {
+      if (fault.kind === 'slow') {
+        await new Promise((go) => { this.#slow.push(go); });
+        fault = undefined;
+      } else if (fault.when === 'before') {
         entry.outcome = 'fault';
         return this.#misbehave(fault, entry, req, res, reply);
       }
