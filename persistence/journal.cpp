@@ -745,11 +745,11 @@ void journal_state::commit(std::vector<transition_ptr> some,
     return;
   }
   const auto told = db->failed(why, "commit");
-  const auto status
-    = why.kind == pg::error_kind::in_doubt ? commit_status::in_doubt
-      : why.constraint == "payments_one_per_transaction"
-        ? commit_status::payment_taken
-        : commit_status::failed;
+  const auto status = why.kind == pg::error_kind::in_doubt
+                        ? commit_status::in_doubt
+                      : why.constraint == "payments_one_per_transaction"
+                        ? commit_status::payment_taken
+                        : commit_status::failed;
   for (const auto& t : some)
     answer(t, status);
   for (const auto& x : kept)
