@@ -116,6 +116,19 @@ http::handler with_operator(context_ptr ctx, user_handler next) {
   });
 }
 
+http::handler for_user(context_ptr ctx, context_handler handler) {
+  return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
+    handler(ctx, std::move(x), who);
+  });
+}
+
+http::handler for_operator(context_ptr ctx, context_handler handler) {
+  return with_operator(ctx,
+                       [ctx, handler](exchange_ptr x, const principal& who) {
+                         handler(ctx, std::move(x), who);
+                       });
+}
+
 // -- requests
 // ---------------------------------------------------------------------
 

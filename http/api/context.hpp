@@ -76,6 +76,17 @@ using user_handler = std::function<void(exchange_ptr, const principal&)>;
 /// Lets in operators; users get 403.
 [[nodiscard]] http::handler with_operator(context_ptr ctx, user_handler next);
 
+/// A handler as the files of routes write it.
+using context_handler
+  = void (*)(const context_ptr&, exchange_ptr, const principal&);
+
+/// `with_user` for one of those.
+[[nodiscard]] http::handler for_user(context_ptr ctx, context_handler handler);
+
+/// `with_operator` for one of those.
+[[nodiscard]] http::handler
+for_operator(context_ptr ctx, context_handler handler);
+
 // -- requests
 // --------------------------------------------------------------------
 
@@ -136,6 +147,23 @@ void succeed(http::exchange& to, boost::json::value data, int status = 200);
 /// `{"success":true,"data":[…],"nextCursor":…}`
 void succeed_page(http::exchange& to, boost::json::array data,
                   const std::string& next_cursor);
+
+/// Cuts what was read one row longer than asked for, which tells whether there
+/// is a next page.
+/// @returns the cursor that `cursor_of` makes of the last row left; empty when
+///          this is the last page.
+template <class Rows, class F>
+std::string cut_page(Rows& rows, std::size_t limit, F cursor_of) {
+  if (rows.size() <= limit)
+    return {};
+  rows.resize(limit);
+  return cursor_of(rows.back());
+}
+
+/// The cursor of rows that have a number.
+inline constexpr auto number_cursor = [](const auto& row) {
+  return std::to_string(row.id);
+};
 
 /// Any other envelope.
 void succeed_with(http::exchange& to, boost::json::object envelope,

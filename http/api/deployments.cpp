@@ -195,11 +195,7 @@ void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
                           fail(*x, problem_of(rows.error()));
                           return;
                         }
-                        auto next = std::string{};
-                        if (rows->size() > limit) {
-                          rows->resize(limit);
-                          next = std::to_string(rows->back().id);
-                        }
+                        const auto next = cut_page(*rows, limit, number_cursor);
                         answer_logs(*x, render_logs(*rows), next);
                       });
            });
@@ -208,21 +204,16 @@ void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_deployment_routes(http::router& to, const context_ptr& ctx) {
-  const auto user = [&](auto handler) {
-    return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
-      handler(ctx, std::move(x), who);
-    });
-  };
   to.add(http::method::get, "/api/deployment/status/{subscriptionId}",
-         "deployment_status", user(read_status));
+         "deployment_status", for_user(ctx, read_status));
   to.add(http::method::get, "/api/deployment-monitor/progress/{instanceId}",
-         "deployment_progress", user(read_progress));
+         "deployment_progress", for_user(ctx, read_progress));
   to.add(http::method::post, "/api/deployment/retry", "deployment_retry",
-         user(retry));
+         for_user(ctx, retry));
   to.add(http::method::delete_, "/api/deployment/cancel", "deployment_cancel",
-         user(cancel));
+         for_user(ctx, cancel));
   to.add(http::method::get, "/api/deployment/logs/{subscriptionId}",
-         "deployment_logs", user(read_logs));
+         "deployment_logs", for_user(ctx, read_logs));
 }
 
 } // namespace slipway::api

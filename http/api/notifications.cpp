@@ -22,11 +22,7 @@ void read_all(const context_ptr& ctx, exchange_ptr x, const principal& who) {
                fail(*x, problem_of(rows.error()));
                return;
              }
-             auto next = std::string{};
-             if (rows->size() > limit) {
-               rows->resize(limit);
-               next = std::to_string(rows->back().id);
-             }
+             const auto next = cut_page(*rows, limit, number_cursor);
              auto data = json::array{};
              for (const auto& row : *rows)
                data.push_back(render_notification(row, *ctx, locale));
@@ -58,15 +54,10 @@ void mark_read(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_notification_routes(http::router& to, const context_ptr& ctx) {
-  const auto user = [&](auto handler) {
-    return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
-      handler(ctx, std::move(x), who);
-    });
-  };
   to.add(http::method::get, "/api/notifications", "notification_list",
-         user(read_all));
+         for_user(ctx, read_all));
   to.add(http::method::post, "/api/notifications/{id}/read",
-         "notification_read", user(mark_read));
+         "notification_read", for_user(ctx, mark_read));
 }
 
 } // namespace slipway::api

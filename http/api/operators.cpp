@@ -130,11 +130,7 @@ void read_callbacks(const context_ptr& ctx, exchange_ptr x, const principal&) {
                fail(*x, problem_of(rows.error()));
                return;
              }
-             auto next = std::string{};
-             if (rows->size() > limit) {
-               rows->resize(limit);
-               next = std::to_string(rows->back().id);
-             }
+             const auto next = cut_page(*rows, limit, number_cursor);
              auto data = json::array{};
              for (const auto& row : *rows)
                data.push_back(render_callback(row));
@@ -175,20 +171,14 @@ void read_callback(const context_ptr& ctx, exchange_ptr x, const principal&) {
 } // namespace
 
 void add_operator_routes(http::router& to, const context_ptr& ctx) {
-  const auto staff = [&](auto handler) {
-    return with_operator(ctx,
-                         [ctx, handler](exchange_ptr x, const principal& who) {
-                           handler(ctx, std::move(x), who);
-                         });
-  };
   to.add(http::method::get, "/api/deployment-monitor/stats", "deployment_stats",
-         staff(read_stats));
+         for_operator(ctx, read_stats));
   to.add(http::method::get, "/api/deployment/attention", "attention",
-         staff(read_attention));
+         for_operator(ctx, read_attention));
   to.add(http::method::get, "/api/ops/callbacks", "callback_list",
-         staff(read_callbacks));
+         for_operator(ctx, read_callbacks));
   to.add(http::method::get, "/api/ops/callbacks/{id}", "callback_read",
-         staff(read_callback));
+         for_operator(ctx, read_callback));
 }
 
 http::router make_admin_router(const context_ptr& ctx) {

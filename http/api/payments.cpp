@@ -172,15 +172,10 @@ void read(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_payment_routes(http::router& to, const context_ptr& ctx) {
-  const auto user = [&](auto handler) {
-    return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
-      handler(ctx, std::move(x), who);
-    });
-  };
   to.add(http::method::post, "/api/payment/create", "payment_create",
-         user(create));
+         for_user(ctx, create));
   to.add(http::method::get, "/api/payment/{orderId}", "payment_read",
-         user(read));
+         for_user(ctx, read));
 }
 
 } // namespace slipway::api

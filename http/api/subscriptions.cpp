@@ -118,11 +118,9 @@ void read_all(const context_ptr& ctx, exchange_ptr x, const principal& who) {
                fail(*x, problem_of(rows.error()));
                return;
              }
-             auto next = std::string{};
-             if (rows->size() > limit) {
-               rows->resize(limit);
-               next = to_text(rows->back().id);
-             }
+             const auto next = cut_page(*rows, limit, [](const record& row) {
+               return to_text(row.id);
+             });
              auto data = json::array{};
              for (const auto& row : *rows)
                data.push_back(render_subscription(row));
@@ -154,17 +152,12 @@ void add_plan_routes(http::router& to, const context_ptr& ctx) {
 }
 
 void add_subscription_routes(http::router& to, const context_ptr& ctx) {
-  const auto user = [&](auto handler) {
-    return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
-      handler(ctx, std::move(x), who);
-    });
-  };
   to.add(http::method::post, "/api/subscriptions", "subscription_create",
-         user(create));
+         for_user(ctx, create));
   to.add(http::method::get, "/api/subscriptions", "subscription_list",
-         user(read_all));
+         for_user(ctx, read_all));
   to.add(http::method::get, "/api/subscriptions/{id}", "subscription_read",
-         user(read_one));
+         for_user(ctx, read_one));
 }
 
 } // namespace slipway::api
