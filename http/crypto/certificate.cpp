@@ -6,6 +6,9 @@
 #include <openssl/pem.h>
 
 #include <array>
+#include <chrono>
+#include <ctime>
+#include <optional>
 #include <utility>
 
 namespace slipway::crypto {
@@ -63,6 +66,18 @@ std::string public_key_of(X509* certificate) {
   return content_of(bio.get());
 }
 
+std::optional<timestamp> time_of(const ASN1_TIME* from) {
+  auto parts = std::tm{};
+  if (from == nullptr || ASN1_TIME_to_tm(from, &parts) != 1)
+    return std::nullopt;
+  using namespace std::chrono;
+  const auto day = year{parts.tm_year + 1900}
+                   / (static_cast<unsigned>(parts.tm_mon) + 1U)
+                   / static_cast<unsigned>(parts.tm_mday);
+  return timestamp{sys_days{day}} + hours{parts.tm_hour} + minutes{parts.tm_min}
+         + seconds{parts.tm_sec};
+}
+
 tl::expected<certificate_facts, std::string> facts_of(X509* certificate) {
   certificate_facts facts;
   bignum_ptr serial{
@@ -80,6 +95,12 @@ tl::expected<certificate_facts, std::string> facts_of(X509* certificate) {
   facts.issuer = issuer_of(certificate);
   facts.signature_oid = oid_of(certificate);
   facts.public_key_pem = public_key_of(certificate);
+  const auto begin = time_of(X509_get0_notBefore(certificate));
+  const auto end = time_of(X509_get0_notAfter(certificate));
+  if (!begin || !end)
+    return failed("the certificate's times can't be read");
+  facts.not_before = *begin;
+  facts.not_after = *end;
   if (facts.serial_decimal.empty() || facts.serial_hex.empty()
       || facts.signature_oid.empty())
     return failed("the certificate can't be read: " + last_error());
@@ -110,6 +131,81 @@ parse_certificates(std::string_view pem) {
   if (result.empty())
     return failed("expected at least one CERTIFICATE in PEM, found none");
   return result;
+}
+
+namespace {
+
+constexpr std::size_t common_name_max = 64;
+
+constexpr std::size_t serial_digits_max = 40;
+
+using integer_ptr = std::unique_ptr<ASN1_INTEGER, deleter<&ASN1_INTEGER_free>>;
+using time_ptr = std::unique_ptr<ASN1_TIME, deleter<&ASN1_TIME_free>>;
+
+/// The number that some hex digits mean, or nothing.
+integer_ptr serial_of(std::string_view hex) {
+  constexpr auto digits = std::string_view{"0123456789abcdefABCDEF"};
+  if (hex.empty() || hex.size() > serial_digits_max
+      || hex.find_first_not_of(digits) != std::string_view::npos
+      || hex.find_first_not_of('0') == std::string_view::npos)
+    return nullptr;
+  BIGNUM* raw = nullptr;
+  if (BN_hex2bn(&raw, std::string{hex}.c_str()) == 0)
+    return nullptr;
+  const bignum_ptr number{raw};
+  return integer_ptr{BN_to_ASN1_INTEGER(number.get(), nullptr)};
+}
+
+time_ptr asn1_time(timestamp at) {
+  const auto seconds
+    = std::chrono::floor<std::chrono::seconds>(at).time_since_epoch();
+  return time_ptr{ASN1_TIME_set(nullptr, std::time_t{seconds.count()})};
+}
+
+} // namespace
+
+tl::expected<std::string, std::string>
+make_certificate(std::string_view private_pem, std::string_view common_name,
+                 std::string_view serial_hex, timestamp not_before,
+                 timestamp not_after) {
+  error_guard guard;
+  const auto key_bio = reader_of(private_pem);
+  const pkey_ptr key{
+    PEM_read_bio_PrivateKey(key_bio.get(), nullptr, &no_passphrase, nullptr)};
+  if (!key || EVP_PKEY_base_id(key.get()) != EVP_PKEY_RSA)
+    return failed("expected an RSA PRIVATE KEY in PEM without a passphrase");
+  const auto serial = serial_of(serial_hex);
+  if (!serial)
+    return failed("expected a serial number of 1 to 40 hex digits, not all of "
+                  "them zero");
+  if (common_name.empty() || common_name.size() > common_name_max * 4)
+    return failed("expected a common name of 1 to 64 characters");
+  if (not_after <= not_before)
+    return failed("expected a certificate that ends after it begins");
+  const auto begin = asn1_time(not_before);
+  const auto end = asn1_time(not_after);
+  const x509_ptr made{X509_new()};
+  if (!made || !begin || !end)
+    return failed("the certificate can't be made: " + last_error());
+  auto* name = X509_get_subject_name(made.get());
+  constexpr long version_3 = 2;
+  const auto* text = reinterpret_cast<const unsigned char*>(common_name.data());
+  if (X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, text,
+                                 static_cast<int>(common_name.size()), -1, 0)
+      != 1)
+    return failed("expected a common name of 1 to 64 characters: "
+                  + last_error());
+  const bio_ptr out{BIO_new(BIO_s_mem())};
+  if (!out || X509_set_version(made.get(), version_3) != 1
+      || X509_set_serialNumber(made.get(), serial.get()) != 1
+      || X509_set1_notBefore(made.get(), begin.get()) != 1
+      || X509_set1_notAfter(made.get(), end.get()) != 1
+      || X509_set_issuer_name(made.get(), name) != 1
+      || X509_set_pubkey(made.get(), key.get()) != 1
+      || X509_sign(made.get(), key.get(), EVP_sha256()) == 0
+      || PEM_write_bio_X509(out.get(), made.get()) != 1)
+    return failed("the certificate can't be made: " + last_error());
+  return content_of(out.get());
 }
 
 } // namespace slipway::crypto

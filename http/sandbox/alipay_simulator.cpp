@@ -1,11 +1,10 @@
 #include "http/sandbox/alipay_simulator.hpp"
 
 #include "actors/lifecycle/money.hpp"
-#include "http/client/outbound.hpp"
 #include "http/crypto/encoding.hpp"
 #include "http/crypto/form.hpp"
 #include "http/crypto/rsa.hpp"
-#include "http/sandbox/timer.hpp"
+#include "http/sandbox/console.hpp"
 
 #include <boost/json.hpp>
 #include <spdlog/spdlog.h>
@@ -89,10 +88,6 @@ std::optional<millis> parse_timeout(std::string_view text) {
   }
 }
 
-bool is_web(std::string_view url) {
-  return url.rfind("http://", 0) == 0 || url.rfind("https://", 0) == 0;
-}
-
 enum class trade_status : std::uint8_t { waiting, paid, closed };
 
 std::string_view to_string(trade_status status) {
@@ -107,13 +102,15 @@ std::string_view to_string(trade_status status) {
   return "TRADE_CLOSED";
 }
 
-struct delivery {
-  timestamp at;
-  std::string notify_id;
-  std::string status;
-  std::size_t attempt = 0;
-  int answer = 0; ///< HTTP status; 0 when there was none.
-  std::string body;
+struct refund {
+  minor_units amount = 0;
+  timestamp at{};
+};
+
+/// Something that the merchant is told, as it is.
+struct event {
+  fields what;
+  bool is_refund = false;
 };
 
 struct trade {
@@ -124,7 +121,10 @@ struct trade {
   std::string passback;
   std::string notify_url;
   std::string return_url;
+  std::string product; ///< `page`, `wap`, `precreate`.
   std::string qr;
+  /// A code that nobody has scanned by then is good for nothing.
+  timestamp qr_until{};
   minor_units amount = 0;
   minor_units refunded = 0;
   trade_status status = trade_status::waiting;
@@ -135,11 +135,16 @@ struct trade {
   std::optional<timestamp> paid;
   std::optional<timestamp> closed;
   /// By out_request_no.
-  std::map<std::string, std::pair<minor_units, timestamp>> refunds;
+  std::map<std::string, refund> refunds;
+  std::vector<event> events;
   std::deque<delivery> deliveries;
 };
 
-constexpr auto deliveries_kept = std::size_t{32};
+/// An unscanned code lives so long.
+constexpr auto qr_life = millis{2LL * 60 * 60 * 1000};
+
+/// Events that a trade remembers: its payment, its end, and refunds.
+constexpr auto events_kept = std::size_t{64};
 
 /// What the gateway says in JSON.
 struct verdict {
@@ -186,10 +191,12 @@ http::response error_page(const verdict& why, std::string_view detail) {
 
 } // namespace
 
-struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
+struct alipay_simulator::impl final : console_host,
+                                      std::enable_shared_from_this<impl> {
   impl(alipay_simulator_options given, const clock& clock_in,
        client::outbound& outbound)
-    : options{std::move(given)}, time{clock_in}, out{outbound} {
+    : options{std::move(given)}, time{clock_in}, out{outbound},
+      plans{options.delivery, options.trades_max} {
     auto seed = options.seed;
     if (seed == 0)
       seed = std::random_device{}();
@@ -205,27 +212,32 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     auto app = crypto::rsa_public_key::parse(options.app_public_key);
     if (!app)
       return tl::unexpected{"sandbox: app_public_key: " + app.error()};
+    if (auto local = check_loopback(options.listen); !local)
+      return local;
     alipay_key.emplace(std::move(*own));
     app_key.emplace(std::move(*app));
+    mail.emplace(options.retry_ladder, options.notify_timeout, time, out,
+                 [weak = weak_from_this()](const std::string& no, delivery x) {
+                   if (auto self = weak.lock())
+                     self->delivered(no, std::move(x));
+                 });
     http::router routes;
     add_style(routes);
+    add_console(routes, "支付宝 · Alipay", "simulated Alipay", *this);
     const auto to = [this](void (impl::*run)(http::exchange&)) {
       return [this, run](std::shared_ptr<http::exchange> x) {
         (this->*run)(*x);
       };
     };
     using http::method;
-    routes.add(method::get, "/", "home", to(&impl::home))
-      .add(method::get, "/gateway.do", "gateway", to(&impl::gateway))
+    routes.add(method::get, "/gateway.do", "gateway", to(&impl::gateway))
       .add(method::post, "/gateway.do", "gateway", to(&impl::gateway))
       .add(method::get, "/qr/{code}", "qr", to(&impl::scan))
       .add(method::post, "/cashier/pay", "pay", to(&impl::cashier_pay))
+      .add(method::get, "/cashier/{no}", "cashier", to(&impl::cashier))
       .add(method::post, "/cashier/cancel", "cancel", to(&impl::cashier_cancel))
-      .add(method::get, "/sandbox/trades", "trades", to(&impl::list))
-      .add(method::post, "/sandbox/trades/{no}/pay", "pay",
-           to(&impl::script_pay))
-      .add(method::post, "/sandbox/trades/{no}/notify", "notify",
-           to(&impl::script_notify));
+      .add(method::post, "/sandbox/unclear", "unclear",
+           to(&impl::switch_unclear));
     server.emplace(server_for(options.listen), std::move(routes));
     return server->start();
   }
@@ -233,7 +245,8 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
   void stop() {
     if (server)
       server->stop(millis{500});
-    clockwork.stop();
+    if (mail)
+      mail->stop();
   }
 
   // -- making things up -------------------------------------------------------
@@ -261,8 +274,9 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     return result;
   }
 
-  std::string sign(std::string_view text) const {
-    const auto raw = alipay_key->sign(crypto::digest::sha256, text);
+  static std::string
+  sign(const crypto::rsa_private_key& key, std::string_view text) {
+    const auto raw = key.sign(crypto::digest::sha256, text);
     if (!raw) {
       spdlog::error("sandbox alipay: cannot sign: {}", raw.error());
       return "";
@@ -353,25 +367,13 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
 
   // -- notifications ----------------------------------------------------------
 
-  /// One event, told until it has been understood.
-  struct notification {
-    std::string out_trade_no;
-    std::string url;
-    std::string id;
-    fields what;
-  };
-
-  notification about(const trade& x, timestamp now) {
-    notification result;
-    result.out_trade_no = x.out_trade_no;
-    result.url = x.notify_url;
-    result.id = new_notify_id(now);
+  /// The trade as it is now, without what changes with each delivery.
+  fields about(const trade& x) const {
     const auto amount = format_amount(x.amount);
     json_ns::array bills;
     bills.push_back({{"amount", amount}, {"fundChannel", "ALIPAYACCOUNT"}});
-    result.what = {
+    fields result = {
       {"notify_type", "trade_status_sync"},
-      {"notify_id", result.id},
       {"app_id", options.app_id},
       {"auth_app_id", options.app_id},
       {"charset", "utf-8"},
@@ -394,74 +396,86 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
       {"fund_bill_list", json_ns::serialize(bills)},
     };
     if (!x.body.empty())
-      result.what["body"] = x.body;
+      result["body"] = x.body;
     if (!x.passback.empty())
-      result.what["passback_params"] = x.passback;
+      result["passback_params"] = x.passback;
     if (x.paid)
-      result.what["gmt_payment"] = to_beijing(*x.paid);
+      result["gmt_payment"] = to_beijing(*x.paid);
     if (x.closed)
-      result.what["gmt_close"] = to_beijing(*x.closed);
+      result["gmt_close"] = to_beijing(*x.closed);
     return result;
   }
 
-  /// @param attempt Counts from 0.
-  void deliver(notification what, std::size_t attempt) {
-    if (!is_web(what.url))
-      return;
-    auto all = what.what;
-    const auto now = time.now();
-    all["notify_time"] = to_beijing(now);
-    all["sign"] = sign(sign_string(all, {"sign", "sign_type"}));
-    crypto::form_fields form{all.begin(), all.end()};
-    client::http_request request;
-    request.method = "POST";
-    request.url = what.url;
-    request.headers
-      = {{"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"}};
-    request.body = crypto::encode_form(form);
-    request.timeout = options.notify_timeout;
-    request.connect_timeout = options.notify_timeout;
-    out.send(std::move(request),
-             [weak = weak_from_this(), what = std::move(what), attempt,
-              now](client::http_outcome how) mutable {
-               if (auto self = weak.lock())
-                 self->delivered(std::move(what), attempt, now, how);
-             });
+  /// Under a notify_id of its own, and with whatever the plan falsifies.
+  callback write(const trade& x, const event& from, const delivery_plan& plan) {
+    auto what = from.what;
+    what["notify_id"] = new_notify_id(time.now());
+    if (plan.wrong_amount)
+      for (const auto* name : {"total_amount", "receipt_amount",
+                               "invoice_amount", "buyer_pay_amount"})
+        what[name] = format_amount(x.amount + 1);
+    if (plan.wrong_app)
+      for (const auto* name : {"app_id", "auth_app_id"})
+        what[name] = "2021999999999999";
+    callback result;
+    result.order_no = x.out_trade_no;
+    result.id = what["notify_id"];
+    result.event = what["trade_status"];
+    result.url = x.notify_url;
+    result.is_refund = from.is_refund;
+    result.write = [key = *alipay_key, what](timestamp now, bool probe) {
+      auto all = what;
+      all["notify_time"] = to_beijing(now);
+      auto text = sign_string(all, {"sign", "sign_type"});
+      if (probe)
+        text += '?';
+      all["sign"] = sign(key, text);
+      const auto form = crypto::form_fields{all.begin(), all.end()};
+      return callback::message{
+        {{"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"}},
+        crypto::encode_form(form)};
+    };
+    result.is_understood = [](int status, std::string_view body) {
+      return status == 200 && body == "success";
+    };
+    return result;
   }
 
-  void delivered(notification what, std::size_t attempt, timestamp at,
-                 const client::http_outcome& how) {
-    delivery entry;
-    entry.at = at;
-    entry.notify_id = what.id;
-    entry.status = what.what["trade_status"];
-    entry.attempt = attempt + 1;
-    if (const auto* answer = how.response()) {
-      entry.answer = answer->status;
-      entry.body = answer->body.substr(0, 200);
-    } else {
-      entry.body = how.failure()->message;
-    }
-    const auto understood = entry.answer == 200 && entry.body == "success";
-    {
-      const auto lock = std::lock_guard{mutex};
-      if (auto* x = find(what.out_trade_no)) {
-        x->deliveries.push_back(std::move(entry));
-        if (x->deliveries.size() > deliveries_kept)
-          x->deliveries.pop_front();
-      }
-    }
-    if (understood || attempt >= options.retry_ladder.size())
+  /// Something has happened: the merchant is told as planned.
+  void tell(trade& x, event what, const delivery_plan& plan) {
+    mail->post(write(x, what, plan), plan);
+    x.events.push_back(std::move(what));
+    if (x.events.size() > events_kept)
+      x.events.erase(x.events.begin());
+  }
+
+  void tell(trade& x, event what) {
+    tell(x, std::move(what), plans.of(x.out_trade_no));
+  }
+
+  /// Everything that has happened, once more and now.
+  void tell_again(trade& x, std::size_t copies) {
+    auto plan = plans.of(x.out_trade_no);
+    const auto reversed = plan.refund_first;
+    plan.lose = false;
+    plan.delay = millis{0};
+    plan.refund_first = false;
+    plan.copies = copies;
+    if (x.events.empty()) {
+      mail->post(write(x, {about(x)}, plan), plan);
       return;
-    const auto pause = options.retry_ladder[attempt];
-    const auto armed = clockwork.after(
-      pause, [weak = weak_from_this(), what, attempt]() mutable {
-        if (auto self = weak.lock())
-          self->deliver(std::move(what), attempt + 1);
-      });
-    if (!armed)
-      spdlog::warn("sandbox alipay: a notification of {} is given up",
-                   what.out_trade_no);
+    }
+    auto all = x.events;
+    if (reversed)
+      std::reverse(all.begin(), all.end());
+    for (const auto& each : all)
+      mail->post(write(x, each, plan), plan);
+  }
+
+  void delivered(const std::string& no, delivery what) {
+    const auto lock = std::lock_guard{mutex};
+    if (auto* x = find(no))
+      remember(x->deliveries, std::move(what));
   }
 
   // -- the gateway ------------------------------------------------------------
@@ -556,7 +570,8 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     std::replace(method.begin(), method.end(), '.', '_');
     const auto text = json_ns::serialize(node);
     auto body = "{" + http::json_quote(method + "_response") + ":" + text
-                + ",\"sign\":" + http::json_quote(sign(text)) + "}";
+                + ",\"sign\":" + http::json_quote(sign(*alipay_key, text))
+                + "}";
     return json(200, std::move(body));
   }
 
@@ -569,7 +584,7 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     if (method == "alipay.trade.close")
       return close(asked.biz);
     if (method == "alipay.trade.refund")
-      return refund(asked.biz);
+      return run_refund(asked.biz);
     if (method == "alipay.trade.fastpay.refund.query")
       return refund_query(asked.biz);
     return to_json(invalid("isv.invalid-method", "不存在的方法名"));
@@ -582,11 +597,18 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     if (!made)
       return to_json(made.error());
     auto& x = **made;
+    if (x.status == trade_status::closed)
+      return to_json(business("ACQ.TRADE_HAS_CLOSE", "交易已经关闭"));
     if (x.status != trade_status::waiting)
       return to_json(business("ACQ.TRADE_HAS_SUCCESS", "交易已被支付"));
+    const auto now = time.now();
     if (fresh) {
       x.exists = false;
+      x.product = "precreate";
+    }
+    if (x.qr.empty() || now > x.qr_until) {
       x.qr = "b" + digits(24);
+      x.qr_until = now + qr_life;
     }
     auto result = to_json(ok);
     result["out_trade_no"] = x.out_trade_no;
@@ -623,17 +645,41 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     if (x->status == trade_status::paid)
       return to_json(business("ACQ.REASON_TRADE_STATUS_INVALID",
                               "交易状态不合法 (already paid)"));
-    if (x->status == trade_status::waiting) {
-      x->status = trade_status::closed;
-      x->closed = time.now();
-    }
+    shut(*x);
     auto result = to_json(ok);
     result["trade_no"] = x->trade_no;
     result["out_trade_no"] = x->out_trade_no;
     return result;
   }
 
-  json_ns::object refund(const json_ns::object& biz) {
+  /// Closes what has not been paid. Of the products here only the page for
+  /// phones tells the merchant.
+  void shut(trade& x) {
+    if (x.status != trade_status::waiting)
+      return;
+    x.status = trade_status::closed;
+    x.closed = time.now();
+    if (x.product == "wap" && x.exists)
+      tell(x, {about(x)});
+  }
+
+  /// Gives money back. The trade is paid, and there is enough left.
+  void give_back(trade& x, const std::string& number, minor_units amount) {
+    const auto now = time.now();
+    x.refunds.emplace(number, refund{amount, now});
+    x.refunded += amount;
+    if (x.refunded == x.amount) {
+      x.status = trade_status::closed;
+      x.closed = now;
+    }
+    auto what = about(x);
+    what["out_biz_no"] = number;
+    what["refund_fee"] = format_amount(x.refunded);
+    what["gmt_refund"] = to_beijing(now) + ".000";
+    tell(x, {std::move(what), true});
+  }
+
+  json_ns::object run_refund(const json_ns::object& biz) {
     auto* x = find_by_either(biz);
     if (x == nullptr || !x->exists)
       return to_json(business("ACQ.TRADE_NOT_EXIST", "交易不存在"));
@@ -647,36 +693,31 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     if (number.empty())
       number = x->out_trade_no;
     const auto known = x->refunds.find(number);
-    if (known != x->refunds.end() && known->second.first != *amount)
+    if (known != x->refunds.end() && known->second.amount != *amount)
       return to_json(
         business("ACQ.DISCORDANT_REPEAT_REQUEST", "请求信息不一致"));
-    const auto fresh = known == x->refunds.end();
-    const auto now = time.now();
-    if (fresh) {
+    auto moved = known == x->refunds.end();
+    auto at = moved ? time.now() : known->second.at;
+    if (moved) {
       if (!x->paid || x->status == trade_status::waiting)
         return to_json(business("ACQ.TRADE_STATUS_ERROR", "交易状态不合法"));
       if (x->refunded + *amount > x->amount)
         return to_json(
           business("ACQ.REFUND_AMT_NOT_EQUAL_TOTAL", "退款金额超限"));
-      x->refunds.emplace(number, std::pair{*amount, now});
-      x->refunded += *amount;
-      if (x->refunded == x->amount) {
-        x->status = trade_status::closed;
-        x->closed = now;
-      }
-      auto told = about(*x, now);
-      told.what["out_biz_no"] = number;
-      told.what["refund_fee"] = format_amount(x->refunded);
-      told.what["gmt_refund"] = to_beijing(now) + ".000";
-      send_later(std::move(told));
+      const auto unclear = unclear_left > 0;
+      if (unclear)
+        --unclear_left;
+      if (!unclear || unclear_moves)
+        give_back(*x, number, *amount);
+      moved = !unclear;
     }
     auto result = to_json(ok);
     result["trade_no"] = x->trade_no;
     result["out_trade_no"] = x->out_trade_no;
     result["buyer_logon_id"] = "sli***@sandbox.com";
-    result["fund_change"] = fresh ? "Y" : "N";
+    result["fund_change"] = moved ? "Y" : "N";
     result["refund_fee"] = format_amount(x->refunded);
-    result["gmt_refund_pay"] = to_beijing(fresh ? now : known->second.second);
+    result["gmt_refund_pay"] = to_beijing(at);
     return result;
   }
 
@@ -691,20 +732,12 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     const auto i = x->refunds.find(text_of(biz, "out_request_no"));
     if (i != x->refunds.end()) {
       result["out_request_no"] = i->first;
-      result["refund_amount"] = format_amount(i->second.first);
+      result["refund_amount"] = format_amount(i->second.amount);
       result["total_amount"] = format_amount(x->amount);
       result["refund_status"] = "REFUND_SUCCESS";
-      result["gmt_refund_pay"] = to_beijing(i->second.second);
+      result["gmt_refund_pay"] = to_beijing(i->second.at);
     }
     return result;
-  }
-
-  /// The gateway's own thread sends it, so that nothing is sent under a lock.
-  void send_later(notification what) {
-    clockwork.after(millis{0}, [weak = weak_from_this(), what]() mutable {
-      if (auto self = weak.lock())
-        self->deliver(std::move(what), 0);
-    });
   }
 
   // -- the cashier ------------------------------------------------------------
@@ -722,6 +755,8 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
     const auto made = admit(asked.all, asked.biz);
     if (!made)
       return error_page(made.error(), "");
+    if ((**made).product.empty())
+      (**made).product = method == "alipay.trade.wap.pay" ? "wap" : "page";
     return cashier_page(**made);
   }
 
@@ -780,12 +815,22 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
 
   void scan(http::exchange& x) {
     const auto lock = std::lock_guard{mutex};
-    for (auto& [no, each] : trades)
-      if (!each.qr.empty() && each.qr == x.in().param(0)) {
-        each.exists = true;
-        x.answer(cashier_page(*find(no)));
+    for (auto& [no, each] : trades) {
+      if (each.qr.empty() || each.qr != x.in().param(0))
+        continue;
+      auto& found = *find(no);
+      if (!found.exists
+          && (found.status == trade_status::closed
+              || time.now() > found.qr_until)) {
+        x.answer(error_page(business("ACQ.TRADE_HAS_CLOSE",
+                                     "二维码已失效 (this code is too old)"),
+                            ""));
         return;
       }
+      found.exists = true;
+      x.answer(cashier_page(found));
+      return;
+    }
     x.answer(no_such_trade());
   }
 
@@ -798,27 +843,33 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
   }
 
   /// @returns whether it is paid now; nothing when there is no such trade.
-  std::optional<bool> pay(const std::string& no, bool notify) {
+  std::optional<bool> pay(const std::string& no, const delivery_plan* plan) {
     auto* x = find(no);
     if (x == nullptr)
       return std::nullopt;
     if (x->status == trade_status::closed)
       return false;
     if (x->status == trade_status::waiting) {
-      const auto now = time.now();
       x->status = trade_status::paid;
       x->exists = true;
-      x->paid = now;
-      if (notify)
-        send_later(about(*x, now));
+      x->paid = time.now();
+      tell(*x, {about(*x)}, plan == nullptr ? plans.of(no) : *plan);
     }
     return true;
+  }
+
+  /// The page of a trade that is known already, for people at the console.
+  void cashier(http::exchange& x) {
+    const auto lock = std::lock_guard{mutex};
+    const auto* found = find(x.in().param(0));
+    x.answer(found == nullptr || !found->exists ? no_such_trade()
+                                                : cashier_page(*found));
   }
 
   void cashier_pay(http::exchange& x) {
     const auto lock = std::lock_guard{mutex};
     const auto no = form_trade(x.in());
-    if (!pay(no, true)) {
+    if (!pay(no, nullptr)) {
       x.answer(no_such_trade());
       return;
     }
@@ -841,103 +892,143 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
 
   // -- for people and scripts -------------------------------------------------
 
-  static json_ns::object describe(const trade& x) {
-    json_ns::array told;
-    for (const auto& each : x.deliveries)
-      told.push_back({{"at", to_rfc3339(each.at)},
-                      {"notifyId", each.notify_id},
-                      {"tradeStatus", each.status},
-                      {"attempt", each.attempt},
-                      {"status", each.answer},
-                      {"body", to_utf8(each.body)}});
-    return {{"outTradeNo", x.out_trade_no},
-            {"tradeNo", x.trade_no},
-            {"subject", to_utf8(x.subject)},
-            {"amount", format_amount(x.amount)},
-            {"refunded", format_amount(x.refunded)},
-            {"status", std::string{to_string(x.status)}},
-            {"createdAt", to_rfc3339(x.created)},
-            {"paidAt", x.paid ? json_ns::value(to_rfc3339(*x.paid))
-                              : json_ns::value(nullptr)},
-            {"notifyUrl", to_utf8(x.notify_url)},
-            {"deliveries", std::move(told)}};
+  static console_order show(const trade& x, const delivery_plan& plan) {
+    console_order result;
+    result.number = x.out_trade_no;
+    result.transaction = x.trade_no;
+    result.subject = x.subject;
+    result.product = x.product;
+    result.pay_path = x.exists ? "/cashier/" + x.out_trade_no : "/qr/" + x.qr;
+    result.notify_url = x.notify_url;
+    result.amount = x.amount;
+    result.refunded = x.refunded;
+    result.status = to_string(x.status);
+    if (x.status == trade_status::paid)
+      result.mood = tone::good;
+    else if (x.status == trade_status::closed)
+      result.mood = tone::bad;
+    else if (!x.exists)
+      result.status = "NOT_SCANNED";
+    result.created = x.created;
+    result.paid = x.paid;
+    for (const auto& [number, each] : x.refunds)
+      result.refunds.push_back(
+        {number, each.amount, "REFUND_SUCCESS", each.at});
+    result.deliveries = x.deliveries;
+    result.plan = plan;
+    result.can_pay = x.status == trade_status::waiting;
+    result.can_close = result.can_pay && x.exists;
+    result.can_refund = x.paid && x.refunded < x.amount;
+    return result;
   }
 
-  void list(http::exchange& x) {
+  std::vector<console_order> console_orders() override {
     const auto lock = std::lock_guard{mutex};
-    json_ns::array all;
+    std::vector<console_order> result;
     for (auto i = order.rbegin(); i != order.rend(); ++i)
       if (const auto* each = find(*i))
-        all.push_back(describe(*each));
-    x.answer(json(200, json_ns::serialize(
-                         json_ns::object{{"success", true}, {"data", all}})));
+        result.push_back(show(*each, plans.of(*i)));
+    return result;
   }
 
-  void answer_one(http::exchange& x, const trade& which) {
-    x.answer(json(200, json_ns::serialize(json_ns::object{
-                         {"success", true}, {"data", describe(which)}})));
-  }
-
-  void script_pay(http::exchange& x) {
+  std::optional<console_order> console_find(const std::string& no) override {
     const auto lock = std::lock_guard{mutex};
-    const auto& no = x.in().param(0);
-    const auto done = pay(no, x.in().query("notify") != "false");
-    if (!done)
-      x.fail(404, "not_found", "There is no such trade.");
-    else if (!*done)
-      x.fail(409, "closed", "The trade is closed.");
-    else
-      answer_one(x, *find(no));
+    const auto* found = find(no);
+    if (found == nullptr)
+      return std::nullopt;
+    return show(*found, plans.of(no));
   }
 
-  void script_notify(http::exchange& x) {
+  delivery_plan console_plan() override {
     const auto lock = std::lock_guard{mutex};
-    const auto* found = find(x.in().param(0));
-    if (found == nullptr) {
-      x.fail(404, "not_found", "There is no such trade.");
+    return plans.all();
+  }
+
+  std::string console_switches() override {
+    const auto lock = std::lock_guard{mutex};
+    return "<details><summary>退款结果不明 Unclear refunds <small>"
+           + std::to_string(unclear_left)
+           + "</small></summary><form method=\"post\" "
+             "action=\"/sandbox/unclear\"><p>"
+             "<input class=\"short\" name=\"count\" value=\""
+           + std::to_string(unclear_left)
+           + "\"> fund_change=N <select name=\"money\"><option value=\"moved\">"
+             "已退 money moved</option><option value=\"stayed\">未退 money "
+             "stayed"
+             "</option></select> <button class=\"small\">设定 Set</button></p>"
+             "</form></details>";
+  }
+
+  void switch_unclear(http::exchange& x) {
+    const auto form = crypto::decode_form(x.in().body);
+    const auto* count = form ? crypto::find_field(*form, "count") : nullptr;
+    const auto* money = form ? crypto::find_field(*form, "money") : nullptr;
+    if (count == nullptr || count->empty() || count->size() > 3
+        || count->find_first_not_of("0123456789") != std::string::npos) {
+      x.fail(400, "bad_form", "count: expected 0 to 999");
       return;
     }
-    send_later(about(*found, time.now()));
-    answer_one(x, *found);
+    const auto lock = std::lock_guard{mutex};
+    unclear_left = std::stoul(*count);
+    unclear_moves = money == nullptr || *money != "stayed";
+    x.answer(see_other("/"));
   }
 
-  void home(http::exchange& x) {
+  tl::expected<void, console_refusal>
+  perform(const console_command& what) override {
     const auto lock = std::lock_guard{mutex};
-    auto body = std::string{
-      "<div class=\"card\"><h1>支付宝 <small>simulated Alipay</small></h1>"
-      "<div class=\"scroll\"><table><tr><th>订单 Order<th>金额 Amount<th>状态 "
-      "Status<th>通知 Notifications<th></tr>"};
-    for (auto i = order.rbegin(); i != order.rend(); ++i) {
-      const auto* each = find(*i);
-      if (each == nullptr)
-        continue;
-      body += "<tr><td>" + escape(each->out_trade_no) + "<br><small>"
-              + escape(each->subject) + "</small><td>¥ "
-              + format_amount(each->amount);
-      if (each->refunded > 0)
-        body += "<br><small>退款 refunded ¥ " + format_amount(each->refunded)
-                + "</small>";
-      body += "<td>" + std::string{to_string(each->status)} + "<td>";
-      for (const auto& told : each->deliveries)
-        body += escape(told.status) + " #" + std::to_string(told.attempt)
-                + " → "
-                + (told.answer == 0 ? std::string{"—"}
-                                    : std::to_string(told.answer))
-                + " <small>" + escape(told.body) + "</small><br>";
-      body += "<td>";
-      if (each->status == trade_status::waiting)
-        body
-          += "<form class=\"inline\" method=\"post\" action=\"/cashier/pay\">"
-             "<input type=\"hidden\" name=\"trade\" value=\""
-             + escape(each->out_trade_no)
-             + "\"><button>付款 Pay</button></form>";
-      body += "</tr>";
+    if (what.action == console_action::plan) {
+      if (what.order.empty())
+        plans.set(what.plan);
+      else
+        plans.set(what.order, what.plan);
+      return {};
     }
-    if (order.empty())
-      body
-        += "<tr><td colspan=\"5\" class=\"dim\">还没有交易 No trades yet</tr>";
-    body += "</table></div></div>";
-    x.answer(page(200, "支付宝 · Alipay", body));
+    auto* x = find(what.order);
+    if (x == nullptr)
+      return refused(404, "not_found", "There is no such trade.");
+    switch (what.action) {
+      case console_action::pay:
+        if (!*pay(what.order, what.own_plan ? &what.plan : nullptr))
+          return refused(409, "closed", "The trade is closed.");
+        break;
+      case console_action::close:
+        if (x->status == trade_status::paid)
+          return refused(409, "paid", "The trade is paid.");
+        shut(*x);
+        break;
+      case console_action::refund:
+        return refund_by_hand(*x, what);
+      case console_action::notify:
+        tell_again(*x, 1);
+        break;
+      case console_action::duplicate:
+        tell_again(*x, what.copies);
+        break;
+      case console_action::plan:
+        break;
+    }
+    return {};
+  }
+
+  tl::expected<void, console_refusal>
+  refund_by_hand(trade& x, const console_command& what) {
+    const auto left = x.amount - x.refunded;
+    const auto amount = what.amount.value_or(left);
+    if (!x.paid || left == 0)
+      return refused(409, "not_refundable",
+                     "The trade is not paid, or refunded already.");
+    if (amount > left)
+      return refused(409, "too_much",
+                     "Only " + format_amount(left) + " is left of it.");
+    give_back(x, "console" + digits(20), amount);
+    return {};
+  }
+
+  static tl::unexpected<console_refusal>
+  refused(int status, std::string code, std::string sentence) {
+    return tl::unexpected{
+      console_refusal{status, std::move(code), std::move(sentence)}};
   }
 
   alipay_simulator_options options;
@@ -949,7 +1040,11 @@ struct alipay_simulator::impl : std::enable_shared_from_this<impl> {
   std::map<std::string, trade> trades;
   std::deque<std::string> order;
   std::mt19937_64 random;
-  timer clockwork;
+  delivery_plans plans;
+  /// Refunds still to be answered with `fund_change=N`.
+  std::size_t unclear_left = 0;
+  bool unclear_moves = true;
+  std::optional<courier> mail;
   std::optional<http::server> server;
 };
 
@@ -968,6 +1063,55 @@ tl::expected<void, std::string> alipay_simulator::start() {
 
 void alipay_simulator::stop() {
   impl_->stop();
+}
+
+void alipay_simulator::set_delivery(delivery_plan plan) {
+  const auto lock = std::lock_guard{impl_->mutex};
+  impl_->plans.set(plan);
+}
+
+void alipay_simulator::set_delivery(const std::string& order,
+                                    delivery_plan plan) {
+  const auto lock = std::lock_guard{impl_->mutex};
+  impl_->plans.set(order, plan);
+}
+
+void alipay_simulator::unclear_refunds(std::size_t count, bool money_moves) {
+  const auto lock = std::lock_guard{impl_->mutex};
+  impl_->unclear_left = count;
+  impl_->unclear_moves = money_moves;
+}
+
+bool alipay_simulator::pay(const std::string& order) {
+  const auto lock = std::lock_guard{impl_->mutex};
+  return impl_->pay(order, nullptr).value_or(false);
+}
+
+bool alipay_simulator::deliver_now(const std::string& order,
+                                   std::size_t copies) {
+  console_command what;
+  what.action = console_action::duplicate;
+  what.order = order;
+  what.copies = copies;
+  return impl_->perform(what).has_value();
+}
+
+bool alipay_simulator::refund_by_hand(const std::string& order,
+                                      std::optional<minor_units> amount) {
+  console_command what;
+  what.action = console_action::refund;
+  what.order = order;
+  what.amount = amount;
+  return impl_->perform(what).has_value();
+}
+
+std::vector<delivery>
+alipay_simulator::deliveries(const std::string& order) const {
+  const auto lock = std::lock_guard{impl_->mutex};
+  const auto* found = impl_->find(order);
+  if (found == nullptr)
+    return {};
+  return {found->deliveries.begin(), found->deliveries.end()};
 }
 
 std::uint16_t alipay_simulator::port() const noexcept {

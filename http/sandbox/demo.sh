@@ -36,6 +36,7 @@ done
 from_banner() { sed -n "s/^  $1  *\([^ ]*\).*/\1/p" "$work/banner"; }
 api=$(from_banner API)
 alipay=$(from_banner Alipay)
+wechat=$(from_banner 'WeChat Pay')
 railway=$(from_banner Railway)
 mailbox=$(from_banner mailbox)
 token=$(from_banner 'user token')
@@ -109,7 +110,9 @@ cat << TEXT
 Try it yourself:
   curl -s $api/api/subscriptions -H "Authorization: Bearer \$TOKEN" | jq
   The switches at $railway make builds fail, answers get lost, and more.
-  Mails are at $mailbox, trades at $alipay.
+  Mails are at $mailbox, trades at $alipay and
+  $wechat: pay there, lose callbacks, send them late or
+  a hundred times, give money back.
 Ctrl-C ends it.
 TEXT
 wait "$sandbox_pid"

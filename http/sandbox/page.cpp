@@ -54,11 +54,30 @@ dl { display: grid; grid-template-columns: auto 1fr; gap: .2rem .9rem;
 dt { color: var(--dim) } dd { margin: 0; overflow-wrap: anywhere }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 }
 code { font-size: .9em } a { color: var(--accent) }
+button.small, .button.small { padding: .25rem .6rem; font-size: .85rem;
+  margin: .1rem 0 }
+input.short { width: 5.5rem; padding: .2rem .4rem; font-size: .85rem }
+.buttons { margin: .4rem 0 } .line { margin: .3rem 0 }
+.tag { border: 1px solid var(--line); border-radius: 99px; font-size: .8rem;
+  padding: .05rem .6rem } .tag.good { border-color: var(--good) }
+.tag.bad { border-color: var(--bad) }
+details { margin: .5rem 0 0 } summary { cursor: pointer }
+details table, details .fields { margin: .5rem 0 }
 iframe { width: 100%; height: 26rem; border: 1px solid var(--line);
   border-radius: 8px; background: #fff }
 )css"};
 
 } // namespace
+
+tl::expected<void, std::string> check_loopback(const listen_options& where) {
+  if (where.host == "127.0.0.1" || where.host == "::1"
+      || where.host == "localhost")
+    return {};
+  return tl::unexpected{
+    "sandbox: expected a loopback address (127.0.0.1, ::1), "
+    "found "
+    + where.host};
+}
 
 http::server_options server_for(const listen_options& where) {
   http::server_options result;

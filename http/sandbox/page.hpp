@@ -2,6 +2,8 @@
 
 #include "http/server/server.hpp"
 
+#include <tl/expected.hpp>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -15,6 +17,11 @@ struct listen_options {
   std::string host = "127.0.0.1";
   std::uint16_t port = 0; ///< 0 means: any free port.
 };
+
+/// INTERNAL: A simulator of a gateway moves "money" for whoever asks: it is
+/// for this machine alone. @returns a sentence on any other address.
+[[nodiscard]] tl::expected<void, std::string>
+check_loopback(const listen_options& where);
 
 /// INTERNAL: The limits of a simulator's server.
 [[nodiscard]] http::server_options server_for(const listen_options& where);

@@ -172,6 +172,15 @@ struct fixture {
     return json::parse(node).as_object();
   }
 
+  /// Of a notification; by value, since that is a copy.
+  std::string field(std::size_t i, const std::string& name) {
+    return merchant.at(i).at(name);
+  }
+
+  std::size_t field_count(std::size_t i, const std::string& name) {
+    return merchant.at(i).count(name);
+  }
+
   json::value trade(std::size_t i = 0) {
     return json::parse(fetch(aut->port(), "GET", "/sandbox/trades").body)
       .at("data")
@@ -420,6 +429,218 @@ CAF_TEST(money goes back in parts and once per number) {
   CAF_CHECK_EQUAL(rest["refund_fee"], "99.00");
   CAF_CHECK_EQUAL(rest["gmt_refund"], "2026-11-23 16:00:00.000");
   CAF_CHECK(is_signed(join(rest, {"sign", "sign_type"}), rest["sign"]));
+}
+
+CAF_TEST(notifications get lost and come after all) {
+  aut->set_delivery({.lose = true});
+  open(request("alipay.trade.page.pay", order()));
+  pay();
+  CAF_REQUIRE(eventually([&] {
+    return aut->deliveries("order_1").size() == 1;
+  }));
+  CAF_CHECK(aut->deliveries("order_1").at(0).lost);
+  std::this_thread::sleep_for(30ms);
+  CAF_CHECK_EQUAL(merchant.count(), 0u);
+  CAF_CHECK_EQUAL(text(call("alipay.trade.query",
+                            {{"out_trade_no", "order_1"}})["trade_status"]),
+                  "TRADE_SUCCESS");
+  CAF_CHECK(aut->deliver_now("order_1"));
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() == 1;
+  }));
+  auto told = merchant.at(0);
+  CAF_CHECK(is_signed(join(told, {"sign", "sign_type"}), told["sign"]));
+  CAF_CHECK_EQUAL(told["trade_status"], "TRADE_SUCCESS");
+  CAF_CHECK(!aut->deliver_now("nope"));
+}
+
+CAF_TEST(a notification comes late and many times) {
+  aut->set_delivery("order_1", {.delay = 60ms, .copies = 100});
+  open(request("alipay.trade.page.pay", order()));
+  const auto start = std::chrono::steady_clock::now();
+  CAF_CHECK(aut->pay("order_1"));
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() > 0;
+  }));
+  CAF_CHECK(std::chrono::steady_clock::now() - start >= 60ms);
+  CAF_REQUIRE(eventually([&] {
+    return aut->deliveries("order_1").size() == 100;
+  }));
+  CAF_CHECK_EQUAL(merchant.count(), 100u);
+  CAF_CHECK_EQUAL(merchant.id(0), merchant.id(99));
+}
+
+CAF_TEST(a refund is told before its payment) {
+  aut->set_delivery({.refund_first = true});
+  open(request("alipay.trade.page.pay", order()));
+  pay();
+  std::this_thread::sleep_for(30ms);
+  CAF_CHECK_EQUAL(merchant.count(), 0u);
+  CAF_CHECK(aut->refund_by_hand("order_1", 900));
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() == 2;
+  }));
+  CAF_CHECK_EQUAL(field_count(0, "refund_fee"), 1u);
+  CAF_CHECK_EQUAL(field_count(1, "refund_fee"), 0u);
+  CAF_CHECK_EQUAL(field(1, "trade_status"), "TRADE_SUCCESS");
+}
+
+CAF_TEST(notifications that contradict are well signed) {
+  for (const auto* no : {"o1", "o2", "o3"})
+    open(request("alipay.trade.page.pay", order(no)));
+  aut->set_delivery("o1", {.wrong_amount = true});
+  aut->set_delivery("o2", {.wrong_app = true});
+  aut->set_delivery("o3", {.probe = true});
+  auto seen = std::size_t{0};
+  for (const auto* no : {"o1", "o2", "o3"}) {
+    pay(no);
+    ++seen;
+    CAF_REQUIRE(eventually([&] {
+      return merchant.count() >= seen;
+    }));
+  }
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() == 4;
+  }));
+  const auto good = [&](std::size_t i) {
+    auto x = merchant.at(i);
+    return is_signed(join(x, {"sign", "sign_type"}), x["sign"]);
+  };
+  CAF_CHECK(good(0));
+  CAF_CHECK_EQUAL(field(0, "total_amount"), "99.01");
+  CAF_CHECK(good(1));
+  CAF_CHECK_NOT_EQUAL(field(1, "app_id"), options.app_id);
+  CAF_CHECK(!good(2));
+  CAF_CHECK(good(3));
+}
+
+CAF_TEST(refunds in the console of Alipay are told like others) {
+  open(request("alipay.trade.page.pay", order()));
+  CAF_CHECK(!aut->refund_by_hand("order_1"));
+  pay();
+  CAF_CHECK(aut->refund_by_hand("order_1", 900));
+  CAF_CHECK(!aut->refund_by_hand("order_1", 9001));
+  CAF_CHECK(aut->refund_by_hand("order_1"));
+  CAF_CHECK(!aut->refund_by_hand("order_1"));
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() == 3;
+  }));
+  CAF_CHECK_EQUAL(field(2, "refund_fee"), "99.00");
+  CAF_CHECK_EQUAL(field(2, "trade_status"), "TRADE_CLOSED");
+  CAF_CHECK_EQUAL(trade().at("refunds").as_array().size(), 2u);
+}
+
+CAF_TEST(a refund may be unclear with or without the money) {
+  open(request("alipay.trade.page.pay", order()));
+  pay();
+  const auto refund = [&](std::string_view number) {
+    return text(call("alipay.trade.refund", {{"out_trade_no", "order_1"},
+                                             {"refund_amount", "9.00"},
+                                             {"out_request_no", number}})
+                  .at("fund_change"));
+  };
+  const auto is_done = [&](std::string_view number) {
+    return call("alipay.trade.fastpay.refund.query",
+                {{"out_trade_no", "order_1"}, {"out_request_no", number}})
+      .contains("refund_status");
+  };
+  aut->unclear_refunds(1);
+  CAF_CHECK_EQUAL(refund("r1"), "N");
+  CAF_CHECK(is_done("r1"));
+  CAF_CHECK_EQUAL(refund("r2"), "Y");
+  aut->unclear_refunds(1, false);
+  CAF_CHECK_EQUAL(refund("r3"), "N");
+  CAF_CHECK(!is_done("r3"));
+  CAF_CHECK_EQUAL(refund("r3"), "Y");
+  CAF_CHECK(is_done("r3"));
+  CAF_CHECK_EQUAL(
+    fetch(aut->port(), "POST", "/sandbox/unclear", "count=1&money=stayed")
+      .status,
+    303);
+  CAF_CHECK_EQUAL(refund("r4"), "N");
+  CAF_CHECK(!is_done("r4"));
+  CAF_CHECK_EQUAL(
+    fetch(aut->port(), "POST", "/sandbox/unclear", "count=-1").status, 400);
+}
+
+CAF_TEST(a code that nobody scans is good for two hours) {
+  auto biz = order();
+  biz.erase("time_expire");
+  const auto link = text(call("alipay.trade.precreate", biz).at("qr_code"));
+  const auto path = link.substr(link.find("/qr/"));
+  time.advance(2h + 1ms);
+  CAF_CHECK_EQUAL(fetch(aut->port(), "GET", path).status, 400);
+  CAF_CHECK_EQUAL(
+    text(call("alipay.trade.query", {{"out_trade_no", "order_1"}})["sub_code"]),
+    "ACQ.TRADE_NOT_EXIST");
+  CAF_CHECK_EQUAL(
+    text(call("alipay.trade.close", {{"out_trade_no", "order_1"}})["sub_code"]),
+    "ACQ.TRADE_NOT_EXIST");
+  const auto fresh = text(call("alipay.trade.precreate", biz).at("qr_code"));
+  CAF_CHECK_NOT_EQUAL(fresh, link);
+  CAF_CHECK(
+    fetch(aut->port(), "GET", fresh.substr(fresh.find("/qr/"))).has("Pay now"));
+}
+
+CAF_TEST(closing the page for phones is told) {
+  auto phone = order();
+  phone["product_code"] = "QUICK_WAP_WAY";
+  open(request("alipay.trade.wap.pay", phone));
+  open(request("alipay.trade.page.pay", order("order_2")));
+  for (const auto* no : {"order_1", "order_2"})
+    CAF_CHECK_EQUAL(
+      text(call("alipay.trade.close", {{"out_trade_no", no}})["code"]),
+      "10000");
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() == 1;
+  }));
+  CAF_CHECK_EQUAL(field(0, "out_trade_no"), "order_1");
+  CAF_CHECK_EQUAL(field(0, "trade_status"), "TRADE_CLOSED");
+  CAF_CHECK_EQUAL(field_count(0, "refund_fee"), 0u);
+}
+
+CAF_TEST(the console shows trades and does what its buttons say) {
+  auto biz = order();
+  biz["subject"] = "<script>alert(1)</script>";
+  open(request("alipay.trade.page.pay", biz));
+  const auto home = [&] {
+    return fetch(aut->port(), "GET", "/");
+  };
+  const auto press = [&](const std::string& form) {
+    return fetch(aut->port(), "POST", "/console", "order=order_1&" + form)
+      .status;
+  };
+  CAF_CHECK(home().has("&lt;script&gt;"));
+  CAF_CHECK(!home().has("<script>"));
+  CAF_CHECK(fetch(aut->port(), "GET", "/cashier/order_1").has("Pay now"));
+  CAF_CHECK_EQUAL(press("do=pay&lose=on"), 303);
+  CAF_CHECK_EQUAL(press("do=close"), 409);
+  CAF_CHECK_EQUAL(press("do=notify"), 303);
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() == 1;
+  }));
+  CAF_CHECK_EQUAL(press("do=duplicate&copies=7"), 303);
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() == 8;
+  }));
+  CAF_CHECK_EQUAL(press("do=refund&amount=1.50"), 303);
+  CAF_REQUIRE(eventually([&] {
+    return merchant.count() == 9;
+  }));
+  CAF_CHECK(home().has("REFUND_SUCCESS"));
+  CAF_CHECK_EQUAL(press("do=delivery&lose=on"), 303);
+  CAF_CHECK(home().has("丢失 lost"));
+  open(request("alipay.trade.page.pay", order("order_2")));
+  CAF_CHECK_EQUAL(
+    fetch(aut->port(), "POST", "/console", "order=order_2&do=close").status,
+    303);
+  CAF_CHECK_EQUAL(text(trade().at("status")), "TRADE_CLOSED");
+}
+
+CAF_TEST(only this machine can reach it) {
+  options.listen.host = "0.0.0.0";
+  alipay_simulator open_to_all{options, time, out};
+  CAF_CHECK(!open_to_all.start().has_value());
 }
 
 CAF_TEST(cancelling leaves the order as it is) {
