@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <string>
+#include <vector>
 
 int main(int argc, char** argv) {
   using namespace slipway::app;
@@ -29,7 +30,8 @@ int main(int argc, char** argv) {
   auto* sandbox_flag
     = serve->add_flag("--sandbox", sandboxed,
                       "Everything embedded: a private PostgreSQL, simulated "
-                      "Alipay, Railway and mailbox on loopback");
+                      "Alipay, WeChat Pay, Railway and mailbox on "
+                      "loopback");
   sandbox_flag->excludes(serve_config);
   serve
     ->add_option("--data-dir", sandbox.data_dir,
@@ -51,12 +53,28 @@ int main(int argc, char** argv) {
     "check", "Checks the configuration and what it connects to");
   with_config(check, true);
 
+  auto* verify = cli.add_subcommand(
+    "verify",
+    "Checks recorded messages of the payment gateways offline, the way the "
+    "server does. Each FILE is one message in JSON with its own clock, keys "
+    "and order; prints one line of JSON each. A file that cannot be read or is "
+    "of another form gets a line that says so. Exits with 0 whatever the "
+    "verdicts");
+  auto messages = std::vector<std::string>{};
+  verify->add_option("FILE", messages, "Recorded messages");
+
   CLI11_PARSE(cli, argc, argv);
 
   if (*migrate)
     return run_migrate(config);
   if (*check)
     return run_check(config);
+  if (*verify) {
+    if (!messages.empty())
+      return run_verify(messages);
+    std::fputs("slipway verify: expected at least one FILE\n", stderr);
+    return exit_usage;
+  }
   if (sandboxed)
     return run_sandbox(sandbox);
   if (config.empty()) {

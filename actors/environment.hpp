@@ -32,6 +32,8 @@ struct actor_limits {
   millis slot_scan{1'000};
   /// How often the notifier looks into the outbox.
   millis mail_scan{2'000};
+  /// How often the reconciler looks for orders that are due.
+  millis ask_scan{500};
 };
 
 /// What all actors share: one clock, one source of randomness, one set of
@@ -52,6 +54,7 @@ struct environment {
   dispatcher_actor dispatcher;
   provider_actor provider; ///< Null without a provider.
   notifier_actor notifier; ///< Null without mail.
+  reconciler_actor reconciler;
 
   /// The journal that writes this subscription: always the same one.
   [[nodiscard]] const journal_actor& journal_of(subscription_id id) const {

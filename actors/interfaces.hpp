@@ -66,6 +66,8 @@ struct command {
   /// verdict.
   std::shared_ptr<callback_entry> callback;
   std::vector<provider_call> calls;
+  /// Who did it and why, where a person did: goes into the history with it.
+  std::optional<history_entry> act;
   std::shared_ptr<const creation> create;
   reply_ptr reply; ///< May be null.
   /// Of our own making: never refused for want of room.
@@ -178,6 +180,33 @@ struct step_dropped {
   subscription_id subscription{};
 };
 
+/// Something to be done at a payment gateway at once, for somebody who waits.
+struct gateway_errand {
+  enum class kind : std::uint8_t {
+    /// Make the order known there; answers with the row that holds its `code`.
+    prepare,
+    /// Ask what became of the order. Answers when what was learnt is durable,
+    /// or at once when it was asked about lately.
+    ask,
+    /// Ask what became of the refund that `callback` speaks of.
+    confirm_refund,
+    /// A key of the gateway's is unknown: fetch them anew, if that is not done
+    /// all the time.
+    refresh_keys,
+  };
+  kind what = kind::ask;
+  lifecycle::payment_gateway gateway = lifecycle::payment_gateway::alipay;
+  record_ptr subject; ///< Null only for `refresh_keys`.
+  std::uint32_t order = 0;
+  std::string payer_id; ///< jsapi: the payer's openid.
+  std::string payer_ip; ///< h5: the payer's address.
+  std::string refund_id;
+  std::shared_ptr<callback_entry> callback;
+  reply_ptr reply; ///< May be null.
+};
+
+using gateway_errand_ptr = std::shared_ptr<gateway_errand>;
+
 /// There may be new mail in the outbox.
 struct mail_nudge {};
 
@@ -218,6 +247,7 @@ SLIPWAY_LOCAL_MESSAGE(slots_read)
 SLIPWAY_LOCAL_MESSAGE(grant_answered)
 SLIPWAY_LOCAL_MESSAGE(step_order)
 SLIPWAY_LOCAL_MESSAGE(step_dropped)
+SLIPWAY_LOCAL_MESSAGE(gateway_errand_ptr)
 SLIPWAY_LOCAL_MESSAGE(mail_nudge)
 SLIPWAY_LOCAL_MESSAGE(mails_read)
 SLIPWAY_LOCAL_MESSAGE(tick)
@@ -292,6 +322,17 @@ using provider_actor
                      // INTERNAL: Looks at the deployments under way.
                      caf::reacts_to<tick>>;
 
+/// The RECONCILER: everything we say to payment gateways. Asks about orders and
+/// refunds that are due, closes what has expired, and reports what it learns by
+/// commands to the REGISTRY.
+using reconciler_actor
+  = caf::typed_actor<caf::reacts_to<gateway_errand_ptr>,
+                     // INTERNAL: Goes on with an answer from the network or the
+                     // STORE.
+                     caf::reacts_to<continuation>,
+                     // INTERNAL: Looks for orders that are due.
+                     caf::reacts_to<tick>>;
+
 /// The NOTIFIER: sends the mails that the outbox holds. Detached.
 using notifier_actor = caf::typed_actor<caf::reacts_to<mail_nudge>,
                                         // INTERNAL: The mails that are due.
@@ -304,6 +345,11 @@ struct transition {
   std::uint64_t expected_revision = 0; ///< 0: the row does not exist yet.
   record next;
   std::uint64_t orders_changed = 0; ///< Bit i: orders[i] is to be written.
+  /// When the gateway is to be asked about orders[i], should its status have
+  /// changed. As many as there are orders, or none.
+  std::vector<std::optional<timestamp>> first_asks;
+  /// When the machine has to be woken.
+  std::optional<timestamp> wake_at;
   bool instance_changed = false;
   std::vector<history_entry> history;
   std::vector<notice> notices;

@@ -77,6 +77,10 @@ struct metrics::impl {
     = family<Histogram>("slipway_time_to_running_seconds",
                         "From the payment (or retry) to a running instance.")
         .Add({}, running_seconds);
+  Family<Counter>& gateway_requests
+    = family<Counter>("slipway_gateway_requests_total",
+                      "Calls to payment gateways, by gateway, operation and "
+                      "outcome.");
   Family<Counter>& provider_requests
     = family<Counter>("slipway_provider_requests_total",
                       "Calls to the provider, by operation and outcome.");
@@ -153,6 +157,16 @@ void metrics::deploy_slots(double used, double free) {
 
 void metrics::time_to_running(double seconds) {
   impl_->running_time.Observe(seconds);
+}
+
+void metrics::gateway_request(std::string_view gateway,
+                              std::string_view operation,
+                              std::string_view outcome) {
+  impl_->gateway_requests
+    .Add({{"gateway", std::string{gateway}},
+          {"operation", std::string{operation}},
+          {"outcome", std::string{outcome}}})
+    .Increment();
 }
 
 void metrics::provider_request(std::string_view operation,

@@ -10,6 +10,7 @@ namespace slipway {
 /// What can need attention; the words of the contract's `kind`.
 inline constexpr const char* attention_kinds[]
   = {"deployment_failed", "stuck",           "surplus_payment",
+     "refund_failed",     "refund_stuck",    "order_unsettled",
      "payment_mismatch",  "unknown_payment", "undeliverable_mail"};
 
 /// What operators watch: counters, gauges and histograms under the names that
@@ -58,6 +59,10 @@ public:
   void time_to_running(double seconds);
 
   void provider_request(std::string_view operation, std::string_view outcome);
+
+  /// A call of ours to a payment gateway.
+  void gateway_request(std::string_view gateway, std::string_view operation,
+                       std::string_view outcome);
 
   void provider_budget_remaining(double requests);
 

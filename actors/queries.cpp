@@ -7,9 +7,9 @@ namespace slipway {
 namespace {
 
 constexpr auto names = std::array<std::string_view, errc_count>{
-  "none",          "not_found", "unavailable",
-  "database_down", "conflict",  "owned_elsewhere",
-  "overloaded",    "internal",  "forbidden"};
+  "none",      "not_found",       "unavailable",    "database_down",
+  "conflict",  "owned_elsewhere", "overloaded",     "internal",
+  "forbidden", "gateway_down",    "gateway_refused"};
 
 } // namespace
 
@@ -25,11 +25,13 @@ bool is_transient(errc x) noexcept {
     case errc::conflict:
     case errc::owned_elsewhere:
     case errc::overloaded:
+    case errc::gateway_down:
       return true;
     case errc::none:
     case errc::not_found:
     case errc::internal:
     case errc::forbidden:
+    case errc::gateway_refused:
       return false;
   }
   return false;

@@ -26,9 +26,11 @@ enum class errc : std::uint8_t {
   overloaded,      ///< A bounded queue is full.
   internal,        ///< A fault of ours; the log has more.
   forbidden,       ///< The subscription belongs to somebody else.
+  gateway_down,    ///< The payment gateway does not answer as it should.
+  gateway_refused, ///< The payment gateway has refused for good.
 };
 
-inline constexpr std::size_t errc_count = 9;
+inline constexpr std::size_t errc_count = 11;
 
 [[nodiscard]] std::string_view to_string(errc x) noexcept;
 
@@ -67,6 +69,22 @@ struct due_timers {
   using result = std::vector<subscription_id>;
   timestamp now{};
   std::size_t limit = 0;
+};
+
+/// Corrects when a subscription is to be woken, where the rules that its row
+/// was written under have changed since. Moves nothing else.
+struct move_timer {
+  using result = std::monostate;
+  subscription_id id{};
+  std::uint64_t revision = 0; ///< As long as it is this one.
+  std::optional<timestamp> wake_at;
+};
+
+/// Has every active subscription whose deployment has failed for good looked at
+/// once: rules for them may be new.
+struct wake_failed {
+  using result = std::monostate;
+  timestamp now{};
 };
 
 /// The deployments that hold a slot, and the first ones that wait for one.
@@ -203,6 +221,7 @@ struct list_attention {
     std::string reason;
     timestamp since{};
     std::string suggested_action;
+    std::int64_t callback = 0; ///< The one to be settled; 0: none.
   };
   using result = std::vector<row>;
   timestamp now{};
@@ -217,10 +236,53 @@ struct list_callbacks {
     std::uint32_t repeats = 0; ///< Deliveries after the first one.
     timestamp last_received_at{};
     callback_entry entry; ///< Headers and body only where one is asked for.
+    std::optional<timestamp> settled_at; ///< When a person was done with it.
+    std::string settled_by;
+    std::string settled_why;
   };
   using result = std::vector<row>;
   std::int64_t before = 0; ///< 0: from the newest.
   std::size_t limit = 0;
+  std::optional<lifecycle::payment_gateway> gateway;
+  std::optional<callback_outcome> outcome;
+  std::string order_id; ///< Empty: of all orders.
+};
+
+/// Takes a contradicting callback out of attention; errc::not_found when there
+/// is no such one that contradicts. Settled once, the first one's words stay.
+struct settle_callback {
+  using result = list_callbacks::row;
+  std::int64_t id = 0;
+  timestamp at{};
+  std::string by;
+  std::string why;
+};
+
+/// Keeps a sample of what was forged. The oldest make room: there are never
+/// more than `keep`, whatever arrives.
+struct keep_forged {
+  using result = std::monostate;
+  callback_entry entry;
+  std::size_t keep = 200;
+};
+
+/// Takes orders of which the gateway is due to be asked, the longest overdue
+/// first, and moves each one's next time on (`lifecycle::next_ask`) in the same
+/// transaction: two servers never take the same one, and a crash before the
+/// answer costs no more than the pause.
+struct claim_asks {
+  struct row {
+    subscription_id subscription{};
+    std::string currency;
+    lifecycle::order order;
+    /// How often it was asked about in its present status before.
+    std::uint32_t asks = 0;
+  };
+  using result = std::vector<row>;
+  lifecycle::payment_gateway gateway = lifecycle::payment_gateway::alipay;
+  timestamp now{};
+  std::size_t limit = 0;
+  lifecycle::rules rules;
 };
 
 /// One callback whole.
@@ -247,12 +309,15 @@ struct job {
 
 using store_job = std::variant<
   job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
-  job<query::due_timers>, job<query::slots>, job<query::list_records>,
-  job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
+  job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
+  job<query::slots>, job<query::list_records>, job<query::list_credentials>,
+  job<query::find_key>, job<query::list_history>,
   job<query::list_notifications>, job<query::mark_notification_read>,
   job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
   job<query::read_stats>, job<query::list_attention>,
-  job<query::list_callbacks>, job<query::find_callback>, job<query::ping>>;
+  job<query::list_callbacks>, job<query::find_callback>,
+  job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
+  job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;
 

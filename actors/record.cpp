@@ -12,6 +12,20 @@ std::string_view to_string(callback_outcome x) noexcept {
       return "acknowledged";
     case callback_outcome::contradicted:
       return "contradicted";
+    case callback_outcome::forged:
+      return "forged";
+  }
+  return "?";
+}
+
+std::string_view to_string(callback_source x) noexcept {
+  switch (x) {
+    case callback_source::notify:
+      return "notify";
+    case callback_source::refund_notify:
+      return "refund_notify";
+    case callback_source::query:
+      return "query";
   }
   return "?";
 }
@@ -38,6 +52,8 @@ std::string_view to_string(notice_kind x) noexcept {
       return "DEPLOYMENT_SUCCESS";
     case notice_kind::deployment_failed:
       return "DEPLOYMENT_FAILED";
+    case notice_kind::refund_completed:
+      return "REFUND_COMPLETED";
   }
   return "?";
 }

@@ -42,13 +42,26 @@ enum class callback_outcome : std::uint8_t {
   repeated = 1,     ///< It had been applied before.
   acknowledged = 2, ///< Authentic and nothing to us.
   contradicted = 3, ///< Authentic, and in conflict with what we know.
+  forged = 4,       ///< Not proven to come from the gateway; a sample is kept.
 };
+
+inline constexpr std::size_t callback_outcome_count = 5;
+
+/// How a gateway came to say something.
+enum class callback_source : std::uint8_t {
+  notify = 0,
+  refund_notify = 1,
+  query = 2, ///< We asked; the entry holds the signed answer.
+};
+
+[[nodiscard]] std::string_view to_string(callback_source x) noexcept;
 
 [[nodiscard]] std::string_view to_string(callback_outcome x) noexcept;
 
 /// One authentic message of a gateway, kept raw.
 struct callback_entry {
   lifecycle::payment_gateway gateway = lifecycle::payment_gateway::alipay;
+  callback_source source = callback_source::notify;
   /// The same for all deliveries of one event: they share a row.
   std::string dedupe_key;
   timestamp received_at{};
@@ -58,6 +71,8 @@ struct callback_entry {
   std::string reason;
   std::string headers; ///< One `Name: value` a line.
   std::string body;    ///< The exact bytes.
+  /// Fed in once more by an operator: no delivery of the gateway.
+  bool replayed = false;
 };
 
 enum class history_kind : std::uint8_t {
@@ -90,6 +105,7 @@ enum class notice_kind : std::uint8_t {
   payment_received = 0,
   deployment_success = 1,
   deployment_failed = 2,
+  refund_completed = 3,
 };
 
 /// What the outside calls it: `DEPLOYMENT_SUCCESS`.

@@ -21,6 +21,8 @@ callback_outcome outcome_of(verdict why) {
       return callback_outcome::applied;
     case verdict::already_applied:
       return callback_outcome::repeated;
+    case verdict::stale:
+      return callback_outcome::acknowledged;
     default:
       return callback_outcome::contradicted;
   }
@@ -46,7 +48,21 @@ notice make_notice(notice_kind kind, const record& about, timestamp at) {
       what.error = s.deployment.error;
       what.by_mail = true;
       break;
+    case notice_kind::refund_completed:
+      what.by_mail = true;
+      break;
   }
+  return what;
+}
+
+/// Tells of what went back just now, not of what went back before.
+notice make_refund_notice(const lifecycle::state& before, const record& about,
+                          timestamp at) {
+  auto what = make_notice(notice_kind::refund_completed, about, at);
+  what.amount = 0;
+  for (const auto& x : about.state.orders)
+    if (const auto* was = lifecycle::find_order(before, x.seq))
+      what.amount += x.refunded - was->refunded;
   return what;
 }
 
@@ -117,8 +133,18 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
       what->reply->deliver({errc::none, verdict::under_way, &current});
     return;
   }
-  if (std::holds_alternative<lifecycle::woke>(what->what))
+  if (std::holds_alternative<lifecycle::woke>(what->what)) {
+    // Nothing is due, although the row says so: it was written under other
+    // rules. Uncorrected, it would be found due for ever.
+    self->send(
+      env->store_of(current.id),
+      make_job(query::move_timer{current.id, current.state.revision,
+                                 lifecycle::wake_at(current.state, env->rules)},
+               [](job<query::move_timer>::reply) {
+                 // Where that fails the row is found due once more.
+               }));
     arm();
+  }
   if (what->reply)
     what->reply->deliver({errc::none, why, &current});
 }
@@ -129,13 +155,18 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   t->expected_revision = current.state.revision;
   t->orders_changed = changed_orders(current.state, made.next);
   t->instance_changed = current.state.instance != made.next.instance;
-  t->history.reserve(what->calls.size() + 1);
+  for (const auto& order : made.next.orders)
+    t->first_asks.push_back(lifecycle::first_ask(order, at, env->rules));
+  t->wake_at = lifecycle::wake_at(made.next, env->rules);
+  t->history.reserve(what->calls.size() + 2);
   for (auto& call : what->calls)
     t->history.push_back({call.at, history_kind::provider,
                           call.message.empty()
                             ? call.operation + ": " + call.outcome
                             : call.operation + ": " + call.message,
                           call.operation, call.outcome});
+  if (what->act)
+    t->history.push_back(*what->act);
   t->history.push_back(
     {at, history_kind::state,
      lifecycle::describe(what->what, current.state, made.next),
@@ -154,6 +185,8 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
     else if (x == effect::notify_failed)
       t->notices.push_back(
         make_notice(notice_kind::deployment_failed, t->next, at));
+    else if (x == effect::notify_refunded)
+      t->notices.push_back(make_refund_notice(current.state, t->next, at));
   }
   if (!env->mail)
     for (auto& x : t->notices)
@@ -260,6 +293,7 @@ void supervisor_state::run(effect what) {
             .count());
       [[fallthrough]];
     case effect::notify_failed:
+    case effect::notify_refunded:
       env->metrics->notification("in_app", "created");
       if (env->notifier)
         self->send(env->notifier, mail_nudge{});
@@ -268,7 +302,7 @@ void supervisor_state::run(effect what) {
 }
 
 void supervisor_state::arm() {
-  const auto due = lifecycle::wake_at(current.state);
+  const auto due = lifecycle::wake_at(current.state, env->rules);
   if (!due)
     return;
   const auto now = env->clock->now();
@@ -313,7 +347,7 @@ bool supervisor_state::is_idle() const {
     return false;
   if (!lifecycle::is_settled(current.state.deployment.at))
     return false;
-  const auto due = lifecycle::wake_at(current.state);
+  const auto due = lifecycle::wake_at(current.state, env->rules);
   return !due || *due > env->clock->now() + env->limits.linger;
 }
 

@@ -147,8 +147,12 @@ constexpr key table[]{
   {"wechat", "api_v2_key_file",
    "The APIv2 key, for callbacks in XML. This one, the next one or both.",
    kind::line_file, 32, 32, "", optional, AT(wechat->api_v2_key)},
+  {"wechat", "v2_sign_type",
+   "How v2 signs: HMAC-SHA256, or MD5 for old merchants. Never taken from a "
+   "message.",
+   kind::choice, 0, 0, "HMAC-SHA256 MD5", optional, AT(wechat->v2_sign_type)},
   {"wechat", "api_v3_key_file",
-   "The APIv3 key. It needs the three keys below as well.", kind::line_file, 32,
+   "The APIv3 key. It needs the two keys below as well.", kind::line_file, 32,
    32, "", optional, AT(wechat->api_v3_key)},
   {"wechat", "merchant_serial",
    "Serial number of the merchant's API certificate.", kind::word, 1, 64, "",
@@ -159,7 +163,8 @@ constexpr key table[]{
    AT(wechat->merchant_private_key)},
   {"wechat", "platform_keys",
    "What WeChat Pay signs with, each serial:file, several at once: platform "
-   "certificates by serial number, public keys by PUB_KEY_ID_….",
+   "certificates by serial number, public keys by PUB_KEY_ID_…. Unset: the "
+   "certificates are downloaded.",
    kind::platform_keys, 1, 32, "", optional, AT(wechat->platform_keys)},
   // -- [railway]
   {"railway", "endpoint", "Railway's GraphQL endpoint.", kind::url, 0, 0,
@@ -229,6 +234,13 @@ constexpr key table[]{
    "ago, such as \"72h\". Unset: never.",
    kind::duration, 1 * s, 365 * d, "", optional,
    AT(payment.refund_failed_after)},
+  {"payment", "ask_interval",
+   "The longest pause between two looks at the gateway about an unpaid order: "
+   "so late does a payment count whose callback is lost.",
+   kind::duration, 1 * s, 10 * m, "", optional, AT(payment.ask_interval)},
+  {"payment", "asks_per_second",
+   "Orders that a gateway is asked about in a second, at most.", kind::integer,
+   1, 1'000, "", optional, AT(payment.asks_per_second)},
   // -- [mail]
   {"mail", "url",
    "The mail server: smtp://host:port (STARTTLS where the server offers it) or "

@@ -799,7 +799,6 @@ private:
     const auto* because = "api_v3_key_file needs it";
     require("wechat.merchant_serial", because);
     require("wechat.merchant_private_key_file", because);
-    require("wechat.platform_keys", because);
   }
 
   void check_railway() {

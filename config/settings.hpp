@@ -129,6 +129,8 @@ struct wechat_settings {
   std::string mch_id;
   std::string gateway_url = "https://api.mch.weixin.qq.com";
   secret api_v2_key;
+  /// `HMAC-SHA256` or `MD5`: how v2 messages are signed. Never taken from one.
+  std::string v2_sign_type = "HMAC-SHA256";
   secret api_v3_key;
   std::string merchant_serial;
   secret merchant_private_key;
@@ -170,6 +172,10 @@ struct payment_settings {
   late_payment_policy late_payment = late_payment_policy::revive;
   /// Refund by itself when a deployment failed for good this long ago.
   std::optional<millis> refund_failed_after;
+  /// The longest pause between two looks at the gateway about an unpaid order.
+  millis ask_interval{45'000};
+  /// Orders that a gateway is asked about in a second, at most.
+  std::uint32_t asks_per_second = 20;
 };
 
 enum class mail_security : std::uint8_t { plain, starttls, tls };

@@ -29,34 +29,41 @@ WITH changed AS (
     error = n.error, ended_by = n.ended_by, revision = n.expected + 1,
     settled = n.settled, wake_at = n.wake_at, updated_at = n.updated_at
   FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-              $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+              $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
     AS n (id, expected, epoch, status, start_at, end_at, phase, phase_at,
           attempt, attempt_limit, tries, progress, intent_at, queued_at,
           started_at, deadline_at, retry_at, completed_at, workflow_id,
-          deployment_id, error, ended_by, settled, wake_at, updated_at,
-          user_id)
+          deployment_id, error, ended_by, settled, wake_at, updated_at)
   WHERE s.id = n.id AND s.revision = n.expected AND s.owner = $1
     AND s.epoch = n.epoch
   RETURNING s.id, s.revision, s.user_id
 ), paid AS (
   INSERT INTO payments AS p (subscription_id, seq, gateway, method, status,
     applied, amount_minor, refunded_minor, created_at, expires_at, paid_at,
-    transaction_id, idempotency_key)
-  SELECT o.* FROM unnest($28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
-                         $39, $40)
+    transaction_id, idempotency_key, pay_code, refund_seq, refund_minor,
+    refund_for, refund_error, refunds_counted, ask_at)
+  SELECT o.* FROM unnest($27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37,
+                         $38, $39, $40, $41, $42, $43, $44, $45, $46)
     AS o (subscription_id, seq, gateway, method, status, applied, amount_minor,
           refunded_minor, created_at, expires_at, paid_at, transaction_id,
-          idempotency_key)
+          idempotency_key, pay_code, refund_seq, refund_minor, refund_for,
+          refund_error, refunds_counted, ask_at)
   JOIN changed c ON c.id = o.subscription_id
   ON CONFLICT (subscription_id, seq) DO UPDATE SET
     status = excluded.status, applied = excluded.applied,
     refunded_minor = excluded.refunded_minor, paid_at = excluded.paid_at,
-    transaction_id = excluded.transaction_id
+    transaction_id = excluded.transaction_id, pay_code = excluded.pay_code,
+    refund_seq = excluded.refund_seq, refund_minor = excluded.refund_minor,
+    refund_for = excluded.refund_for, refund_error = excluded.refund_error,
+    refunds_counted = excluded.refunds_counted,
+    ask_at = CASE WHEN p.status = excluded.status THEN p.ask_at
+                  ELSE excluded.ask_at END,
+    asks = CASE WHEN p.status = excluded.status THEN p.asks ELSE 0 END
 ), placed AS (
   INSERT INTO instances AS i (subscription_id, seq, status, project_id,
     environment_id, service_id, service_name, public_url, created_at,
     deleted_at)
-  SELECT o.* FROM unnest($41, $42, $43, $44, $45, $46, $47, $48, $49, $50)
+  SELECT o.* FROM unnest($47, $48, $49, $50, $51, $52, $53, $54, $55, $56)
     AS o (subscription_id, seq, status, project_id, environment_id, service_id,
           service_name, public_url, created_at, deleted_at)
   JOIN changed c ON c.id = o.subscription_id
@@ -69,13 +76,13 @@ WITH changed AS (
   INSERT INTO events (subscription_id, revision, at, kind, operation, outcome,
     summary)
   SELECT o.id, c.revision, o.at, o.kind, o.operation, o.outcome, o.summary
-  FROM unnest($51, $52, $53, $54, $55, $56)
+  FROM unnest($57, $58, $59, $60, $61, $62)
     WITH ORDINALITY AS o (id, at, kind, operation, outcome, summary, line)
   JOIN changed c ON c.id = o.id
   ORDER BY o.line
 ), notices AS (
   SELECT c.id, c.revision, c.user_id, o.*
-  FROM unnest($57, $58, $59, $60, $61, $62, $63, $64, $65)
+  FROM unnest($63, $64, $65, $66, $67, $68, $69, $70, $71)
     AS o (subscription_id, kind, instance_seq, public_url, error, duration_ms,
           amount_minor, created_at, by_mail)
   JOIN changed c ON c.id = o.subscription_id
@@ -90,18 +97,24 @@ WITH changed AS (
   SELECT user_id, id, revision, kind, instance_seq, public_url, error,
     duration_ms, amount_minor, created_at, created_at
   FROM notices WHERE by_mail
+), given AS (
+  SELECT * FROM unnest($72, $73, $74, $75, $76, $77, $78, $79, $80, $81)
+    AS o (gateway, source, dedupe_key, received_at, order_id, subscription_id,
+          reason, headers, body, deliveries)
 ), kept AS (
-  INSERT INTO callbacks AS k (gateway, dedupe_key, received_at,
+  INSERT INTO callbacks AS k (gateway, source, dedupe_key, received_at,
     last_received_at, order_id, subscription_id, outcome, reason, headers, body)
-  SELECT o.gateway, o.dedupe_key, o.received_at, o.received_at, o.order_id,
-    o.subscription_id, 0, o.reason, o.headers, o.body
-  FROM unnest($66, $67, $68, $69, $70, $71, $72, $73)
-    AS o (gateway, dedupe_key, received_at, order_id, subscription_id, reason,
-          headers, body)
-  JOIN changed c ON c.id = o.subscription_id
+  SELECT o.gateway, o.source, o.dedupe_key, o.received_at, o.received_at,
+    o.order_id, o.subscription_id, 0, o.reason, o.headers, o.body
+  FROM given o JOIN changed c ON c.id = o.subscription_id
   ON CONFLICT (gateway, dedupe_key) DO UPDATE SET
-    repeats = k.repeats + 1, last_received_at = excluded.last_received_at,
-    outcome = 0, reason = excluded.reason
+    outcome = 0, reason = excluded.reason,
+    (repeats, last_received_at) = (
+      SELECT k.repeats + g.deliveries,
+        CASE WHEN g.deliveries = 0 THEN k.last_received_at
+             ELSE excluded.last_received_at END
+      FROM given g WHERE g.gateway = excluded.gateway
+        AND g.dedupe_key = excluded.dedupe_key)
 )
 SELECT id FROM changed
 )sql",
@@ -143,20 +156,29 @@ SELECT id FROM fresh
                                             true};
 
 // Once a callback was applied its row says so, however often it comes again.
+// What an operator feeds in once more is no delivery.
 constexpr auto keep_callbacks = pg::statement{"journal_inbox", R"sql(
-INSERT INTO callbacks AS k (gateway, dedupe_key, received_at, last_received_at,
-  order_id, subscription_id, outcome, reason, headers, body, repeats)
-SELECT o.gateway, o.dedupe_key, o.received_at, o.received_at, o.order_id,
-  nullif(o.subscription_id, 0), o.outcome, o.reason, o.headers, o.body,
-  o.deliveries - 1
-FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-  AS o (gateway, dedupe_key, received_at, order_id, subscription_id, outcome,
-        reason, headers, body, deliveries)
+WITH given AS (
+  SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    AS o (gateway, source, dedupe_key, received_at, order_id, subscription_id,
+          outcome, reason, headers, body, deliveries)
+)
+INSERT INTO callbacks AS k (gateway, source, dedupe_key, received_at,
+  last_received_at, order_id, subscription_id, outcome, reason, headers, body,
+  repeats)
+SELECT o.gateway, o.source, o.dedupe_key, o.received_at, o.received_at,
+  o.order_id, nullif(o.subscription_id, 0), o.outcome, o.reason, o.headers,
+  o.body, greatest(o.deliveries - 1, 0)
+FROM given o
 ON CONFLICT (gateway, dedupe_key) DO UPDATE SET
-  repeats = k.repeats + excluded.repeats + 1,
-  last_received_at = excluded.last_received_at,
   outcome = CASE WHEN k.outcome = 0 THEN k.outcome ELSE excluded.outcome END,
-  reason = CASE WHEN k.outcome = 0 THEN k.reason ELSE excluded.reason END
+  reason = CASE WHEN k.outcome = 0 THEN k.reason ELSE excluded.reason END,
+  (repeats, last_received_at) = (
+    SELECT k.repeats + g.deliveries,
+      CASE WHEN g.deliveries = 0 THEN k.last_received_at
+           ELSE excluded.last_received_at END
+    FROM given g WHERE g.gateway = excluded.gateway
+      AND g.dedupe_key = excluded.dedupe_key)
 )sql",
                                               true};
 
@@ -294,23 +316,29 @@ void add_rows(pg::params& to, const batch& some) {
   deployment([](const auto& d) {
     return lifecycle::is_settled(d.at);
   });
-  state([](const auto& s) {
-    return lifecycle::wake_at(s);
+  column([](const auto& t) {
+    return t.wake_at;
   });
   column([](const auto& t) {
     return t.next.updated_at;
   });
-  column([](const auto& t) {
-    return std::string_view{t.next.user_id};
-  });
 }
 
+/// An order with what its row holds besides.
+struct changed_order {
+  subscription_id of;
+  const lifecycle::order* what;
+  std::optional<timestamp> first_ask;
+};
+
 void add_orders(pg::params& to, const batch& some) {
-  auto orders = std::vector<part<lifecycle::order>>{};
+  auto orders = std::vector<changed_order>{};
   for (const auto* t : some)
     for (size_t i = 0; i < t->next.state.orders.size(); ++i)
       if (t->orders_changed >> i & 1)
-        orders.push_back({t->next.id, &t->next.state.orders[i]});
+        orders.push_back(
+          {t->next.id, &t->next.state.orders[i],
+           i < t->first_asks.size() ? t->first_asks[i] : std::nullopt});
   const auto column = [&](auto projection) {
     to.add_array(orders, [&](const auto& x) {
       return projection(*x.what);
@@ -354,6 +382,27 @@ void add_orders(pg::params& to, const batch& some) {
   });
   column([](const auto& o) {
     return null_if_empty(o.idempotency_key);
+  });
+  column([](const auto& o) {
+    return std::string_view{o.code};
+  });
+  column([](const auto& o) {
+    return static_cast<std::int32_t>(o.refund_seq);
+  });
+  column([](const auto& o) {
+    return o.refund_amount;
+  });
+  column([](const auto& o) {
+    return number(o.refund_for);
+  });
+  column([](const auto& o) {
+    return std::string_view{o.refund_error};
+  });
+  column([](const auto& o) {
+    return std::string_view{o.refunds_counted};
+  });
+  to.add_array(orders, [](const auto& x) {
+    return x.first_ask;
   });
 }
 
@@ -439,6 +488,11 @@ void add_notices(pg::params& to, const batch& some) {
   });
 }
 
+/// What an operator fed in once more is none.
+std::int32_t deliveries_in(const callback_entry& x) {
+  return x.replayed ? 0 : 1;
+}
+
 void add_callbacks(pg::params& to, const batch& some) {
   auto entries = std::vector<const callback_entry*>{};
   for (const auto* t : some)
@@ -451,6 +505,9 @@ void add_callbacks(pg::params& to, const batch& some) {
   };
   column([](const auto& c) {
     return number(c.gateway);
+  });
+  column([](const auto& c) {
+    return number(c.source);
   });
   column([](const auto& c) {
     return std::string_view{c.dedupe_key};
@@ -472,6 +529,9 @@ void add_callbacks(pg::params& to, const batch& some) {
   });
   column([](const auto& c) {
     return pg::bytea{std::string_view{c.body}};
+  });
+  column([](const auto& c) {
+    return deliveries_in(c);
   });
 }
 
@@ -527,8 +587,8 @@ void encode_insert(pg::params& to, std::int64_t server, const batch& some) {
   column([](const auto& r) {
     return lifecycle::is_settled(r.state.deployment.at);
   });
-  column([](const auto& r) {
-    return lifecycle::wake_at(r.state);
+  to.add_array(some, [](const transition* t) {
+    return t->wake_at;
   });
   column([](const auto& r) {
     return r.created_at;
@@ -562,6 +622,7 @@ void encode_insert(pg::params& to, std::int64_t server, const batch& some) {
 /// Deliveries of one event that met in one batch are one row.
 struct delivery {
   const callback_entry* entry;
+  const callback_entry* last; ///< How it fared in the end.
   std::int32_t count;
 };
 
@@ -572,10 +633,15 @@ void encode_inbox(pg::params& to, const std::vector<inbox_job_ptr>& kept) {
     auto name = std::to_string(number(x->entry.gateway)) + x->entry.dedupe_key;
     const auto [where, fresh]
       = known.try_emplace(std::move(name), deliveries.size());
-    if (fresh)
-      deliveries.push_back({&x->entry, 1});
-    else
-      ++deliveries[where->second].count;
+    if (fresh) {
+      deliveries.push_back({&x->entry, &x->entry, deliveries_in(x->entry)});
+      continue;
+    }
+    auto& met = deliveries[where->second];
+    if (met.entry->replayed)
+      met.entry = &x->entry;
+    met.last = &x->entry;
+    met.count += deliveries_in(x->entry);
   }
   to.clear();
   const auto column = [&](auto projection) {
@@ -585,6 +651,9 @@ void encode_inbox(pg::params& to, const std::vector<inbox_job_ptr>& kept) {
   };
   column([](const auto& c) {
     return number(c.gateway);
+  });
+  column([](const auto& c) {
+    return number(c.source);
   });
   column([](const auto& c) {
     return std::string_view{c.dedupe_key};
@@ -598,11 +667,11 @@ void encode_inbox(pg::params& to, const std::vector<inbox_job_ptr>& kept) {
   column([](const auto& c) {
     return key(c.subscription);
   });
-  column([](const auto& c) {
-    return number(c.outcome);
+  to.add_array(deliveries, [](const auto& x) {
+    return number(x.last->outcome);
   });
-  column([](const auto& c) {
-    return std::string_view{c.reason};
+  to.add_array(deliveries, [](const auto& x) {
+    return std::string_view{x.last->reason};
   });
   column([](const auto& c) {
     return std::string_view{c.headers};

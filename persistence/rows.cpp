@@ -4,6 +4,14 @@ namespace slipway {
 
 using namespace lifecycle;
 
+#define ORDER_COLUMNS                                                          \
+  "p.seq, p.gateway, p.method, p.status, p.applied, p.amount_minor, "          \
+  "p.refunded_minor, p.created_at, p.expires_at, p.paid_at, "                  \
+  "p.transaction_id, p.idempotency_key, p.pay_code, p.refund_seq, "            \
+  "p.refund_minor, p.refund_for, p.refund_error, p.refunds_counted"
+
+const char* const order_columns = ORDER_COLUMNS;
+
 const char* const record_columns
   = "s.id, s.user_id, s.plan, s.currency, s.amount_minor, s.period_days, "
     "s.status, s.start_at, s.end_at, s.phase, s.phase_at, s.attempt, "
@@ -11,10 +19,8 @@ const char* const record_columns
     "s.started_at, s.deadline_at, s.retry_at, s.completed_at, s.workflow_id, "
     "s.deployment_id, s.error, s.ended_by, s.revision, s.epoch, s.created_at, "
     "s.updated_at, i.seq, i.status, i.project_id, i.environment_id, "
-    "i.service_id, i.service_name, i.public_url, i.created_at, i.deleted_at, "
-    "p.seq, p.gateway, p.method, p.status, p.applied, p.amount_minor, "
-    "p.refunded_minor, p.created_at, p.expires_at, p.paid_at, "
-    "p.transaction_id, p.idempotency_key";
+    "i.service_id, i.service_name, i.public_url, i.created_at, "
+    "i.deleted_at, " ORDER_COLUMNS;
 
 const char* const record_joins
   = " LEFT JOIN LATERAL (SELECT * FROM instances WHERE subscription_id = s.id "
@@ -23,10 +29,11 @@ const char* const record_joins
 
 namespace {
 
-/// Reads column after column of one row, in the order of `record_columns`.
+/// Reads column after column of one row.
 class cursor {
 public:
-  cursor(const pg::result& rows, int row) : rows_{rows}, row_{row} {
+  cursor(const pg::result& rows, int row, int column = 0)
+    : rows_{rows}, row_{row}, column_{column} {
   }
 
   std::int64_t int64() {
@@ -73,7 +80,7 @@ public:
 private:
   const pg::result& rows_;
   int row_;
-  int column_ = 0;
+  int column_;
 };
 
 constexpr auto subscription_columns = 29;
@@ -134,7 +141,7 @@ instance read_instance(cursor& in) {
   return x;
 }
 
-order read_order(cursor& in) {
+order read_order_at(cursor in) {
   auto x = order{};
   x.seq = in.uint32();
   x.gateway = in.number<payment_gateway>();
@@ -148,6 +155,12 @@ order read_order(cursor& in) {
   x.paid_at = in.opt_time();
   x.transaction_id = in.text_or_empty();
   x.idempotency_key = in.text_or_empty();
+  x.code = in.text();
+  x.refund_seq = in.uint32();
+  x.refund_amount = in.int64();
+  x.refund_for = in.number<refund_cause>();
+  x.refund_error = in.text();
+  x.refunds_counted = in.text();
   return x;
 }
 
@@ -166,9 +179,13 @@ std::vector<record> read_records(const pg::result& rows) {
       in.skip(subscription_columns + instance_columns);
     }
     if (!in.next_is_null())
-      out.back().state.orders.push_back(read_order(in));
+      out.back().state.orders.push_back(read_order_at(in));
   }
   return out;
+}
+
+order read_order(const pg::result& rows, int row, int column) {
+  return read_order_at({rows, row, column});
 }
 
 notice read_notice(const pg::result& rows, int row, int column) {

@@ -19,6 +19,13 @@ extern const char* const record_joins;
 /// ascending.
 [[nodiscard]] std::vector<record> read_records(const pg::result& rows);
 
+/// The columns that `read_order` expects, over `p` (payments).
+extern const char* const order_columns;
+
+/// Builds an order from the columns that begin at `column`.
+[[nodiscard]] lifecycle::order
+read_order(const pg::result& rows, int row, int column);
+
 /// Builds a notice from the columns kind, instance_seq, public_url, error,
 /// duration_ms, amount_minor, created_at, beginning at `column`.
 [[nodiscard]] notice read_notice(const pg::result& rows, int row, int column);

@@ -104,6 +104,18 @@ constexpr auto timers_statement = pg::statement{
   "OR " NOBODY_OWNS_IT ") ORDER BY s.wake_at LIMIT $3",
   false};
 
+constexpr auto move_timer_statement = pg::statement{
+  "store_move_timer",
+  "UPDATE subscriptions SET wake_at = $4 WHERE id = $1 AND revision = $2 "
+  "AND owner = $3 AND wake_at IS DISTINCT FROM $4",
+  true};
+
+constexpr auto wake_failed_statement = pg::statement{
+  "store_wake_failed",
+  "UPDATE subscriptions SET wake_at = $1 WHERE phase = 9 AND status = 1 "
+  "AND (wake_at IS NULL OR wake_at > $1)",
+  true};
+
 constexpr auto held_statement = pg::statement{
   "store_slots_held",
   "SELECT id FROM subscriptions WHERE phase IN (3, 4, 5, 6, 7, 10)", false};
@@ -207,38 +219,62 @@ constexpr auto durations_statement = pg::statement{
 
 constexpr auto attention_statement = pg::statement{"store_attention",
                                                    R"sql(
-SELECT subscription, seq, kind, reason, since, action FROM (
+SELECT subscription, seq, kind, reason, since, action, callback FROM (
   (SELECT s.id AS subscription,
           coalesce((SELECT max(seq) FROM instances i
                     WHERE i.subscription_id = s.id), 0) AS seq,
           'deployment_failed' AS kind, s.error AS reason,
-          s.phase_at AS since, 'retry' AS action
+          s.phase_at AS since, 'retry' AS action, 0::bigint AS callback
    FROM subscriptions s WHERE s.phase = 9 ORDER BY s.id DESC LIMIT $3)
   UNION ALL
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
                           WHERE i.subscription_id = s.id), 0), 'stuck',
           'past its deadline' || CASE WHEN s.error = '' THEN ''
                                       ELSE ': ' || s.error END,
-          coalesce(s.deadline_at, s.phase_at), 'inspect'
+          coalesce(s.deadline_at, s.phase_at), 'inspect', 0
    FROM subscriptions s WHERE s.phase IN (3, 4, 5, 6, 7, 10)
      AND coalesce(s.deadline_at, s.phase_at) < $1 - $2 * interval '1 ms'
    LIMIT $3)
   UNION ALL
   (SELECT p.subscription_id, 0, 'surplus_payment',
-          'payment ' || p.transaction_id || ' bought no period', p.paid_at,
-          'refund'
-   FROM payments p WHERE p.status = 1 AND NOT p.applied
+          'payment ' || p.transaction_id || ' bought no period'
+            || CASE WHEN p.status = 3 THEN ' and is being refunded'
+                    ELSE '' END,
+          p.paid_at, CASE WHEN p.status = 3 THEN 'wait' ELSE 'refund' END, 0
+   FROM payments p WHERE p.status IN (1, 3) AND NOT p.applied
+     AND p.refund_error = ''
    ORDER BY p.subscription_id DESC LIMIT $3)
+  UNION ALL
+  (SELECT p.subscription_id, 0, 'refund_failed',
+          'payment ' || p.transaction_id || ' was not refunded: '
+            || p.refund_error, coalesce(p.asked_at, p.paid_at), 'refund', 0
+   FROM payments p WHERE p.status = 1 AND p.refund_error <> ''
+   ORDER BY p.subscription_id DESC LIMIT $3)
+  UNION ALL
+  (SELECT p.subscription_id, 0, 'refund_stuck',
+          'the refund of payment ' || p.transaction_id
+            || ' is not confirmed, the gateway was asked ' || p.asks
+            || ' times', coalesce(p.asked_at, p.paid_at), 'inspect', 0
+   FROM payments p WHERE p.status = 3 AND p.asks >= 8
+   ORDER BY p.subscription_id DESC LIMIT $3)
+  UNION ALL
+  (SELECT p.subscription_id, 0, 'order_unsettled',
+          'order ' || p.seq || ' has expired, and the gateway does not say '
+            || 'whether it was paid', p.expires_at, 'inspect', 0
+   FROM payments p
+   WHERE p.status IN (0, 5) AND p.expires_at < $1 - interval '10 min'
+   ORDER BY p.expires_at DESC LIMIT $3)
   UNION ALL
   (SELECT coalesce(k.subscription_id, 0), 0,
           CASE WHEN k.reason = 'order_not_found' THEN 'unknown_payment'
                ELSE 'payment_mismatch' END,
           k.reason || ' on order ' || k.order_id || ', '
-            || k.repeats + 1 || ' deliveries', k.received_at, 'inspect'
-   FROM callbacks k WHERE k.outcome = 3 ORDER BY k.id DESC LIMIT $3)
+            || k.repeats + 1 || ' deliveries', k.received_at, 'settle', k.id
+   FROM callbacks k WHERE k.outcome = 3 AND k.settled_at IS NULL
+   ORDER BY k.id DESC LIMIT $3)
   UNION ALL
   (SELECT o.subscription_id, o.instance_seq, 'undeliverable_mail', o.detail,
-          coalesce(o.done_at, o.created_at), 'contact_user'
+          coalesce(o.done_at, o.created_at), 'contact_user', 0
    FROM outbox o WHERE o.status = 2
    ORDER BY o.subscription_id DESC LIMIT $3)
 ) all_of_it ORDER BY since DESC LIMIT $3
@@ -246,19 +282,107 @@ SELECT subscription, seq, kind, reason, since, action FROM (
                                                    false};
 
 #define CALLBACK_COLUMNS                                                       \
-  "id, gateway, received_at, last_received_at, repeats, order_id, "            \
-  "coalesce(subscription_id, 0), outcome, reason"
+  "id, gateway, source, received_at, last_received_at, repeats, order_id, "    \
+  "coalesce(subscription_id, 0), outcome, reason, settled_at, settled_by, "    \
+  "settled_why"
 
-constexpr auto callbacks_statement = pg::statement{
-  "store_callbacks",
-  "SELECT " CALLBACK_COLUMNS " FROM callbacks WHERE $1 = 0 OR id < $1 "
-  "ORDER BY id DESC LIMIT $2",
-  false};
+constexpr auto callback_columns = 13;
+
+/// One statement for each outcome, with and without an order: conditions that
+/// may not apply would keep the server from using the index of those that do.
+struct callbacks_listing {
+  callbacks_listing(std::optional<callback_outcome> outcome, bool of_order)
+    : name{"store_callbacks_"
+           + (outcome ? std::string{to_string(*outcome)} : "authentic")
+           + (of_order ? "_of_order" : "")},
+      sql{
+        "SELECT " CALLBACK_COLUMNS " FROM callbacks WHERE ($1 = 0 OR id < $1) "
+        "AND ($3 IS NULL OR gateway = $3) AND outcome "
+        + (outcome ? "= " + std::to_string(static_cast<int>(*outcome)) : "<> 4")
+        + (of_order ? " AND order_id = $4" : "")
+        + " ORDER BY id DESC LIMIT $2"} {
+  }
+
+  std::string name;
+  std::string sql;
+};
+
+const callbacks_listing&
+listing_of(std::optional<callback_outcome> outcome, bool of_order) {
+  static const auto all = [] {
+    auto out = std::vector<callbacks_listing>{};
+    for (const auto by_order : {false, true}) {
+      out.emplace_back(std::nullopt, by_order);
+      for (std::size_t i = 0; i < callback_outcome_count; ++i)
+        out.emplace_back(static_cast<callback_outcome>(i), by_order);
+    }
+    return out;
+  }();
+  const auto half = all.size() / 2;
+  return all.at((of_order ? half : 0)
+                + (outcome ? static_cast<std::size_t>(*outcome) + 1 : 0));
+}
 
 constexpr auto callback_statement = pg::statement{
   "store_callback",
   "SELECT " CALLBACK_COLUMNS ", headers, body FROM callbacks WHERE id = $1",
   false};
+
+// On the right of SET everything is as it was before.
+constexpr auto settle_statement = pg::statement{
+  "store_settle_callback",
+  "UPDATE callbacks SET settled_at = coalesce(settled_at, $2), "
+  "settled_by = CASE WHEN settled_at IS NULL THEN $3 ELSE settled_by END, "
+  "settled_why = CASE WHEN settled_at IS NULL THEN $4 ELSE settled_why END "
+  "WHERE id = $1 AND outcome = 3 RETURNING " CALLBACK_COLUMNS,
+  true};
+
+// One after the other: each has to see what the others have kept, or there
+// would be more than there may be.
+constexpr auto forged_turn
+  = pg::statement{"store_forged_turn",
+                  "SELECT pg_advisory_xact_lock(8316866959935960834)", true};
+
+// The same bytes again share a row, or one impostor who repeats himself would
+// drive out all others. No event of a gateway has a key like this.
+constexpr auto forged_statement = pg::statement{"store_keep_forged", R"sql(
+WITH kept AS (
+  INSERT INTO callbacks AS k (gateway, source, dedupe_key, received_at,
+    last_received_at, order_id, subscription_id, outcome, reason, headers, body)
+  VALUES ($1, $2,
+    'forged ' || encode(sha256(convert_to($5, 'UTF8') || $7), 'hex'), $3, $3,
+    $4, NULL, 4, $5, $6, $7)
+  ON CONFLICT (gateway, dedupe_key) DO UPDATE SET
+    repeats = k.repeats + 1, last_received_at = excluded.last_received_at
+  RETURNING xmax = 0 AS is_new
+)
+DELETE FROM callbacks WHERE outcome = 4 AND id <= (
+  SELECT id FROM callbacks WHERE outcome = 4 ORDER BY id DESC
+  OFFSET $8 - (SELECT count(*) FROM kept WHERE is_new) LIMIT 1)
+)sql",
+                                                true};
+
+constexpr auto is_due_statement = pg::statement{
+  "store_asks_due",
+  "SELECT EXISTS (SELECT 1 FROM payments WHERE gateway = $1 AND ask_at <= $2)",
+  false};
+
+const auto asks_sql
+  = std::string{"SELECT p.subscription_id, s.currency, p.asks, "}
+    + order_columns
+    + " FROM payments p JOIN subscriptions s ON s.id = p.subscription_id "
+      "WHERE p.gateway = $1 AND p.ask_at <= $2 ORDER BY p.ask_at LIMIT $3 "
+      "FOR UPDATE OF p SKIP LOCKED";
+
+const auto asks_statement
+  = pg::statement{"store_claim_asks", asks_sql.c_str(), true};
+
+constexpr auto asked_statement = pg::statement{
+  "store_asked",
+  "UPDATE payments p SET asks = p.asks + 1, asked_at = $1, ask_at = n.ask_at "
+  "FROM unnest($2, $3, $4) AS n (subscription_id, seq, ask_at) "
+  "WHERE p.subscription_id = n.subscription_id AND p.seq = n.seq",
+  true};
 
 constexpr auto ping_statement
   = pg::statement{"store_ping", "SELECT 1 FROM subscriptions LIMIT 0", false};
@@ -339,6 +463,20 @@ public:
     return with(timers_statement,
                 pg::params{}.add(q.now).add(server_).add(rows_max(q.limit)),
                 subscriptions_of);
+  }
+
+  answer<std::monostate> operator()(const move_timer& q) {
+    return with(move_timer_statement,
+                pg::params{}
+                  .add(key(q.id))
+                  .add(static_cast<std::int64_t>(q.revision))
+                  .add(server_)
+                  .add(q.wake_at),
+                nothing_of);
+  }
+
+  answer<std::monostate> operator()(const wake_failed& q) {
+    return with(wake_failed_statement, pg::params{}.add(q.now), nothing_of);
   }
 
   answer<slots::found> operator()(const slots& q) {
@@ -528,19 +666,27 @@ public:
                 [](const pg::result& rows) -> answer<list_attention::result> {
                   auto out = list_attention::result{};
                   for (auto i = 0; i < rows.rows(); ++i)
-                    out.push_back({to_id(rows.int64(i, 0)),
-                                   static_cast<std::uint32_t>(rows.int32(i, 1)),
-                                   std::string{rows.text(i, 2)},
-                                   std::string{rows.text(i, 3)},
-                                   rows.time(i, 4),
-                                   std::string{rows.text(i, 5)}});
+                    out.push_back(
+                      {to_id(rows.int64(i, 0)),
+                       static_cast<std::uint32_t>(rows.int32(i, 1)),
+                       std::string{rows.text(i, 2)},
+                       std::string{rows.text(i, 3)}, rows.time(i, 4),
+                       std::string{rows.text(i, 5)}, rows.int64(i, 6)});
                   return out;
                 });
   }
 
   answer<list_callbacks::result> operator()(const list_callbacks& q) {
-    return with(callbacks_statement,
-                pg::params{}.add(q.before).add(rows_max(q.limit)),
+    const auto of_order = !q.order_id.empty();
+    const auto& listing = listing_of(q.outcome, of_order);
+    auto params = pg::params{};
+    params.add(q.before).add(rows_max(q.limit));
+    params.add(q.gateway ? std::optional{static_cast<std::int16_t>(*q.gateway)}
+                         : std::nullopt);
+    if (of_order)
+      params.add(q.order_id);
+    return with(pg::statement{listing.name.c_str(), listing.sql.c_str(), false},
+                params,
                 [](const pg::result& rows) -> answer<list_callbacks::result> {
                   auto out = list_callbacks::result{};
                   for (auto i = 0; i < rows.rows(); ++i)
@@ -555,10 +701,71 @@ public:
                   if (rows.empty())
                     return tl::unexpected{errc::not_found};
                   auto x = read_callback(rows, 0);
-                  x.entry.headers = std::string{rows.text(0, 9)};
-                  x.entry.body = std::string{rows.bytes(0, 10)};
+                  x.entry.headers = std::string{rows.text(0, callback_columns)};
+                  x.entry.body
+                    = std::string{rows.bytes(0, callback_columns + 1)};
                   return x;
                 });
+  }
+
+  answer<list_callbacks::row> operator()(const settle_callback& q) {
+    return with(settle_statement,
+                pg::params{}.add(q.id).add(q.at).add(q.by).add(q.why),
+                [](const pg::result& rows) -> answer<list_callbacks::row> {
+                  if (rows.empty())
+                    return tl::unexpected{errc::not_found};
+                  return read_callback(rows, 0);
+                });
+  }
+
+  answer<std::monostate> operator()(const keep_forged& q) {
+    if (q.keep == 0)
+      return std::monostate{};
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    const auto none = pg::params{};
+    const auto& x = q.entry;
+    const auto params = pg::params{}
+                          .add(static_cast<std::int16_t>(x.gateway))
+                          .add(static_cast<std::int16_t>(x.source))
+                          .add(x.received_at)
+                          .add(x.order_id)
+                          .add(x.reason)
+                          .add(x.headers)
+                          .add(pg::bytea{std::string_view{x.body}})
+                          .add(static_cast<std::int64_t>(q.keep));
+    auto done = connection->pipeline(
+      {{&forged_turn, &none}, {&forged_statement, &params}});
+    if (!done)
+      return tl::unexpected{db_.failed(done.error(), forged_statement.name)};
+    return std::monostate{};
+  }
+
+  answer<claim_asks::result> operator()(const claim_asks& q) {
+    const auto gateway = static_cast<std::int16_t>(q.gateway);
+    // Mostly nothing is due, and that costs a look at an index.
+    const auto due
+      = with(is_due_statement, pg::params{}.add(gateway).add(q.now),
+             [](const pg::result& rows) -> answer<bool> {
+               return rows.boolean(0, 0);
+             });
+    if (!due)
+      return tl::unexpected{due.error()};
+    if (!*due)
+      return claim_asks::result{};
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    auto taken = claim(*connection, q);
+    if (taken)
+      return std::move(*taken);
+    // Without a connection there is no transaction, either.
+    if (connection->alive() && connection->in_transaction())
+      if (auto undone = connection->rollback(); !undone)
+        spdlog::warn("{}: rolling back failed: {}", asks_statement.name,
+                     to_string(undone.error()));
+    return tl::unexpected{db_.failed(taken.error(), asks_statement.name)};
   }
 
   answer<std::monostate> operator()(const ping&) {
@@ -566,6 +773,43 @@ public:
   }
 
 private:
+  /// Begins a transaction, and leaves it open when it fails.
+  static tl::expected<claim_asks::result, pg::error>
+  claim(pg::connection& db, const claim_asks& q) {
+    if (auto begun = db.begin(); !begun)
+      return tl::unexpected{std::move(begun.error())};
+    auto rows
+      = db.execute(asks_statement, pg::params{}
+                                     .add(static_cast<std::int16_t>(q.gateway))
+                                     .add(q.now)
+                                     .add(rows_max(q.limit)));
+    if (!rows)
+      return tl::unexpected{std::move(rows.error())};
+    auto out = claim_asks::result{};
+    for (auto i = 0; i < rows->rows(); ++i)
+      out.push_back({to_id(rows->int64(i, 0)), std::string{rows->text(i, 1)},
+                     read_order(*rows, i, 3),
+                     static_cast<std::uint32_t>(rows->int32(i, 2))});
+    if (!out.empty()) {
+      auto params = pg::params{};
+      params.add(q.now);
+      params.add_array(out, [](const auto& x) {
+        return key(x.subscription);
+      });
+      params.add_array(out, [](const auto& x) {
+        return static_cast<std::int32_t>(x.order.seq);
+      });
+      params.add_array(out, [&q](const auto& x) {
+        return lifecycle::next_ask(x.order, x.asks + 1, q.now, q.rules);
+      });
+      if (auto moved = db.execute(asked_statement, params); !moved)
+        return tl::unexpected{std::move(moved.error())};
+    }
+    if (auto done = db.commit(); !done)
+      return tl::unexpected{std::move(done.error())};
+    return out;
+  }
+
   static answer<std::monostate> nothing_of(const pg::result&) {
     return std::monostate{};
   }
@@ -593,13 +837,17 @@ private:
     auto x = list_callbacks::row{};
     x.id = rows.int64(i, 0);
     x.entry.gateway = static_cast<lifecycle::payment_gateway>(rows.int16(i, 1));
-    x.entry.received_at = rows.time(i, 2);
-    x.last_received_at = rows.time(i, 3);
-    x.repeats = static_cast<std::uint32_t>(rows.int32(i, 4));
-    x.entry.order_id = std::string{rows.text(i, 5)};
-    x.entry.subscription = to_id(rows.int64(i, 6));
-    x.entry.outcome = static_cast<callback_outcome>(rows.int16(i, 7));
-    x.entry.reason = std::string{rows.text(i, 8)};
+    x.entry.source = static_cast<callback_source>(rows.int16(i, 2));
+    x.entry.received_at = rows.time(i, 3);
+    x.last_received_at = rows.time(i, 4);
+    x.repeats = static_cast<std::uint32_t>(rows.int32(i, 5));
+    x.entry.order_id = std::string{rows.text(i, 6)};
+    x.entry.subscription = to_id(rows.int64(i, 7));
+    x.entry.outcome = static_cast<callback_outcome>(rows.int16(i, 8));
+    x.entry.reason = std::string{rows.text(i, 9)};
+    x.settled_at = rows.opt_time(i, 10);
+    x.settled_by = std::string{rows.text(i, 11)};
+    x.settled_why = std::string{rows.text(i, 12)};
     return x;
   }
 

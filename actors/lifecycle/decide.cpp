@@ -181,7 +181,7 @@ decision on(const state& now, const order_requested& x, const rules& with) {
   // those be paid nevertheless, the money counts (see payment_settled).
   for (auto& o : next.orders)
     if (o.status == order_status::pending)
-      o.status = order_status::closed;
+      o.status = order_status::closing;
   auto fresh = order{};
   fresh.seq = static_cast<std::uint32_t>(next.orders.size() + 1);
   fresh.gateway = x.gateway;
@@ -194,13 +194,60 @@ decision on(const state& now, const order_requested& x, const rules& with) {
   return apply(std::move(next));
 }
 
+/// The payment that bought the present period, or null.
+const order* present_payment(const state& now) {
+  for (auto i = now.orders.rbegin(); i != now.orders.rend(); ++i)
+    if (i->applied)
+      return &*i;
+  return nullptr;
+}
+
 /// Whether money on `paid` buys the period, given where the subscription
 /// stands.
 bool buys_period(const state& now, const order& paid, const rules& with) {
   if (now.status != subscription_status::pending
       && now.status != subscription_status::expired)
     return false;
+  // A newer order has bought since: this one was for a period that is over, and
+  // the newest payment is always the present one.
+  if (const auto* present = present_payment(now);
+      present != nullptr && present->seq > paid.seq)
+    return false;
   return paid.status == order_status::pending || with.revive_late_payment;
+}
+
+/// Whether the gateway holds money on this order.
+bool has_money(const order& x) {
+  return x.status == order_status::paid || x.status == order_status::refunding
+         || x.status == order_status::refunded;
+}
+
+/// Whether nobody has paid this order, as far as we know.
+bool is_unpaid(const order& x) {
+  return !has_money(x);
+}
+
+/// What is left of the payment is to go back.
+void start_refund(order& what, refund_cause why) {
+  what.status = order_status::refunding;
+  what.refund_amount = what.amount - what.refunded;
+  what.refund_for = why;
+  what.refund_error.clear();
+  if (what.refund_seq == 0)
+    what.refund_seq = 1;
+}
+
+decision on(const state& now, const order_prepared& x, const rules&) {
+  const auto* known = find_order(now, x.order);
+  if (known == nullptr)
+    return refuse(now, verdict::unknown_order);
+  if (known->code == x.code)
+    return refuse(now, verdict::already_applied);
+  if (known->status != order_status::pending)
+    return refuse(now, verdict::stale);
+  auto next = now;
+  order_of(next, x.order)->code = x.code;
+  return apply(std::move(next));
 }
 
 decision on(const state& now, const payment_settled& x, const rules& with) {
@@ -214,25 +261,25 @@ decision on(const state& now, const payment_settled& x, const rules& with) {
   for (const auto& o : now.orders)
     if (o.seq != x.order && o.transaction_id == x.transaction_id)
       return refuse(now, verdict::conflicting_payment);
-  switch (known->status) {
-    case order_status::paid:
-    case order_status::refunding:
-    case order_status::refunded:
-      return refuse(now, known->transaction_id == x.transaction_id
-                           ? verdict::already_applied
-                           : verdict::conflicting_payment);
-    case order_status::pending:
-    case order_status::closed:
-      break;
-  }
+  if (has_money(*known))
+    return refuse(now, known->transaction_id == x.transaction_id
+                         ? verdict::already_applied
+                         : verdict::conflicting_payment);
   auto next = now;
   auto& paid = *order_of(next, x.order);
   paid.applied = buys_period(now, *known, with);
   paid.status = order_status::paid;
   paid.transaction_id = x.transaction_id;
   paid.paid_at = x.paid_at;
-  if (!paid.applied)
+  if (!paid.applied) {
+    // Money that buys nothing is not ours: it goes back without being asked
+    // for. A period in advance would be a purchase that nobody has made.
+    const auto late = now.status == subscription_status::pending
+                      || now.status == subscription_status::expired;
+    start_refund(paid, late ? refund_cause::late_payment
+                            : refund_cause::surplus_payment);
     return apply(std::move(next));
+  }
   next.status = subscription_status::active;
   next.start_at = x.at;
   next.end_at = x.at + std::chrono::days{now.period_days};
@@ -256,10 +303,34 @@ decision on(const state& now, const order_closed& x, const rules&) {
   const auto* known = find_order(now, x.order);
   if (known == nullptr)
     return refuse(now, verdict::unknown_order);
-  if (known->status != order_status::pending)
+  if (known->status != order_status::pending
+      && known->status != order_status::closing)
     return refuse(now, verdict::already_applied);
   auto next = now;
   order_of(next, x.order)->status = order_status::closed;
+  return apply(std::move(next));
+}
+
+/// What a person means who does not name the order: money that is of no use
+/// first, then the present period's.
+const order* refundable(const state& now) {
+  for (auto i = now.orders.rbegin(); i != now.orders.rend(); ++i)
+    if (!i->applied && i->status == order_status::paid)
+      return &*i;
+  return present_payment(now);
+}
+
+decision on(const state& now, const refund_requested& x, const rules&) {
+  const auto* known = x.order == 0 ? refundable(now) : find_order(now, x.order);
+  if (known == nullptr)
+    return refuse(now, x.order == 0 ? verdict::nothing_to_refund
+                                    : verdict::unknown_order);
+  if (known->status == order_status::refunding)
+    return refuse(now, verdict::already_applied);
+  if (known->status != order_status::paid)
+    return refuse(now, verdict::nothing_to_refund);
+  auto next = now;
+  start_refund(*order_of(next, known->seq), x.cause);
   return apply(std::move(next));
 }
 
@@ -267,32 +338,63 @@ decision on(const state& now, const refund_observed& x, const rules&) {
   const auto* known = find_order(now, x.order);
   if (known == nullptr)
     return refuse(now, verdict::unknown_order);
-  if (known->status == order_status::pending
-      || known->status == order_status::closed)
+  if (is_unpaid(*known))
     // Money cannot go back that never came: the payment's own notification is
     // still on its way. Refused, so that the gateway comes again.
     return refuse(now, verdict::not_paid);
-  if (x.refunded > known->amount)
+  if (!x.transaction_id.empty() && x.transaction_id != known->transaction_id)
+    return refuse(now, verdict::conflicting_payment);
+  if (x.amount != 0 && x.amount != known->amount)
     return refuse(now, verdict::amount_mismatch);
-  if (x.refunded <= known->refunded)
+  if (!x.total && x.refund_seq != 0 && x.refund_seq == known->refund_seq
+      && x.portion != known->refund_amount)
+    return refuse(now, verdict::amount_mismatch);
+  const auto mark = x.refund_id + " ";
+  const auto counted
+    = !x.refund_id.empty()
+      && (" " + known->refunds_counted).find(" " + mark) != std::string::npos;
+  if (!x.total && counted)
+    return refuse(now, verdict::already_applied);
+  // Whatever number a gateway sends: sums of it must not overflow.
+  if (x.total ? *x.total > known->amount
+              : x.portion > known->amount - known->refunded)
+    return refuse(now, verdict::amount_mismatch);
+  const auto refunded = x.total ? *x.total : known->refunded + x.portion;
+  if (refunded <= known->refunded)
     return refuse(now, verdict::already_applied);
   auto next = now;
   auto& back = *order_of(next, x.order);
-  back.refunded = x.refunded;
-  if (back.refunded == back.amount) {
-    back.status = order_status::refunded;
-    // Only the payment for the current period ends the subscription.
-    const auto later = std::any_of(next.orders.begin() + back.seq,
-                                   next.orders.end(), [](const order& o) {
-                                     return o.applied;
-                                   });
-    if (back.applied && !later) {
-      next.status = subscription_status::refunded;
-      // Nothing is built for money that went back.
-      auto effects = cancel(next, actor_kind::slipway, x.at);
-      return apply(std::move(next), std::move(effects));
-    }
+  back.refunded = refunded;
+  if (!x.refund_id.empty() && !counted)
+    back.refunds_counted += mark;
+  auto effects = std::vector<effect>{effect::notify_refunded};
+  if (back.refunded < back.amount)
+    return apply(std::move(next), std::move(effects));
+  back.status = order_status::refunded;
+  back.refund_error.clear();
+  // Only the payment for the current period ends the subscription.
+  if (present_payment(next) == &back) {
+    next.status = subscription_status::refunded;
+    // Nothing is built for money that went back.
+    for (auto also : cancel(next, actor_kind::slipway, x.at))
+      effects.push_back(also);
   }
+  return apply(std::move(next), std::move(effects));
+}
+
+decision on(const state& now, const refund_failed& x, const rules&) {
+  const auto* known = find_order(now, x.order);
+  if (known == nullptr)
+    return refuse(now, verdict::unknown_order);
+  if (known->status != order_status::refunding
+      || known->refund_seq != x.refund_seq)
+    return refuse(now, verdict::stale);
+  auto next = now;
+  auto& kept = *order_of(next, x.order);
+  kept.status = order_status::paid;
+  kept.refund_error = x.reason;
+  if (x.spent)
+    ++kept.refund_seq;
   return apply(std::move(next));
 }
 
@@ -445,6 +547,9 @@ decision on(const state& now, const step_failed& x, const rules& with) {
 decision on(const state& now, const retry_requested& x, const rules& with) {
   if (now.status != subscription_status::active)
     return refuse(now, verdict::not_paid);
+  if (const auto* payment = present_payment(now);
+      payment != nullptr && payment->status == order_status::refunding)
+    return refuse(now, verdict::not_paid);
   switch (now.deployment.at) {
     case phase::running:
       return refuse(now, verdict::already_running);
@@ -498,14 +603,29 @@ decision on(const state& now, const cancellation_confirmed& x, const rules&) {
 // -- time
 // ------------------------------------------------------------------------
 
+/// When the money goes back by itself, if it does. Once: what a refund has come
+/// to nothing for is a person's to look at.
+std::optional<timestamp> refund_due_at(const state& now, const rules& with) {
+  if (!with.refund_failed_after || now.deployment.at != phase::failed
+      || now.status != subscription_status::active
+      || !now.deployment.completed_at)
+    return std::nullopt;
+  const auto* payment = present_payment(now);
+  if (payment == nullptr || payment->status != order_status::paid
+      || payment->refund_seq != 0)
+    return std::nullopt;
+  return *now.deployment.completed_at + *with.refund_failed_after;
+}
+
 decision on(const state& now, const woke& x, const rules& with) {
   auto next = now;
   auto changed = false;
-  for (auto& o : next.orders)
-    if (o.status == order_status::pending && o.expires_at <= x.at) {
-      o.status = order_status::closed;
-      changed = true;
-    }
+  // Expired orders are not closed here: the gateway has the last word on them.
+  if (const auto due = refund_due_at(now, with); due && *due <= x.at) {
+    start_refund(*order_of(next, present_payment(now)->seq),
+                 refund_cause::deployment_failed);
+    changed = true;
+  }
   if (next.status == subscription_status::active && next.end_at
       && *next.end_at <= x.at) {
     next.status = subscription_status::expired;
@@ -549,15 +669,13 @@ std::vector<effect> resume(const state& now) {
   return {};
 }
 
-std::optional<timestamp> wake_at(const state& now) {
+std::optional<timestamp> wake_at(const state& now, const rules& with) {
   auto first = std::optional<timestamp>{};
   const auto consider = [&first](const std::optional<timestamp>& at) {
     if (at && (!first || *at < *first))
       first = at;
   };
-  for (const auto& o : now.orders)
-    if (o.status == order_status::pending)
-      consider(o.expires_at);
+  consider(refund_due_at(now, with));
   if (now.status == subscription_status::active)
     consider(now.end_at);
   if (holds_slot(now.deployment.at))

@@ -22,8 +22,13 @@ constexpr auto gateway_names
 constexpr auto method_names = std::array<std::string_view, 6>{
   "page", "wap", "qr", "native", "h5", "jsapi"};
 
-constexpr auto order_status_names = std::array<std::string_view, 5>{
-  "PENDING", "PAID", "CLOSED", "REFUNDING", "REFUNDED"};
+constexpr auto order_status_names
+  = std::array<std::string_view, order_status_count>{
+    // Until the gateway has closed it, it can be paid.
+    "PENDING", "PAID", "CLOSED", "REFUNDING", "REFUNDED", "PENDING"};
+
+constexpr auto refund_cause_names = std::array<std::string_view, 5>{
+  "none", "operator", "late_payment", "surplus_payment", "deployment_failed"};
 
 constexpr auto phase_names
   = std::array<std::string_view, phase_count>{"idle",
@@ -65,23 +70,36 @@ constexpr auto verdict_names
                                                 "already_running",
                                                 "under_way",
                                                 "nothing_to_cancel",
-                                                "provider_off"};
+                                                "provider_off",
+                                                "nothing_to_refund"};
 
-constexpr auto effect_names = std::array<std::string_view, 6>{
-  "request_slot", "release_slot",   "run_step",
-  "notify_paid",  "notify_running", "notify_failed"};
+constexpr auto effect_names = std::array<std::string_view, 7>{
+  "request_slot",   "release_slot",  "run_step",       "notify_paid",
+  "notify_running", "notify_failed", "notify_refunded"};
 
 constexpr auto event_names
   = std::array<std::string_view, std::variant_size_v<event>>{
-    "subscription_created",    "order_requested",
-    "payment_settled",         "order_closed",
-    "refund_observed",         "slot_granted",
-    "project_create_started",  "project_ready",
-    "template_deploy_started", "template_deployed",
-    "workflow_finished",       "configured",
-    "deployment_observed",     "step_failed",
-    "retry_requested",         "cancel_requested",
-    "cancellation_confirmed",  "woke"};
+    "subscription_created",
+    "order_requested",
+    "order_prepared",
+    "payment_settled",
+    "order_closed",
+    "refund_requested",
+    "refund_observed",
+    "refund_failed",
+    "slot_granted",
+    "project_create_started",
+    "project_ready",
+    "template_deploy_started",
+    "template_deployed",
+    "workflow_finished",
+    "configured",
+    "deployment_observed",
+    "step_failed",
+    "retry_requested",
+    "cancel_requested",
+    "cancellation_confirmed",
+    "woke"};
 
 struct sentence {
   const state& before;
@@ -125,21 +143,46 @@ struct sentence {
                + std::string{to_string(x.gateway)} + ", transaction "
                + x.transaction_id;
     if (paid == nullptr || !paid->applied)
-      return out + "; it bought nothing and needs attention";
+      return out + "; it bought nothing and goes back ("
+             + (paid == nullptr ? "?"
+                                : std::string{to_string(paid->refund_for)})
+             + ")";
     out += "; subscription active until " + to_rfc3339(*after.end_at);
     if (after.deployment.at == phase::skipped)
       out += "; deployment skipped: no provider is configured";
     return out;
   }
 
+  std::string operator()(const order_prepared& x) const {
+    return "Payment order " + std::to_string(x.order)
+           + " is known to the gateway";
+  }
+
   std::string operator()(const order_closed& x) const {
     return "Payment order " + std::to_string(x.order)
-           + " closed by the gateway";
+           + " closed at the gateway, unpaid";
+  }
+
+  std::string operator()(const refund_requested& x) const {
+    for (const auto& o : after.orders)
+      if (const auto* was = find_order(before, o.seq);
+          was != nullptr && was->status != o.status)
+        return "Refund of " + format_amount(o.refund_amount)
+               + " requested on order " + std::to_string(o.seq) + " ("
+               + std::string{to_string(o.refund_for)} + ")";
+    return "Refund requested on order " + std::to_string(x.order);
   }
 
   std::string operator()(const refund_observed& x) const {
-    return "Refunded " + format_amount(x.refunded) + " in total on order "
-           + std::to_string(x.order);
+    const auto* back = find_order(after, x.order);
+    return "Refunded "
+           + format_amount(back == nullptr ? x.portion : back->refunded)
+           + " in total on order " + std::to_string(x.order);
+  }
+
+  std::string operator()(const refund_failed& x) const {
+    return "Refund failed on order " + std::to_string(x.order) + ": "
+           + x.reason;
   }
 
   std::string operator()(const slot_granted&) const {
@@ -218,7 +261,7 @@ struct sentence {
       return "Trying step " + std::string{to_string(is)} + " again";
     if (before.status != after.status)
       return "Subscription period is over";
-    return "Unpaid payment order expired";
+    return "The deployment has failed for good: the payment goes back";
   }
 };
 
@@ -238,6 +281,10 @@ std::string_view to_string(payment_method x) noexcept {
 
 std::string_view to_string(order_status x) noexcept {
   return look_up(order_status_names, x);
+}
+
+std::string_view to_string(refund_cause x) noexcept {
+  return look_up(refund_cause_names, x);
 }
 
 std::string_view to_string(phase x) noexcept {

@@ -51,12 +51,31 @@ enum class payment_method : std::uint8_t {
 };
 
 /// One payment order. Money on a closed order still counts: it never was lost.
+///
+///   pending ──payment_settled──▶ paid ──refund_requested──▶ refunding
+///     │  │                       ▲  ▲                        │    │
+///     │  └order_closed─▶ closed ─┘  └──────refund_failed─────┘    │
+///     │replaced           ▲                            refund_observed
+///     └──────▶ closing ───┘order_closed                           ▼
+///                 └──payment_settled──▶ paid                  refunded
 enum class order_status : std::uint8_t {
-  pending = 0,
+  pending = 0, ///< Payable. Expired ones stay so until the gateway has closed.
   paid = 1,
-  closed = 2, ///< Expired, replaced by a newer order, or closed at the gateway.
-  refunding = 3,
-  refunded = 4,
+  closed = 2,    ///< Nobody can pay it any more, as far as the gateway knows.
+  refunding = 3, ///< We want the money to go back and have no proof yet.
+  refunded = 4,  ///< Proven by the gateway, in full.
+  closing = 5,   ///< Closed here, for a newer one; the gateway is to be told.
+};
+
+inline constexpr std::uint8_t order_status_count = 6;
+
+/// Why money goes back.
+enum class refund_cause : std::uint8_t {
+  none = 0,
+  operator_ = 1,
+  late_payment = 2,      ///< The order was closed, and the rules say so.
+  surplus_payment = 3,   ///< The period had been paid for already.
+  deployment_failed = 4, ///< For good, and for as long as the rules say.
 };
 
 /// Where the deployment stands. `[slot]` marks the phases that count against
@@ -144,6 +163,18 @@ struct order {
   std::optional<timestamp> paid_at;
   std::string transaction_id; ///< The gateway's own number.
   std::string idempotency_key;
+  /// What the gateway gave for paying: the text of a QR code, a link, a
+  /// prepay_id. Empty where the method needs none, or while it is asked for.
+  std::string code;
+  /// Numbers our refund requests: the same until the gateway has proven that
+  /// nothing can come of it any more. 0: none yet.
+  std::uint32_t refund_seq = 0;
+  minor_units refund_amount = 0; ///< Of our request.
+  refund_cause refund_for = refund_cause::none;
+  std::string refund_error; ///< Why our last request failed.
+  /// The gateway's refunds that are part of `refunded`, each followed by a
+  /// blank: none is counted twice.
+  std::string refunds_counted;
   bool operator==(const order&) const = default;
 };
 
@@ -205,6 +236,11 @@ struct rules {
   millis backoff_max{300'000};
   millis deadline{900'000}; ///< Of one attempt.
   bool revive_late_payment = true;
+  /// How long a deployment has to have failed for good before the money goes
+  /// back by itself. Nothing: never.
+  std::optional<millis> refund_failed_after;
+  /// The longest pause between two looks at the gateway about an unpaid order.
+  millis ask_interval{45'000};
   /// Unpaid ones of one subscription within a day.
   std::size_t orders_max = 32;
   /// All of one subscription; not more than 64, see `transition`.
@@ -243,17 +279,51 @@ struct payment_settled {
   timestamp paid_at{};
 };
 
-/// The gateway closed an unpaid order.
+/// The gateway gave what the payer needs to pay.
+struct order_prepared {
+  timestamp at{};
+  std::uint32_t order = 0;
+  std::string code;
+};
+
+/// The gateway closed an unpaid order, or never had it.
 struct order_closed {
   timestamp at{};
   std::uint32_t order = 0;
 };
 
-/// The gateway says that money went back.
+/// Somebody wants a payment to go back, whatever of it has not yet.
+struct refund_requested {
+  timestamp at{};
+  std::uint32_t order = 0; ///< 0: the one that pays for the present period.
+  refund_cause cause = refund_cause::operator_;
+};
+
+/// The gateway has proven that money went back, by our request or by somebody's
+/// at the gateway itself.
 struct refund_observed {
   timestamp at{};
   std::uint32_t order = 0;
-  minor_units refunded = 0; ///< In total over all refunds of this order.
+  /// In total over all refunds of this order, where the gateway says that…
+  std::optional<minor_units> total;
+  /// …else of this refund, and its number, without blanks.
+  minor_units portion = 0;
+  std::string refund_id;
+  /// Which of our requests it is; 0: none of ours.
+  std::uint32_t refund_seq = 0;
+  /// What the gateway says of the payment, where it says so: compared.
+  std::string transaction_id = {};
+  minor_units amount = 0;
+};
+
+/// Our request for a refund came to nothing; a person has to look.
+struct refund_failed {
+  timestamp at{};
+  std::uint32_t order = 0;
+  std::uint32_t refund_seq = 0;
+  /// Nothing can come of this number any more: the next request has another.
+  bool spent = false;
+  std::string reason;
 };
 
 /// The dispatcher has a free slot for this deployment.
@@ -354,13 +424,12 @@ struct woke {
   std::uint32_t chance = 0;
 };
 
-using event
-  = std::variant<subscription_created, order_requested, payment_settled,
-                 order_closed, refund_observed, slot_granted,
-                 project_create_started, project_ready, template_deploy_started,
-                 template_deployed, workflow_finished, configured,
-                 deployment_observed, step_failed, retry_requested,
-                 cancel_requested, cancellation_confirmed, woke>;
+using event = std::variant<
+  subscription_created, order_requested, order_prepared, payment_settled,
+  order_closed, refund_requested, refund_observed, refund_failed, slot_granted,
+  project_create_started, project_ready, template_deploy_started,
+  template_deployed, workflow_finished, configured, deployment_observed,
+  step_failed, retry_requested, cancel_requested, cancellation_confirmed, woke>;
 
 // -- effects: orders for the shell
 // --------------------------------------------------
@@ -378,6 +447,8 @@ enum class effect : std::uint8_t {
   notify_running,
   /// Tell the user that the deployment failed for good (in-app and mail).
   notify_failed,
+  /// Tell the user that money went back (in-app and mail).
+  notify_refunded,
 };
 
 // -- the pure functions
@@ -398,10 +469,11 @@ enum class verdict : std::uint8_t {
   already_running,
   under_way,
   nothing_to_cancel,
-  provider_off, ///< No provider is configured.
+  provider_off,      ///< No provider is configured.
+  nothing_to_refund, ///< No money is there that could go back.
 };
 
-inline constexpr std::uint8_t verdict_count = 15;
+inline constexpr std::uint8_t verdict_count = 16;
 
 struct decision {
   verdict is = verdict::stale;
@@ -422,7 +494,8 @@ decide(const state& now, const event& what, const rules& with);
 [[nodiscard]] std::vector<effect> resume(const state& now);
 
 /// The moment at which `woke` has something to do, if any.
-[[nodiscard]] std::optional<timestamp> wake_at(const state& now);
+[[nodiscard]] std::optional<timestamp>
+wake_at(const state& now, const rules& with);
 
 /// Whether the provider works for this subscription, so that it holds a slot.
 [[nodiscard]] bool holds_slot(phase at) noexcept;
@@ -436,6 +509,18 @@ decide(const state& now, const event& what, const rules& with);
 [[nodiscard]] const order*
 find_order(const state& now, std::uint32_t seq) noexcept;
 
+/// When the gateway is to be asked about an order that has just come to its
+/// present status; nothing where there is nothing to ask.
+[[nodiscard]] std::optional<timestamp>
+first_ask(const order& about, timestamp at, const rules& with) noexcept;
+
+/// When to ask again after having asked `asks` times in the present status,
+/// the last time at `now`. The pauses grow; for an unpaid order they stay so
+/// short that a payment whose callback is lost counts within a minute.
+[[nodiscard]] std::optional<timestamp>
+next_ask(const order& about, std::uint32_t asks, timestamp now,
+         const rules& with) noexcept;
+
 // -- names
 // ---------------------------------------------------------------------------
 
@@ -443,6 +528,7 @@ find_order(const state& now, std::uint32_t seq) noexcept;
 [[nodiscard]] std::string_view to_string(payment_gateway x) noexcept;
 [[nodiscard]] std::string_view to_string(payment_method x) noexcept;
 [[nodiscard]] std::string_view to_string(order_status x) noexcept;
+[[nodiscard]] std::string_view to_string(refund_cause x) noexcept;
 [[nodiscard]] std::string_view to_string(phase x) noexcept;
 [[nodiscard]] std::string_view to_string(deployment_status x) noexcept;
 [[nodiscard]] std::string_view to_string(instance_status x) noexcept;

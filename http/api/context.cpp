@@ -1,6 +1,7 @@
 #include "http/api/context.hpp"
 
 #include "http/api/problem.hpp"
+#include "http/crypto/text.hpp"
 
 #include <boost/json/serialize.hpp>
 #include <caf/send.hpp>
@@ -18,6 +19,16 @@ namespace json = boost::json;
 constexpr auto users_max = std::size_t{50'000};
 
 constexpr auto depth_max = std::size_t{64};
+
+/// Samples of forged messages: so many at once, then one in so long.
+constexpr auto forged_burst = 20;
+
+constexpr auto forged_pause = millis{1'000};
+
+/// What a sample is cut to.
+constexpr auto forged_body_max = std::size_t{8 * 1024};
+
+constexpr auto forged_headers_max = std::size_t{4 * 1024};
 
 /// Bearer tokens are compared without regard to case in the scheme only.
 std::optional<std::string> bearer_token(const http::request& in) {
@@ -63,6 +74,31 @@ void context::send(command_ptr what) const {
 void context::send(inbox_job_ptr what) const {
   const auto where = std::hash<std::string>{}(what->entry.dedupe_key);
   caf::anon_send(env->journals[where % env->journals.size()], std::move(what));
+}
+
+void context::send(gateway_errand_ptr what) const {
+  caf::anon_send(env->reconciler, std::move(what));
+}
+
+bool context::keep_forged(callback_entry what) const {
+  {
+    auto guard = std::lock_guard{forged_mutex};
+    const auto at = what.received_at;
+    forged_at = std::max(forged_at, at - forged_burst * forged_pause);
+    if (forged_at > at)
+      return false;
+    forged_at += forged_pause;
+  }
+  what.outcome = callback_outcome::forged;
+  what.body.resize(std::min(what.body.size(), forged_body_max));
+  if (what.headers.size() > forged_headers_max)
+    what.headers
+      = crypto::to_valid_utf8(what.headers.substr(0, forged_headers_max));
+  ask(query::keep_forged{std::move(what)}, [](job<query::keep_forged>::reply) {
+    // A sample: the store has logged what went wrong, and the counter has
+    // counted it anyway.
+  });
+  return true;
 }
 
 void context::remember(const principal& who) const {
@@ -224,6 +260,19 @@ body_reader::raw_members(std::string_view name, std::size_t members_max,
   return out;
 }
 
+std::optional<std::string> read_reason(const exchange_ptr& from) {
+  auto body = body_reader{from};
+  auto out = body.text("reason", 500);
+  if (!body)
+    return std::nullopt;
+  if (out.empty()) {
+    from->fail(400, "reason_required",
+               "Expected a reason for the audit trail: {\"reason\":\"…\"}");
+    return std::nullopt;
+  }
+  return out;
+}
+
 std::optional<page> read_page(http::exchange& from, std::size_t limit_max) {
   auto out = page{};
   if (const auto limit = from.in().query("limit")) {
@@ -293,6 +342,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_deployment_routes(out, ctx);
   add_notification_routes(out, ctx);
   add_operator_routes(out, ctx);
+  add_inbox_routes(out, ctx);
   return out;
 }
 

@@ -1,9 +1,8 @@
 #include "http/api/context.hpp"
 #include "http/api/problem.hpp"
 #include "http/api/render.hpp"
-#include "http/crypto/encoding.hpp"
-#include "http/crypto/text.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace slipway::api {
@@ -79,6 +78,9 @@ json::object render_attention(const query::list_attention::row& row) {
     {"reason", row.reason},
     {"since", to_rfc3339(row.since)},
     {"suggestedAction", row.suggested_action},
+    {"callbackId", row.callback == 0
+                     ? json::value(nullptr)
+                     : json::value(std::to_string(row.callback))},
   };
 }
 
@@ -101,71 +103,46 @@ void read_attention(const context_ptr& ctx, exchange_ptr x, const principal&) {
     });
 }
 
-json::object render_callback(const query::list_callbacks::row& row) {
-  const auto known = raw(row.entry.subscription) != 0;
-  return {
-    {"id", std::to_string(row.id)},
-    {"gateway", to_string(row.entry.gateway)},
-    {"receivedAt", to_rfc3339(row.entry.received_at)},
-    {"lastReceivedAt", to_rfc3339(row.last_received_at)},
-    {"orderId", row.entry.order_id},
-    {"subscriptionId", known ? json::value(to_text(row.entry.subscription))
-                             : json::value(nullptr)},
-    {"outcome", slipway::to_string(row.entry.outcome)},
-    {"reason", row.entry.reason},
-    {"repeats", row.repeats},
-  };
-}
+// -- acts
+// --------------------------------------------------------------------------
 
-void read_callbacks(const context_ptr& ctx, exchange_ptr x, const principal&) {
-  const auto page = read_page(*x);
-  if (!page)
+void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto reason = read_reason(x);
+  if (!reason)
     return;
-  const auto before = read_number_cursor(*x, page->cursor);
-  if (!before)
-    return;
-  ctx->ask(query::list_callbacks{*before, page->limit + 1},
-           [x, limit = page->limit](job<query::list_callbacks>::reply rows) {
-             if (!rows) {
-               fail(*x, problem_of(rows.error()));
-               return;
-             }
-             const auto next = cut_page(*rows, limit, number_cursor);
-             auto data = json::array{};
-             for (const auto& row : *rows)
-               data.push_back(render_callback(row));
-             succeed_page(*x, std::move(data), next);
-           });
-}
-
-void read_callback(const context_ptr& ctx, exchange_ptr x, const principal&) {
-  const auto missing = [](http::exchange& to) {
-    to.fail(404, "not_found", "Callback not found");
-  };
-  const auto id = parse_row_id(x->in().param(0));
+  const auto id = parse_subscription_id(x->in().param(0));
   if (!id) {
-    missing(*x);
+    fail(*x, problem_of(errc::not_found));
     return;
   }
-  ctx->ask(query::find_callback{*id},
-           [x, missing](job<query::find_callback>::reply row) {
-             if (!row && row.error() == errc::not_found) {
-               missing(*x);
-               return;
-             }
-             if (!row) {
-               fail(*x, problem_of(row.error()));
-               return;
-             }
-             auto data = render_callback(*row);
-             data["headers"] = row->entry.headers;
-             // The bytes as they came; those that are no UTF-8 in base64.
-             const auto& body = row->entry.body;
-             if (crypto::is_utf8(body))
-               data["body"] = body;
-             data["bodyBase64"] = crypto::base64_encode(body);
-             succeed(*x, std::move(data));
-           });
+  auto cmd = std::make_shared<command>();
+  cmd->subscription = *id;
+  cmd->what = refund_requested{ctx->now(), 0, refund_cause::operator_};
+  cmd->act
+    = history_entry{ctx->now(), history_kind::operator_,
+                    "Refund requested by " + who.user_id + ": " + *reason,
+                    "refund", "requested"};
+  cmd->reply = std::make_shared<reply_slot>([x](const outcome& end) {
+    if (end.error != errc::none) {
+      fail(*x, problem_of(end.error));
+      return;
+    }
+    if (end.is != verdict::applied && end.is != verdict::already_applied) {
+      fail(*x, problem_of(end.is));
+      return;
+    }
+    const auto& orders = end.now->state.orders;
+    const auto refunding
+      = std::find_if(orders.rbegin(), orders.rend(), [](const order& o) {
+          return o.status == order_status::refunding;
+        });
+    auto data = json::object{{"subscriptionId", to_text(end.now->id)}};
+    if (refunding != orders.rend())
+      data["order"] = render_order(*end.now, *refunding);
+    // Requested; the proof comes from the gateway, later.
+    succeed(*x, std::move(data));
+  });
+  ctx->send(std::move(cmd));
 }
 
 } // namespace
@@ -175,10 +152,8 @@ void add_operator_routes(http::router& to, const context_ptr& ctx) {
          for_operator(ctx, read_stats));
   to.add(http::method::get, "/api/deployment/attention", "attention",
          for_operator(ctx, read_attention));
-  to.add(http::method::get, "/api/ops/callbacks", "callback_list",
-         for_operator(ctx, read_callbacks));
-  to.add(http::method::get, "/api/ops/callbacks/{id}", "callback_read",
-         for_operator(ctx, read_callback));
+  to.add(http::method::post, "/api/ops/subscriptions/{id}/refund", "ops_refund",
+         for_operator(ctx, refund));
 }
 
 http::router make_admin_router(const context_ptr& ctx) {

@@ -20,6 +20,12 @@ problem problem_of(errc why) noexcept {
               "Another server works on this subscription, please try again"};
     case errc::overloaded:
       return {503, "overloaded", "Too much to do right now, please try again"};
+    case errc::gateway_down:
+      return {503, "gateway_unavailable",
+              "The payment gateway does not answer, please try again"};
+    case errc::gateway_refused:
+      return {502, "gateway_refused",
+              "The payment gateway has refused this order"};
     case errc::none:
     case errc::internal:
       break;
@@ -50,6 +56,8 @@ problem problem_of(lifecycle::verdict why) noexcept {
     case verdict::provider_off:
       return {409, "provider_not_configured",
               "No provider is configured, there is nowhere to deploy to"};
+    case verdict::nothing_to_refund:
+      return {409, "nothing_to_refund", "There is no payment to refund"};
     case verdict::unknown_order:
       return {404, "order_not_found", "Payment order not found"};
     case verdict::amount_mismatch:

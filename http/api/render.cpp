@@ -133,6 +133,7 @@ json::object render_notification(const query::list_notifications::row& row,
       = to_text(instance_ref{row.subscription, what.instance_seq});
   switch (what.kind) {
     case notice_kind::payment_received:
+    case notice_kind::refund_completed:
       data["amount"] = format_amount(what.amount);
       break;
     case notice_kind::deployment_success:

@@ -1,7 +1,7 @@
 #include "http/app/check.hpp"
 
 #include "http/client/curl_client.hpp"
-#include "http/gateway/alipay.hpp"
+#include "http/payment/accounts.hpp"
 #include "http/provider/answer.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/migrate.hpp"
@@ -101,10 +101,24 @@ finding check_listening(std::string part, const std::string& url) {
   return out;
 }
 
-finding check_alipay(const config::alipay_settings& settings) {
-  if (const auto made = gateway::alipay::make(settings); !made)
-    return {"alipay", finding::bad, made.error()};
-  return check_listening("alipay", settings.gateway_url);
+/// Whether the keys of one gateway fit, and whether it can be reached.
+finding
+check_gateway(std::string part, config::settings only, const std::string& url) {
+  if (const auto opened = payment::open_accounts(only); !opened)
+    return {std::move(part), finding::bad, opened.error()};
+  return check_listening(std::move(part), url);
+}
+
+finding check_alipay(const config::settings& settings) {
+  auto only = config::settings{};
+  only.alipay = settings.alipay;
+  return check_gateway("alipay", std::move(only), settings.alipay->gateway_url);
+}
+
+finding check_wechat(const config::settings& settings) {
+  auto only = config::settings{};
+  only.wechat = settings.wechat;
+  return check_gateway("wechat", std::move(only), settings.wechat->gateway_url);
 }
 
 finding check_railway(const config::railway_settings& settings) {
@@ -142,10 +156,10 @@ std::vector<finding> check_connectivity(const config::settings& settings) {
                  std::to_string(settings.plans.size()) + " plan(s)"});
   out.push_back(check_database(settings));
   out.push_back(settings.alipay
-                  ? check_alipay(*settings.alipay)
+                  ? check_alipay(settings)
                   : finding{"alipay", finding::off, "no [alipay]"});
   out.push_back(settings.wechat
-                  ? check_listening("wechat", settings.wechat->gateway_url)
+                  ? check_wechat(settings)
                   : finding{"wechat", finding::off, "no [wechat]"});
   out.push_back(settings.railway
                   ? check_railway(*settings.railway)

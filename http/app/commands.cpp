@@ -1,9 +1,11 @@
 #include "http/app/commands.hpp"
 
+#include "config/keys.hpp"
 #include "config/load_settings.hpp"
 #include "http/app/check.hpp"
 #include "http/app/sandbox.hpp"
 #include "http/app/server.hpp"
+#include "http/app/verify.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/migrate.hpp"
 
@@ -84,12 +86,12 @@ std::vector<std::string> unsupported(const config::settings& settings) {
     out.emplace_back("railway.template_code: expected a template's code, or "
                      "railway.template_id, since a template project cannot be "
                      "cloned yet");
-  if (settings.alipay)
+  if (settings.alipay || settings.wechat)
     for (const auto& [name, plan] : settings.plans)
       if (plan.currency != "CNY")
         out.push_back("plans." + name
-                      + ".currency: expected CNY, since Alipay "
-                        "charges nothing else, found "
+                      + ".currency: expected CNY, since Alipay and WeChat Pay "
+                        "charge nothing else, found "
                       + plan.currency);
   return out;
 }
@@ -115,11 +117,14 @@ int run_server(const std::string& config_file) {
   if (!settings)
     return exit_usage;
   set_up_logging(settings->log);
-  if (settings->wechat)
-    spdlog::warn("wechat: configured, but WeChat Pay cannot be used yet");
-  if (settings->alipay && settings->http.public_url.empty())
-    spdlog::warn("http.public_url is not set: Alipay is told to call back at "
-                 "http.listen, which it can only reach on this machine");
+  if ((settings->alipay || settings->wechat)
+      && settings->http.public_url.empty())
+    spdlog::warn("http.public_url is not set: the payment gateways are told to "
+                 "call back at http.listen, which they can only reach on this "
+                 "machine");
+  if (settings->wechat && settings->payment.order_ttl < std::chrono::minutes{1})
+    spdlog::warn("payment.order_ttl: WeChat Pay itself takes no order that "
+                 "expires within a minute");
   auto started = server::start(std::move(*settings));
   if (!started) {
     spdlog::error("{}", started.error());
@@ -201,6 +206,23 @@ int run_check(const std::string& config_file) {
     good = good && x.state != finding::bad;
   }
   return good ? exit_ok : exit_failure;
+}
+
+int run_verify(const std::vector<std::string>& files) {
+  // A message, its keys and its certificates, with a lot to spare.
+  constexpr std::size_t file_max = 1024 * 1024;
+  auto problem = std::string{};
+  for (const auto& file : files) {
+    const auto text = config::read_file(file, file_max, problem);
+    auto line = text
+                  ? verify_message(file, *text)
+                  : verify_unreadable(
+                    file, "expected a file with one message, found " + problem);
+    line += '\n';
+    if (std::fputs(line.c_str(), stdout) < 0)
+      return exit_failure;
+  }
+  return std::fflush(stdout) == 0 ? exit_ok : exit_failure;
 }
 
 } // namespace slipway::app

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 /// What the command line can do. Every function blocks until it is done and
 /// returns the exit code.
@@ -26,5 +27,10 @@ struct sandbox_arguments {
 [[nodiscard]] int run_migrate(const std::string& config_file);
 
 [[nodiscard]] int run_check(const std::string& config_file);
+
+/// Prints one line of JSON for each file, see `verify_message`.
+/// @returns `exit_ok` whatever the verdicts, and whatever the files hold;
+///          `exit_failure` where stdout takes no more.
+[[nodiscard]] int run_verify(const std::vector<std::string>& files);
 
 } // namespace slipway::app

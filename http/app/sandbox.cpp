@@ -10,6 +10,7 @@
 #include "http/sandbox/alipay_simulator.hpp"
 #include "http/sandbox/mailbox_simulator.hpp"
 #include "http/sandbox/railway_simulator.hpp"
+#include "http/sandbox/wechat_simulator.hpp"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -33,6 +34,16 @@ namespace fs = std::filesystem;
 constexpr auto app_id = "2021000000000000";
 
 constexpr auto seller_id = "2088000000000000";
+
+constexpr auto wechat_app_id = "wx0000000000000000";
+
+constexpr auto wechat_mch_id = "1900000001";
+
+constexpr auto wechat_merchant_serial
+  = "3775B6A45ACD588826D15E583A95F5DD00000001";
+
+constexpr auto wechat_public_key_id
+  = "PUB_KEY_ID_0119000000012026112300000000000001";
 
 constexpr auto workspace_id = "sandbox-workspace";
 
@@ -103,6 +114,7 @@ struct sandbox::impl {
   system_clock clock;
   std::unique_ptr<client::curl_client> network;
   std::unique_ptr<slipway::sandbox::alipay_simulator> alipay;
+  std::unique_ptr<slipway::sandbox::wechat_simulator> wechat;
   std::unique_ptr<slipway::sandbox::railway_simulator> railway;
   std::unique_ptr<slipway::sandbox::mailbox_simulator> mailbox;
   std::unique_ptr<app::server> server;
@@ -159,15 +171,28 @@ struct sandbox::impl {
       return crypto::random_bytes(32);
     }));
     const auto railway_token = need(keep(keys / "railway", random_text(16)));
+    const auto merchant_key = need(keep(keys / "merchant.pem", private_key));
+    const auto wechat_key = need(keep(keys / "wechat.pem", private_key));
+    const auto v2_key = need(keep(keys / "wechat.v2", random_text(16)));
+    const auto v3_key = need(keep(keys / "wechat.v3", random_text(16)));
     if (!trouble.empty())
       return tl::unexpected{trouble};
     const auto app_public = need(public_half(app_key));
     const auto alipay_public = need(public_half(alipay_key));
+    const auto merchant_public = need(public_half(merchant_key));
     if (!trouble.empty())
       return tl::unexpected{trouble};
     if (credentials.size() != 32)
       return tl::unexpected{(keys / "credentials.key").string()
                             + ": expected 32 bytes"};
+
+    if (options.port == 0) {
+      const auto port = free_port();
+      if (!port)
+        return tl::unexpected{port.error()};
+      options.port = *port;
+    }
+    const auto public_url = "http://127.0.0.1:" + std::to_string(options.port);
 
     network = std::make_unique<client::curl_client>();
     auto pay = slipway::sandbox::alipay_simulator_options{};
@@ -179,6 +204,19 @@ struct sandbox::impl {
       std::move(pay), clock, *network);
     if (auto done = alipay->start(); !done)
       return tl::unexpected{"Alipay: " + done.error()};
+    auto till = slipway::sandbox::wechat_simulator_options{};
+    till.app_id = wechat_app_id;
+    till.mch_id = wechat_mch_id;
+    till.api_v2_key = v2_key;
+    till.api_v3_key = v3_key;
+    till.merchant_serial = wechat_merchant_serial;
+    till.merchant_certificate = merchant_public;
+    till.refund_notify_url = public_url + "/api/payment/wechat/refund-notify";
+    till.platform_keys.push_back({wechat_public_key_id, wechat_key, ""});
+    wechat = std::make_unique<slipway::sandbox::wechat_simulator>(
+      std::move(till), clock, *network);
+    if (auto done = wechat->start(); !done)
+      return tl::unexpected{"WeChat Pay: " + done.error()};
     auto cloud = slipway::sandbox::railway_simulator_options{};
     cloud.token = railway_token;
     cloud.workspace_id = workspace_id;
@@ -191,16 +229,9 @@ struct sandbox::impl {
     if (auto done = mailbox->start(); !done)
       return tl::unexpected{"mailbox: " + done.error()};
 
-    if (options.port == 0) {
-      const auto port = free_port();
-      if (!port)
-        return tl::unexpected{port.error()};
-      options.port = *port;
-    }
     settings.http.listen.port = options.port;
     settings.http.admin_listen.port = 0;
-    settings.http.public_url
-      = "http://127.0.0.1:" + std::to_string(options.port);
+    settings.http.public_url = public_url;
     settings.database.embedded_dir = (dir / "database").string();
     settings.auth.hs256_secret = config::secret{jwt};
     auto key = config::credential_key{};
@@ -214,6 +245,8 @@ struct sandbox::impl {
     settings.alipay->gateway_url = alipay->gateway_url();
     settings.alipay->app_private_key = config::secret{app_key};
     settings.alipay->alipay_public_key = alipay_public;
+    settings.wechat = wechat->settings();
+    settings.wechat->merchant_private_key = config::secret{merchant_key};
     settings.railway.emplace();
     settings.railway->endpoint = railway->endpoint();
     settings.railway->token = config::secret{railway_token};
@@ -253,6 +286,8 @@ struct sandbox::impl {
       server->stop(deadline);
     if (alipay)
       alipay->stop();
+    if (wechat)
+      wechat->stop();
     if (railway)
       railway->stop();
     if (mailbox)
@@ -309,6 +344,9 @@ std::string sandbox::banner() const {
          + "\n"
            "  Alipay          "
          + base(impl_->alipay->port())
+         + "/\n"
+           "  WeChat Pay      "
+         + base(impl_->wechat->port())
          + "/\n"
            "  Railway         "
          + base(impl_->railway->port())

@@ -8,6 +8,8 @@
 #include "http/api/context.hpp"
 #include "http/client/curl_client.hpp"
 #include "http/mail/notifier.hpp"
+#include "http/payment/accounts.hpp"
+#include "http/payment/reconciler.hpp"
 #include "http/provider/railway.hpp"
 #include "http/server/server.hpp"
 #include "persistence/embedded.hpp"
@@ -60,6 +62,8 @@ lifecycle::rules rules_of(const config::settings& settings) {
   out.deadline = settings.deployment.deadline;
   out.revive_late_payment
     = settings.payment.late_payment == config::late_payment_policy::revive;
+  out.refund_failed_after = settings.payment.refund_failed_after;
+  out.ask_interval = settings.payment.ask_interval;
   return out;
 }
 
@@ -91,6 +95,8 @@ struct server::impl {
   slipway::metrics metrics;
   std::shared_ptr<const config::keyring> keys;
   std::shared_ptr<client::curl_client> network;
+  payment::opened_accounts opened;
+  payment::order_words words;
   std::unique_ptr<caf::actor_system_config> actor_config;
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
@@ -137,6 +143,21 @@ struct server::impl {
     if (!taken)
       return tl::unexpected{"lease: " + to_string(taken.error())};
     lease = std::move(*taken);
+    return {};
+  }
+
+  tl::expected<void, std::string> open_accounts() {
+    auto made = payment::open_accounts(settings);
+    if (!made)
+      return tl::unexpected{made.error()};
+    opened = std::move(*made);
+    words.plans = settings.plans;
+    words.public_url = settings.http.public_url.empty()
+                         ? "http://" + settings.http.listen.host + ":"
+                             + std::to_string(settings.http.listen.port)
+                         : settings.http.public_url;
+    if (settings.alipay)
+      words.return_url = settings.alipay->return_url;
     return {};
   }
 
@@ -191,6 +212,14 @@ struct server::impl {
       env->notifier = actors->spawn<caf::detached>(
         mail::notifier, environment_ptr{env}, std::move(options));
     }
+    auto till = payment::reconciler_options{};
+    till.accounts = opened.accounts;
+    till.wechat_keys = opened.wechat_keys;
+    till.network = network;
+    till.words = words;
+    till.asks_per_second = settings.payment.asks_per_second;
+    env->reconciler = actors->spawn(payment::reconciler, environment_ptr{env},
+                                    std::move(till));
     observing = actors->spawn(observer, environment_ptr{env});
     for (const auto& x : env->journals)
       must_live(x, "journal");
@@ -200,9 +229,21 @@ struct server::impl {
     must_live(env->dispatcher, "dispatcher");
     must_live(env->provider, "provider");
     must_live(env->notifier, "notifier");
+    must_live(env->reconciler, "reconciler");
     // From here on the environment is constant.
     caf::anon_send(env->registry, tick{});
     caf::anon_send(env->dispatcher, tick{});
+    caf::anon_send(env->reconciler, tick{});
+    if (env->rules.refund_failed_after)
+      caf::anon_send(env->stores.front(),
+                     make_job(query::wake_failed{clock.now()},
+                              [](job<query::wake_failed>::reply done) {
+                                if (!done)
+                                  spdlog::warn("deployments that failed before "
+                                               "this start are not refunded "
+                                               "by themselves: {}",
+                                               to_string(done.error()));
+                              }));
     if (env->notifier)
       caf::anon_send(env->notifier, tick{});
     caf::anon_send(observing, tick{});
@@ -213,16 +254,8 @@ struct server::impl {
     context->settings = settings;
     context->keys = keys;
     context->tokens = api::make_hs256_verifier(settings.auth);
-    context->public_url = settings.http.public_url.empty()
-                            ? "http://" + settings.http.listen.host + ":"
-                                + std::to_string(settings.http.listen.port)
-                            : settings.http.public_url;
-    if (settings.alipay) {
-      auto made = gateway::alipay::make(*settings.alipay);
-      if (!made)
-        return tl::unexpected{"alipay: " + made.error()};
-      context->alipay.emplace(std::move(*made));
-    }
+    context->accounts = opened.accounts;
+    context->words = words;
     auto options = http::server_options{};
     options.host = settings.http.listen.host;
     options.port = settings.http.listen.port;
@@ -241,7 +274,7 @@ struct server::impl {
       = [m = &metrics](std::string_view route, int status, double seconds,
                        const http::request& in) {
           m->http_request(route, status);
-          if (route == api::alipay_notify_route)
+          if (api::is_callback_route(route))
             m->callback_seconds(seconds);
           if (status >= 500)
             spdlog::warn("{} {} {} -> {} in {:.1f} ms", in.id,
@@ -270,6 +303,8 @@ struct server::impl {
   tl::expected<void, std::string> start() {
     keys = std::make_shared<const config::keyring>(settings.secrets);
     network = std::make_shared<client::curl_client>();
+    if (auto done = open_accounts(); !done)
+      return done;
     if (auto done = start_database(); !done)
       return done;
     start_actors();
@@ -340,6 +375,7 @@ struct server::impl {
       end(observing);
       end(env->dispatcher);
       end(env->provider);
+      end(env->reconciler);
       end(env->notifier);
       end(env->registry);
       wait_for_notifier();

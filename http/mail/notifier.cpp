@@ -21,6 +21,8 @@ notice_kind kind_of(slipway::notice_kind x) {
       return notice_kind::deployment_success;
     case slipway::notice_kind::deployment_failed:
       return notice_kind::deployment_failed;
+    case slipway::notice_kind::refund_completed:
+      return notice_kind::refund_completed;
   }
   return notice_kind::payment_received;
 }

@@ -222,6 +222,26 @@ constexpr wording payment_en{
   blue,
 };
 
+// Of the whole payment or of a part of it.
+constexpr wording refund_zh{
+  "退款已完成",
+  "您为{{plan_title}}支付的款项已退回 {{price}}",
+  "退款已完成: {{price}}",
+  "您为{{plan_title}}支付的款项已退回 {{price}}，款项将原路返回您的付款账户。",
+  "具体到账时间以支付渠道为准。",
+  blue,
+};
+
+constexpr wording refund_en{
+  "Refund completed",
+  "{{price}} of your payment for {{plan_title}} has been refunded",
+  "Refund completed: {{price}}",
+  "{{price}} of your payment for {{plan_title}} has been refunded to the "
+  "account you paid with.",
+  "When it shows up there depends on the payment channel.",
+  blue,
+};
+
 const wording& wording_of(notice_kind kind, language in) noexcept {
   auto zh = in == language::zh_cn;
   switch (kind) {
@@ -231,6 +251,8 @@ const wording& wording_of(notice_kind kind, language in) noexcept {
       return zh ? failed_zh : failed_en;
     case notice_kind::payment_received:
       return zh ? payment_zh : payment_en;
+    case notice_kind::refund_completed:
+      return zh ? refund_zh : refund_en;
   }
   return success_en;
 }
@@ -290,6 +312,7 @@ rows_of(const notice_facts& facts, const labels& names, const values& given) {
       add(names.error, "error");
       break;
     case notice_kind::payment_received:
+    case notice_kind::refund_completed:
       add(names.plan, "plan_title");
       add(names.amount, "price");
       add(names.order_id, "order_id");

@@ -21,6 +21,7 @@ enum class notice_kind : std::uint8_t {
   deployment_success,
   deployment_failed,
   payment_received,
+  refund_completed,
 };
 
 /// What a notice speaks about. Plain text, nothing escaped.

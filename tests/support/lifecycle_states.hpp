@@ -13,6 +13,20 @@ namespace slipway::test {
 using namespace lifecycle;
 using namespace std::chrono_literals;
 
+/// Whether sanitizers make everything slow: such a build looks for undefined
+/// behaviour, and large searches are thinned out.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr auto slow_build = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+inline constexpr auto slow_build = true;
+#else
+inline constexpr auto slow_build = false;
+#endif
+#else
+inline constexpr auto slow_build = false;
+#endif
+
 /// Some Monday. Every test begins here.
 inline constexpr auto day_one = timestamp{millis{1'767'600'000'000}};
 
@@ -50,6 +64,170 @@ inline bool works(phase at) {
 
 inline int count(const std::vector<effect>& effects, effect what) {
   return static_cast<int>(std::count(effects.begin(), effects.end(), what));
+}
+
+/// Whether the gateway has had money on it.
+inline bool has_money(const order& x) {
+  return x.status == order_status::paid || x.status == order_status::refunding
+         || x.status == order_status::refunded;
+}
+
+/// Whether nothing more is to happen at the gateway.
+inline bool is_done(const order& x) {
+  return x.status == order_status::closed || x.status == order_status::paid
+         || x.status == order_status::refunded;
+}
+
+/// The payment that pays for the present period, or null: the one of the
+/// period's first moment. Tests settle payments when they are made.
+inline const order* buyer(const state& s) {
+  for (const auto& o : s.orders)
+    if (o.applied && o.paid_at && s.start_at && *o.paid_at >= *s.start_at)
+      return &o;
+  return nullptr;
+}
+
+/// What is wrong with the money in a state, or null.
+inline const char* money_flaw_in(const state& s) {
+  auto pending = 0;
+  auto applied = 0;
+  auto buyers = 0;
+  for (const auto& o : s.orders) {
+    const auto paid = has_money(o);
+    pending += o.status == order_status::pending ? 1 : 0;
+    applied += o.applied ? 1 : 0;
+    buyers += o.applied && s.start_at && *o.paid_at >= *s.start_at ? 1 : 0;
+    if (o.seq != static_cast<std::uint32_t>(&o - s.orders.data()) + 1)
+      return "a gap between orders";
+    if (paid == o.transaction_id.empty() || paid != o.paid_at.has_value())
+      return "money without a transaction, or the other way round";
+    if (!paid && (o.applied || o.refunded != 0 || o.refund_seq != 0))
+      return "money that never came does something";
+    if (o.refunded < 0 || o.refunded > o.amount)
+      return "more went back than came";
+    if ((o.refunded == o.amount) != (o.status == order_status::refunded))
+      return "refunded is what went back in full";
+    if (o.status == order_status::refunding
+        && (o.refund_seq == 0 || o.refund_amount <= 0
+            || o.refund_amount > o.amount || o.refund_for == refund_cause::none
+            || !o.refund_error.empty()))
+      return "a refund that cannot be asked for";
+    if (!o.refund_error.empty() && o.status != order_status::paid)
+      return "a failure of nothing";
+    if (o.status == order_status::paid && !o.applied && o.refund_error.empty())
+      return "money that bought nothing is kept, and nobody knows";
+    // Whatever waits for the gateway's word has a time at which to ask.
+    const auto asks = !paid || o.status == order_status::refunding;
+    if (first_ask(o, day_one, make_rules()).has_value() != asks)
+      return "nobody asks the gateway, or in vain";
+  }
+  if (pending > 1)
+    return "two open orders";
+  if ((s.status == subscription_status::pending) && applied != 0)
+    return "paid and still pending";
+  if (buyers > 1)
+    return "two payments for one period";
+  const auto* present = buyer(s);
+  if (present != nullptr)
+    for (const auto& o : s.orders)
+      if (o.applied && o.seq > present->seq)
+        return "an older payment pays for a newer period";
+  if (s.status == subscription_status::active
+      && (present == nullptr || present->status == order_status::refunded))
+    return "active without money";
+  if (s.status == subscription_status::refunded
+      && (present == nullptr || present->status != order_status::refunded))
+    return "refunded, and the money is here";
+  if (s.status == subscription_status::expired
+      && (present == nullptr || present->status == order_status::refunded))
+    return "expired without having been paid for";
+  return nullptr;
+}
+
+/// What an event must not have done to an order, or null.
+inline const char*
+flaw_between(const order& a, const order& b, const event& what) {
+  using os = order_status;
+  if (a.seq != b.seq || a.gateway != b.gateway || a.method != b.method
+      || a.amount != b.amount || a.idempotency_key != b.idempotency_key
+      || a.created_at != b.created_at || a.expires_at != b.expires_at)
+    return "an order was rewritten";
+  if (has_money(a)
+      && (!has_money(b) || a.transaction_id != b.transaction_id
+          || a.paid_at != b.paid_at || a.applied != b.applied))
+    return "money was forgotten";
+  if (!has_money(a) && has_money(b)
+      && !std::holds_alternative<payment_settled>(what))
+    return "money out of nothing";
+  if (a.code != b.code
+      && (!std::holds_alternative<order_prepared>(what)
+          || a.status != os::pending))
+    return "another code";
+  if (b.refunded < a.refunded
+      || (b.refunded != a.refunded
+          && !std::holds_alternative<refund_observed>(what)))
+    return "refunded without proof, or taken back";
+  if (!b.refunds_counted.starts_with(a.refunds_counted)
+      || (b.refunds_counted != a.refunds_counted && b.refunded == a.refunded))
+    return "the counted refunds";
+  const auto* failed = std::get_if<refund_failed>(&what);
+  const auto started = a.status != os::refunding && b.status == os::refunding;
+  if (b.refund_seq != a.refund_seq) {
+    const auto first = started && a.refund_seq == 0;
+    const auto spent = failed != nullptr && failed->spent
+                       && failed->order == a.seq && a.refund_seq != 0;
+    if ((!first && !spent) || b.refund_seq != a.refund_seq + 1)
+      return "the number of the refund";
+  }
+  if (started
+        ? b.refund_amount != b.amount - b.refunded
+        : b.refund_amount != a.refund_amount || b.refund_for != a.refund_for)
+    return "the amount of the refund";
+  if (a.status == b.status)
+    return nullptr;
+  auto allowed = false;
+  switch (b.status) {
+    case os::pending:
+      break;
+    case os::closing:
+      allowed = a.status == os::pending
+                && std::holds_alternative<order_requested>(what);
+      break;
+    case os::closed:
+      allowed = (a.status == os::pending || a.status == os::closing)
+                && std::holds_alternative<order_closed>(what);
+      break;
+    case os::paid:
+      allowed = a.status == os::refunding ? failed != nullptr : !has_money(a);
+      break;
+    case os::refunding:
+      allowed = a.status == os::paid
+                  ? std::holds_alternative<refund_requested>(what)
+                      || std::holds_alternative<woke>(what)
+                  : !has_money(a);
+      break;
+    case os::refunded:
+      allowed = has_money(a) && std::holds_alternative<refund_observed>(what);
+      break;
+  }
+  return allowed ? nullptr : "a way that is not there";
+}
+
+/// What an event must not have done to the money, or null.
+inline const char*
+money_flaw_between(const state& before, const event& what, const state& after) {
+  const auto n = before.orders.size();
+  if (after.orders.size() < n || after.orders.size() > n + 1)
+    return "orders vanished";
+  if (after.orders.size() > n
+      && (!std::holds_alternative<order_requested>(what)
+          || after.orders.back().status != order_status::pending))
+    return "an order out of nothing";
+  for (auto i = std::size_t{0}; i < n; ++i)
+    if (const auto* flaw
+        = flaw_between(before.orders[i], after.orders[i], what))
+      return flaw;
+  return nullptr;
 }
 
 /// Feeds events into a machine one after the other.
@@ -92,6 +270,33 @@ struct driver {
                                 std::move(transaction), amount, at});
   }
 
+  verdict close(std::uint32_t seq) {
+    return feed(order_closed{at, seq});
+  }
+
+  /// Somebody wants the money back; 0: whichever it is.
+  verdict refund(std::uint32_t seq = 0) {
+    return feed(refund_requested{at, seq, refund_cause::operator_});
+  }
+
+  /// The gateway says how much went back in total.
+  verdict see_total(std::uint32_t seq, minor_units total, std::string id = {}) {
+    return feed(refund_observed{at, seq, total, 0, std::move(id)});
+  }
+
+  /// The gateway says what one refund amounts to.
+  verdict see_portion(std::uint32_t seq, minor_units portion, std::string id) {
+    return feed(refund_observed{at, seq, std::nullopt, portion, std::move(id)});
+  }
+
+  verdict fail_refund(std::uint32_t seq, std::uint32_t refund_seq, bool spent) {
+    return feed(refund_failed{at, seq, refund_seq, spent, "no balance"});
+  }
+
+  [[nodiscard]] const order& o(std::uint32_t seq) const {
+    return now.orders.at(seq - 1);
+  }
+
   /// The event by which the provider ends the step of the current phase.
   [[nodiscard]] event progress_event() const {
     switch (d().at) {
@@ -112,7 +317,7 @@ struct driver {
       case phase::cancelling:
         return cancellation_confirmed{at};
       default:
-        return woke{wake_at(now).value_or(at), 0};
+        return woke{wake_at(now, with).value_or(at), 0};
     }
   }
 

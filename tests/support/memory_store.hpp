@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <optional>
+#include <utility>
 #include <vector>
 
 /// A database in memory with the rules of the real one: revisions fence, rows
@@ -36,11 +38,31 @@ struct memory_database {
     history_entry entry;
   };
 
+  /// When the gateway is to be asked about an order.
+  struct asking {
+    std::optional<timestamp> at;
+    std::uint32_t asks = 0;
+    std::optional<timestamp> asked_at;
+  };
+
+  /// A person is done with a callback.
+  struct settlement {
+    timestamp at{};
+    std::string by;
+    std::string why;
+  };
+
   std::map<std::uint64_t, row> rows;
+  /// By subscription and order.
+  std::map<std::pair<std::uint64_t, std::uint32_t>, asking> asks;
   std::map<std::uint64_t, std::vector<sealed_credential>> credentials;
   std::vector<kept_notice> notices;
   std::vector<kept_history> history;
-  std::vector<callback_entry> callbacks;
+  std::vector<callback_entry> callbacks; ///< Their ids count from 1.
+  std::map<std::int64_t, settlement> settled;
+  std::vector<callback_entry> forged; ///< The newest last.
+  /// Those of the actors: what a timer is due by.
+  lifecycle::rules rules;
   /// The server that writes. Rows of other servers are orphans.
   std::int64_t server = 1;
 
@@ -87,6 +109,7 @@ struct memory_database {
       before = where->second.value;
     }
     rows[key] = {t.next, server};
+    write_asks(before.state, t);
     const auto revision = t.next.state.revision;
     for (const auto& x : t.history)
       history.push_back({t.next.id, revision, x});
@@ -109,6 +132,9 @@ struct memory_database {
 
   void put(record value) {
     const auto key = raw(value.id);
+    for (const auto& x : value.state.orders)
+      asks[{key, x.seq}]
+        = {lifecycle::first_ask(x, x.created_at, rules), 0, std::nullopt};
     rows[key] = {std::move(value), server};
   }
 
@@ -156,10 +182,15 @@ struct memory_database {
   answer<std::vector<subscription_id>> run(const query::due_timers& q) {
     auto out = std::vector<subscription_id>{};
     for (const auto& [id, x] : rows)
-      if (const auto due = lifecycle::wake_at(x.value.state);
+      if (const auto due = lifecycle::wake_at(x.value.state, rules);
           due && *due <= q.now && out.size() < q.limit)
         out.push_back(x.value.id);
     return out;
+  }
+
+  answer<none> run(const query::move_timer&) {
+    // Here it follows from the state.
+    return none{};
   }
 
   answer<query::slots::found> run(const query::slots& q) {
@@ -212,6 +243,65 @@ struct memory_database {
     return none{};
   }
 
+  answer<query::claim_asks::result> run(const query::claim_asks& q) {
+    auto due = std::vector<std::pair<timestamp, query::claim_asks::row>>{};
+    for (const auto& [name, x] : asks) {
+      const auto& [id, seq] = name;
+      const auto& about = rows.at(id).value;
+      const auto* order = lifecycle::find_order(about.state, seq);
+      if (order->gateway == q.gateway && x.at && *x.at <= q.now)
+        due.emplace_back(*x.at, query::claim_asks::row{about.id, about.currency,
+                                                       *order, x.asks});
+    }
+    std::stable_sort(due.begin(), due.end(), [](const auto& a, const auto& b) {
+      return a.first < b.first;
+    });
+    if (due.size() > q.limit)
+      due.resize(q.limit);
+    auto out = query::claim_asks::result{};
+    for (auto& [at, x] : due) {
+      auto& kept = asks.at({raw(x.subscription), x.order.seq});
+      kept.at = lifecycle::next_ask(x.order, ++kept.asks, q.now, q.rules);
+      kept.asked_at = q.now;
+      out.push_back(std::move(x));
+    }
+    return out;
+  }
+
+  answer<none> run(const query::keep_forged& q) {
+    // The same bytes again make no room for themselves.
+    for (const auto& x : forged)
+      if (x.gateway == q.entry.gateway && x.reason == q.entry.reason
+          && x.body == q.entry.body)
+        return none{};
+    forged.push_back(q.entry);
+    forged.back().outcome = callback_outcome::forged;
+    if (forged.size() > q.keep)
+      forged.erase(forged.begin(),
+                   forged.end() - static_cast<std::ptrdiff_t>(q.keep));
+    return none{};
+  }
+
+  answer<query::list_callbacks::row> run(const query::settle_callback& q) {
+    if (q.id < 1 || static_cast<std::size_t>(q.id) > callbacks.size())
+      return tl::unexpected{errc::not_found};
+    const auto& entry = callbacks[static_cast<std::size_t>(q.id) - 1];
+    if (entry.outcome != callback_outcome::contradicted)
+      return tl::unexpected{errc::not_found};
+    const auto& kept
+      = settled.try_emplace(q.id, settlement{q.at, q.by, q.why}).first->second;
+    auto out = query::list_callbacks::row{};
+    out.id = q.id;
+    out.last_received_at = entry.received_at;
+    out.entry = entry;
+    out.entry.headers.clear();
+    out.entry.body.clear();
+    out.settled_at = kept.at;
+    out.settled_by = kept.by;
+    out.settled_why = kept.why;
+    return out;
+  }
+
   answer<none> run(const query::ping&) {
     return none{};
   }
@@ -223,6 +313,20 @@ struct memory_database {
   }
 
 private:
+  /// What leaves an order's status alone leaves its time alone.
+  void write_asks(const lifecycle::state& before, const transition& t) {
+    const auto& orders = t.next.state.orders;
+    for (std::size_t i = 0; i < orders.size(); ++i) {
+      const auto* was = lifecycle::find_order(before, orders[i].seq);
+      if ((t.orders_changed >> i & 1) == 0
+          || (was != nullptr && was->status == orders[i].status))
+        continue;
+      auto& x = asks[{raw(t.next.id), orders[i].seq}];
+      x.at = i < t.first_asks.size() ? t.first_asks[i] : std::nullopt;
+      x.asks = 0;
+    }
+  }
+
   void claim(row& x) const {
     if (x.owner == server)
       return;

@@ -48,6 +48,13 @@ struct fixture : world {
       note("idempotency_key", !o.idempotency_key.empty());
       note("applied", o.applied);
       note("refunded", o.refunded != 0);
+      note("code", !o.code.empty());
+      note("refund_seq", o.refund_seq != 0);
+      note("refund_amount", o.refund_amount != 0);
+      note("refund_error", !o.refund_error.empty());
+      note("refunds_counted", !o.refunds_counted.empty());
+      statuses.insert(o.status);
+      causes.insert(o.refund_for);
     }
   }
 
@@ -78,6 +85,8 @@ struct fixture : world {
   }
 
   std::set<phase> phases;
+  std::set<order_status> statuses;
+  std::set<refund_cause> causes;
   std::set<std::string> seen_set;
   std::set<std::string> seen_unset;
 };
@@ -91,10 +100,21 @@ CAF_TEST(every transition of every phase comes back as it went in) {
   auto x = life{1};
   take(x, x.create());
   take(x, x.order("key-1"));
+  take(x, order_prepared{after(1'200), 1, "https://qr.alipay.com/二维码"});
   take(x, order_requested{after(1'500), payment_gateway::wechat,
                           payment_method::native, after(1'801'500), ""});
+  CAF_CHECK(x.now.state.orders[0].status == order_status::closing);
   take(x, order_closed{after(1'600), 2});
   take(x, x.pay("tx-1"));
+  // Money for the second one as well, which goes back by itself.
+  take(x, payment_settled{after(2'100), 2, payment_gateway::wechat, "tx-1b",
+                          9'900, after(2'050)});
+  CAF_CHECK(x.now.state.orders[1].status == order_status::refunding);
+  take(x, refund_failed{after(2'200), 2, 1, true, "余额不足 NOT_ENOUGH"});
+  take(x, refund_requested{after(2'300), 2, refund_cause::operator_});
+  take(x, refund_observed{after(2'400), 2, std::nullopt, 400, "50300-1"});
+  take(x, refund_observed{after(2'500), 2, std::nullopt, 9'500, "50300-2"});
+  CAF_CHECK(x.now.state.orders[1].status == order_status::refunded);
   deploy_up_to_workflow(x, 1, 10'000);
   take(x, step_failed{after(11'000), 1, phase::awaiting_workflow, false, false,
                       false, millis{700}, "HTTP 502", 77});
@@ -116,8 +136,8 @@ CAF_TEST(every transition of every phase comes back as it went in) {
   deploy(x, 4, 600'100);
   CAF_CHECK(x.now.state.deployment.at == phase::running);
   CAF_CHECK_EQUAL(x.now.state.instance.seq, 2u);
-  take(x, refund_observed{after(700'000), 1, 100});
-  take(x, refund_observed{after(700'001), 1, 9'900});
+  take(x, refund_observed{after(700'000), 1, 100, 0, ""});
+  take(x, refund_observed{after(700'001), 1, 9'900, 0, ""});
   CAF_CHECK(x.now.state.status == subscription_status::refunded);
   // One without a provider, whose period ends.
   auto rules = lifecycle::rules{};
@@ -127,6 +147,14 @@ CAF_TEST(every transition of every phase comes back as it went in) {
   CAF_CHECK(y.now.state.deployment.at == phase::skipped);
   take(y, woke{*y.now.state.end_at, 0});
   CAF_CHECK(y.now.state.status == subscription_status::expired);
+  // Money that comes when the period is over, and is not wanted any more.
+  y.rules.revive_late_payment = false;
+  take(y, y.order());
+  take(y, order_requested{after(2'600'000), payment_gateway::alipay,
+                          payment_method::wap, after(4'000'000), ""});
+  take(y, order_closed{after(2'600'001), 2});
+  take(y, y.pay("tx-2-late", 2));
+  CAF_CHECK(y.now.state.orders[1].refund_for == refund_cause::late_payment);
   // And one whose attempt ran out of time.
   auto z = life{3};
   buy(z);
@@ -135,6 +163,9 @@ CAF_TEST(every transition of every phase comes back as it went in) {
   CAF_CHECK(z.now.state.deployment.at == phase::backing_off);
   // Nothing was left out.
   CAF_CHECK_EQUAL(phases.size(), std::size_t{phase_count});
+  CAF_CHECK_EQUAL(statuses.size(), std::size_t{order_status_count});
+  CAF_CHECK_EQUAL(causes.count(refund_cause::surplus_payment), 1u);
+  CAF_CHECK_EQUAL(causes.count(refund_cause::operator_), 1u);
   for (const auto& name : seen_set)
     CAF_CHECK_EQUAL(name + (seen_unset.count(name) ? "" : " never unset"),
                     name);
@@ -161,9 +192,13 @@ CAF_TEST(values that the machine does not reach yet are kept as well) {
     write([i](state& s) {
       s.deployment.ended_by = static_cast<actor_kind>(i);
     });
-  write([](state& s) {
-    s.orders[0].status = order_status::refunding;
-  });
+  for (auto i = 0; i < 5; ++i)
+    write([i](state& s) {
+      s.orders[0].status = order_status::refunding;
+      s.orders[0].refund_seq = 2'000'000'000;
+      s.orders[0].refund_amount = s.orders[0].amount;
+      s.orders[0].refund_for = static_cast<refund_cause>(i);
+    });
   write([](state& s) {
     s.deployment.error = std::string(20'000, 'x') + "\n\t'\"\\ 错误";
     s.deployment.attempt = 2'000'000'000;

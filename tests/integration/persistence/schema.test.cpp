@@ -63,6 +63,34 @@ CAF_TEST(an unpaid order cannot have bought anything) {
                   check_violation + std::string{"payments_applied_is_paid"});
 }
 
+CAF_TEST(an order that is being closed is unpaid) {
+  CAF_CHECK_EQUAL(
+    refusal("UPDATE payments SET status = 5 WHERE subscription_id = 2"), "");
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET applied = true "
+                          "WHERE subscription_id = 2"),
+                  check_violation + std::string{"payments_applied_is_paid"});
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET status = 6, applied = false "
+                          "WHERE subscription_id = 1"),
+                  check_violation + std::string{"payments_status_check"});
+}
+
+CAF_TEST(a refund has a request that fits) {
+  const auto set = [&](const std::string& what) {
+    return refusal("UPDATE payments SET " + what
+                   + " WHERE subscription_id = 1");
+  };
+  const auto asked_for
+    = check_violation + std::string{"payments_refunding_was_asked_for"};
+  CAF_CHECK_EQUAL(set("status = 3"), asked_for);
+  CAF_CHECK_EQUAL(set("status = 3, refund_seq = 1"), asked_for);
+  CAF_CHECK_EQUAL(set("status = 3, refund_seq = 1, refund_minor = 9900"), "");
+  const auto fits = check_violation + std::string{"payments_refund_fits"};
+  CAF_CHECK_EQUAL(set("refund_minor = 9901"), fits);
+  CAF_CHECK_EQUAL(set("refund_seq = -1, status = 1"), fits);
+  CAF_CHECK_EQUAL(set("refund_for = 5"), fits);
+  CAF_CHECK_EQUAL(set("refund_for = 4"), "");
+}
+
 CAF_TEST(a paid order has its proof) {
   for (const auto* missing : {"paid_at", "transaction_id"})
     CAF_CHECK_EQUAL(refusal(std::string{"UPDATE payments SET "} + missing

@@ -111,29 +111,32 @@ CAF_TEST(slots are counted and the queue keeps its order) {
 }
 
 CAF_TEST(timers are found when they are due) {
-  auto second_due = life{1};
-  store(second_due.create());
-  store(second_due.order());
-  auto first_due = life{2};
-  store(first_due.create());
-  store(first_due.step(order_requested{after(0), payment_gateway::alipay,
-                                       payment_method::qr, after(5'000), ""}));
+  // The end of a period, the deadline of an attempt, and an order, for whose
+  // end nobody wakes.
+  auto second_due = paid(1);
+  auto first_due = paid(2);
+  store(first_due.step(slot_granted{after(5'000 - 900'000)}));
   auto never = life{3};
   store(never.create());
+  store(never.order());
+  const auto month = 30LL * 24 * 3'600'000;
   const auto due = [&](node& by, timestamp now, std::size_t limit) {
     return ids(must(by.ask(query::due_timers{now, limit})));
   };
   CAF_CHECK(due(*first, after(4'999), 10).empty());
   CAF_CHECK((due(*first, after(5'000), 10) == list{2}));
-  CAF_CHECK((due(*first, after(10'000'000), 10) == list{2, 1}));
-  CAF_CHECK((due(*first, after(10'000'000), 1) == list{2}));
-  store(first_due.step(woke{after(5'000), 0}));
-  CAF_CHECK((due(*first, after(10'000'000), 10) == list{1}));
+  CAF_CHECK((due(*first, after(2'000 + month - 1), 10) == list{2}));
+  CAF_CHECK((due(*first, after(2'000 + month), 10) == list{2, 1}));
+  CAF_CHECK((due(*first, after(2'000 + month), 1) == list{2}));
+  store(first_due.step(cancel_requested{after(4'000), actor_kind::user}));
+  store(first_due.step(cancellation_confirmed{after(4'500)}));
+  CAF_CHECK((due(*first, after(2'000 + month - 1), 10) == list{}));
+  CAF_CHECK((due(*first, after(2'000 + month), 1) == list{1}));
   // Another server leaves them alone, until their owner is dead.
   second = add("second");
-  CAF_CHECK(due(*second, after(10'000'000), 10).empty());
+  CAF_CHECK(due(*second, after(2'000 + month), 10).empty());
   first->lose_lease();
-  CAF_CHECK((due(*second, after(10'000'000), 10) == list{1}));
+  CAF_CHECK((due(*second, after(2'000 + month), 10) == list{1, 2}));
 }
 
 CAF_TEST(users are remembered and not forgotten) {
@@ -272,6 +275,7 @@ CAF_TEST(everything that needs a person is found) {
   store(twice.pay("tx-3a", 2));
   store(twice.pay("tx-3b", 1));
   CAF_REQUIRE(!twice.now.state.orders[0].applied);
+  CAF_REQUIRE(twice.now.state.orders[0].status == order_status::refunding);
   auto entry = callback_entry{};
   entry.outcome = callback_outcome::contradicted;
   entry.received_at = after(4'000);
@@ -288,8 +292,8 @@ CAF_TEST(everything that needs a person is found) {
   entry.outcome = callback_outcome::acknowledged;
   CAF_CHECK(wait_for(first->send(entry)) == errc::none);
   const auto base = std::vector<std::string>{
-    "deployment_failed 1 retry", "payment_mismatch 1 inspect",
-    "surplus_payment 3 refund", "unknown_payment 0 inspect"};
+    "deployment_failed 1 retry", "payment_mismatch 1 settle",
+    "surplus_payment 3 wait", "unknown_payment 0 settle"};
   CAF_CHECK(attention(after(903'000)) == base);
   auto with_stuck = base;
   with_stuck.push_back("stuck 2 inspect");
@@ -306,6 +310,112 @@ CAF_TEST(everything that needs a person is found) {
       CAF_CHECK_EQUAL(x.instance_seq, 1u);
       CAF_CHECK(x.since == after(3'001));
     }
+}
+
+CAF_TEST(a refund that fails needs a person until it is made) {
+  const auto only = [&](timestamp now, const std::string& what) {
+    auto expected = std::vector<std::string>{};
+    if (!what.empty())
+      expected.push_back(what);
+    CAF_CHECK(attention(now) == expected);
+  };
+  const auto reason = [&] {
+    return must(
+      first->ask(query::list_attention{after(9'000), millis{60'000}, 100}))[0];
+  };
+  auto x = paid(1);
+  store(x.step(refund_requested{after(3'000), 0, refund_cause::operator_}));
+  only(after(3'000), "");
+  store(x.step(refund_failed{after(4'000), 1, 1, false, "NOT_ENOUGH"}));
+  only(after(4'000), "refund_failed 1 refund");
+  CAF_CHECK_EQUAL(reason().reason, "payment tx-1 was not refunded: NOT_ENOUGH");
+  CAF_CHECK(reason().since == after(1'900));
+  // The failure came with an answer, which is when it was.
+  auto db = probe{url};
+  db.run("UPDATE payments SET asked_at = '2026-11-23T08:00:03.623Z'");
+  CAF_CHECK(reason().since == after(3'500));
+  store(x.step(refund_requested{after(5'000), 1, refund_cause::operator_}));
+  only(after(5'000), "");
+  store(x.step(refund_observed{after(6'000), 1, 9'900, 0, ""}));
+  only(after(6'000), "");
+}
+
+CAF_TEST(a refund that is never confirmed needs a person) {
+  auto x = paid(1);
+  store(x.step(refund_requested{after(3'000), 0, refund_cause::operator_}));
+  const auto claim = [&](timestamp now) {
+    return must(first->ask(
+                  query::claim_asks{payment_gateway::alipay, now, 10, rules{}}))
+      .size();
+  };
+  auto now = after(3'000);
+  for (auto i = 0; i < 8; ++i) {
+    CAF_CHECK(attention(now).empty());
+    now += std::chrono::minutes{15};
+    CAF_REQUIRE_EQUAL(claim(now), 1u);
+  }
+  CAF_CHECK((attention(now)
+             == std::vector<std::string>{"refund_stuck 1 "
+                                         "inspect"}));
+  const auto row
+    = must(first->ask(query::list_attention{now, millis{60'000}, 100}))[0];
+  CAF_CHECK(row.since == now);
+  CAF_CHECK_EQUAL(row.reason, "the refund of payment tx-1 is not confirmed, "
+                              "the gateway was asked 8 times");
+  store(x.step(refund_observed{now, 1, 9'900, 0, ""}));
+  CAF_CHECK(attention(now).empty());
+}
+
+CAF_TEST(money that is too much is there until it went back) {
+  auto x = life{1};
+  store(x.create());
+  store(x.order());
+  store(x.step(order_requested{after(1'500), payment_gateway::alipay,
+                               payment_method::qr, after(1'801'000), ""}));
+  store(x.pay("tx-1", 1));
+  CAF_CHECK(attention(after(2'000)).empty());
+  store(x.pay("tx-2", 2));
+  const auto surplus = [&] {
+    auto out = std::string{};
+    for (const auto& row :
+         must(first->ask(query::list_attention{after(3'000), millis{0}, 100})))
+      if (row.kind == "surplus_payment")
+        out += row.reason + ": " + row.suggested_action;
+    return out;
+  };
+  CAF_CHECK_EQUAL(surplus(), "payment tx-2 bought no period and is being "
+                             "refunded: wait");
+  store(x.step(refund_failed{after(4'000), 2, 1, false, "NOT_ENOUGH"}));
+  // One line for one thing.
+  CAF_CHECK((attention(after(4'000))
+             == std::vector<std::string>{"refund_failed 1 refund"}));
+  store(x.step(refund_requested{after(5'000), 0, refund_cause::operator_}));
+  store(x.step(refund_observed{after(6'000), 2, 9'900, 0, ""}));
+  CAF_CHECK(attention(after(6'000)).empty());
+}
+
+CAF_TEST(an order of which the gateway says nothing needs a person) {
+  auto x = life{1};
+  store(x.create());
+  store(x.order()); // Expires at 1'801'000.
+  auto y = life{2};
+  store(y.create());
+  store(y.order());
+  store(y.step(order_requested{after(1'500), payment_gateway::alipay,
+                               payment_method::qr, after(9'000'000), ""}));
+  CAF_REQUIRE(y.now.state.orders[0].status == order_status::closing);
+  CAF_CHECK(attention(after(2'401'000)).empty());
+  CAF_CHECK((attention(after(2'401'001))
+             == std::vector<std::string>{"order_unsettled 1 inspect",
+                                         "order_unsettled 2 inspect"}));
+  for (const auto& row : must(first->ask(
+         query::list_attention{after(2'500'000), millis{60'000}, 100})))
+    CAF_CHECK(row.since == after(1'801'000));
+  store(x.step(order_closed{after(2'500'000), 1}));
+  CAF_CHECK((attention(after(2'500'000))
+             == std::vector<std::string>{"order_unsettled 2 inspect"}));
+  store(y.pay("tx-2", 1));
+  CAF_CHECK(attention(after(2'500'000)).empty());
 }
 
 CAF_TEST(stats count phases and how long it takes) {

@@ -229,6 +229,9 @@ public:
         t->orders_changed |= std::uint64_t{1} << i;
     t->instance_changed = now.state.instance != made.next.instance;
     const auto at = lifecycle::time_of(what);
+    for (const auto& order : made.next.orders)
+      t->first_asks.push_back(lifecycle::first_ask(order, at, rules));
+    t->wake_at = lifecycle::wake_at(made.next, rules);
     t->history.push_back(
       {at, history_kind::state, lifecycle::describe(what, now.state, made.next),
        std::string{lifecycle::name_of(what)},
@@ -250,6 +253,10 @@ public:
         t->notices.push_back({notice_kind::deployment_failed,
                               now.state.instance.seq, "",
                               now.state.deployment.error, std::nullopt,
+                              now.state.amount, at, true});
+      else if (x == lifecycle::effect::notify_refunded)
+        t->notices.push_back({notice_kind::refund_completed,
+                              now.state.instance.seq, "", "", std::nullopt,
                               now.state.amount, at, true});
     return t;
   }
@@ -401,6 +408,12 @@ inline void check_equal(const record& stored, const record& expected) {
     SLIPWAY_SAME(state.orders[i].paid_at);
     SLIPWAY_SAME(state.orders[i].transaction_id);
     SLIPWAY_SAME(state.orders[i].idempotency_key);
+    SLIPWAY_SAME(state.orders[i].code);
+    SLIPWAY_SAME(state.orders[i].refund_seq);
+    SLIPWAY_SAME(state.orders[i].refund_amount);
+    SLIPWAY_SAME(state.orders[i].refund_for);
+    SLIPWAY_SAME(state.orders[i].refund_error);
+    SLIPWAY_SAME(state.orders[i].refunds_counted);
   }
 #undef SLIPWAY_SAME
   // Whatever is added to the state later and forgotten above.

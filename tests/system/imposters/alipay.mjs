@@ -6,12 +6,8 @@ import http from 'node:http';
 import assert from 'node:assert/strict';
 import { close, listen } from '../lib/ports.mjs';
 import { request } from '../lib/http.mjs';
-
-const pair = () => crypto.generateKeyPairSync('rsa', {
-  modulusLength: 2048,
-  publicKeyEncoding: { type: 'spki', format: 'pem' },
-  privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-});
+import { Faults } from './faults.mjs';
+import { pair } from './keys.mjs';
 
 /** `yyyy-MM-dd HH:mm:ss` in Beijing, as Alipay writes all times. */
 export function beijing(ms = Date.now()) {
@@ -46,16 +42,28 @@ export function cents(amount) {
   return Number(match[1]) * 100 + Number((match[2] ?? '').padEnd(2, '0'));
 }
 
+/** The business parameters of a call, signed or not. */
+function bizOf(params) {
+  try {
+    return JSON.parse(params.biz_content ?? '{}');
+  } catch {
+    return {};
+  }
+}
+
 export class Alipay {
   appId = '2021000123456789';
   sellerId = '2088000123456789';
-  app = pair();
-  alipay = pair();
-  stranger = pair();
+  app = pair('merchant of Alipay');
+  alipay = pair('Alipay');
+  stranger = pair('stranger');
   /** By out_trade_no: what Alipay knows of. */
   trades = new Map();
-  /** Calls of the gateway in order: {method, biz}. */
+  /** Calls of the gateway in order: {method, biz, at, fault}. */
   calls = [];
+  faults = new Faults();
+  /** `done`: a refund is proven at once; `later`: not before settle(). */
+  refundMode = 'done';
   /** What a caller did wrong. */
   complaints = [];
   /** `ok`, `down` (connection closed), `busy` (ACQ.SYSTEM_ERROR). */
@@ -86,7 +94,26 @@ export class Alipay {
   }
 
   stop() {
+    this.faults.clear();
     return close(this.#server, this.#sockets);
+  }
+
+  /** Calls about `trade`; `what` is `query`, `close`, `refund`, `refund query`. */
+  asked(trade, what) {
+    const method = { query: 'alipay.trade.query', close: 'alipay.trade.close',
+      refund: 'alipay.trade.refund',
+      'refund query': 'alipay.trade.fastpay.refund.query' }[what];
+    assert.ok(method, what);
+    return this.calls.filter((c) => c.method === method
+      && [trade.outTradeNo, trade.tradeNo].includes(
+        c.biz.out_trade_no ?? c.biz.trade_no));
+  }
+
+  /** A fault of the gateway's calls; see faults.mjs. */
+  fault(fault) {
+    return this.faults.add({ ...fault,
+      call: typeof fault.call === 'string' && !fault.call.startsWith('alipay.')
+        ? `alipay.trade.${fault.call}` : fault.call });
   }
 
   // -- the page a payer opens -------------------------------------------------
@@ -155,12 +182,38 @@ export class Alipay {
     return trade;
   }
 
-  /** The payer pays; nothing is posted yet. */
-  pay(trade) {
-    assert.equal(trade.status, 'WAIT_BUYER_PAY', `cannot pay: ${trade.status}`);
+  /** The payer scans a QR code: from now on Alipay knows the trade. */
+  scan(trade) {
+    trade.scanned = true;
+    return trade;
+  }
+
+  /**
+   * The payer pays; nothing is posted yet.
+   *
+   * @param options.anyway in the moment in which it was closed
+   */
+  pay(trade, { anyway = false } = {}) {
+    assert.ok(anyway || trade.status === 'WAIT_BUYER_PAY',
+      `cannot pay: ${trade.status}`);
     trade.status = 'TRADE_SUCCESS';
     trade.paidAt = Date.now();
+    if (trade.scanned === false) trade.scanned = true;
     return trade;
+  }
+
+  /** Closed without having been paid? */
+  closed(trade) {
+    return trade.status === 'TRADE_CLOSED' && !trade.paidAt;
+  }
+
+  /** A refund that was accepted is carried out. */
+  settle(trade, refund) {
+    refund.done = true;
+    const total = trade.refunds.filter((r) => r.done !== false)
+      .reduce((n, r) => n + cents(r.amount), 0);
+    if (total === cents(trade.totalAmount)) trade.status = 'TRADE_CLOSED';
+    return total;
   }
 
   // -- notifications ----------------------------------------------------------
@@ -243,6 +296,24 @@ export class Alipay {
 
   // -- the gateway ------------------------------------------------------------
 
+  /** What somebody who is not Alipay would like the caller to believe. */
+  #boast(method, biz, trade) {
+    switch (method) {
+      case 'alipay.trade.precreate':
+        return { qr_code: 'https://qr.alipay.com/forged' };
+      case 'alipay.trade.query':
+        return { trade_no: trade?.tradeNo ?? '2026', trade_status:
+          'TRADE_SUCCESS', total_amount: trade?.totalAmount ?? '99.00' };
+      case 'alipay.trade.refund':
+        return { fund_change: 'Y', refund_fee: biz.refund_amount };
+      case 'alipay.trade.fastpay.refund.query':
+        return { refund_status: 'REFUND_SUCCESS',
+          refund_amount: trade?.totalAmount, total_amount: trade?.totalAmount };
+      default:
+        return {};
+    }
+  }
+
   async #serve(req, res) {
     const chunks = [];
     for await (const chunk of req) chunks.push(chunk);
@@ -252,13 +323,35 @@ export class Alipay {
       ...new URLSearchParams(Buffer.concat(chunks).toString('utf8'))]) {
       params[name] = value;
     }
-    if (this.mode === 'down') return req.socket.destroy();
+    const down = this.mode === 'down';
+    const fault = down ? undefined
+      : this.faults.take(params.method, bizOf(params));
+    if (down || (fault?.kind === 'drop' && fault.when === 'before')) {
+      this.calls.push({ method: params.method, biz: bizOf(params),
+        at: Date.now(), fault: 'drop' });
+      return req.socket.destroy();
+    }
     const node = `${String(params.method).replaceAll('.', '_')}_response`;
-    const reply = (value) => {
+    const key = fault?.kind === 'forged' ? this.stranger.privateKey
+      : this.alipay.privateKey;
+    const send = (value) => {
       const text = JSON.stringify(value);
+      if (req.socket.destroyed || fault?.kind === 'drop') {
+        return req.socket.destroy();
+      }
+      if (fault?.kind === '500') {
+        res.statusCode = 500;
+        return res.end('<html>busy</html>');
+      }
       res.setHeader('Content-Type', 'text/html;charset=utf-8');
-      res.end(`{"${node}":${text},"sign":"${
-        rsa2(text, this.alipay.privateKey)}"}`);
+      return res.end(fault?.kind === 'unsigned' ? `{"${node}":${text}}`
+        : `{"${node}":${text},"sign":"${rsa2(text, key)}"}`);
+    };
+    const reply = async (value) => {
+      if (fault?.kind === 'slow' && fault.when === 'after') {
+        await this.faults.hold();
+      }
+      return send(value);
     };
     const fail = (code, sub, msg = 'Business Failed') => reply({ code, msg,
       sub_code: sub, sub_msg: sub });
@@ -269,11 +362,22 @@ export class Alipay {
       this.complaints.push(`${params.method}: ${error.message}`);
       return fail('40002', 'isv.invalid-signature', 'Invalid Arguments');
     }
-    this.calls.push({ method: call.method, biz: call.biz, at: Date.now() });
-    if (this.mode === 'busy') return fail('20000', 'ACQ.SYSTEM_ERROR');
+    this.calls.push({ method: call.method, biz: call.biz, at: Date.now(),
+      fault: fault?.kind });
     const { biz } = call;
     const trade = this.trades.get(biz.out_trade_no)
       ?? [...this.trades.values()].find((t) => t.tradeNo === biz.trade_no);
+    fault?.first?.(trade);
+    if (this.mode === 'busy') return fail('20000', 'ACQ.SYSTEM_ERROR');
+    if (fault?.kind === 'refuse') return fail('40004', fault.code);
+    if (fault?.when === 'before') {
+      if (fault.kind === 'slow') await this.faults.hold();
+      // No effect: these may be answered with anything.
+      if (['500', 'forged', 'unsigned'].includes(fault.kind)) {
+        return send({ code: '10000', msg: 'Success', ...biz,
+          ...this.#boast(call.method, biz, trade) });
+      }
+    }
     const ok = { code: '10000', msg: 'Success' };
 
     if (call.method === 'alipay.trade.page.pay'
@@ -284,8 +388,17 @@ export class Alipay {
       return res.end('<!doctype html><title>支付宝</title>');
     }
     if (call.method === 'alipay.trade.precreate') {
+      if (!biz.subject || !/^\d+\.\d\d$/.test(biz.total_amount)
+          || !/^[A-Za-z0-9_]{1,64}$/.test(biz.out_trade_no ?? '')) {
+        this.complaints.push(`precreate: ${JSON.stringify(biz)}`);
+        return fail('40004', 'ACQ.INVALID_PARAMETER');
+      }
+      if (trade?.paidAt) return fail('40004', 'ACQ.TRADE_HAS_SUCCESS');
+      if (trade?.status === 'TRADE_CLOSED') {
+        return fail('40004', 'ACQ.TRADE_HAS_CLOSE');
+      }
       const made = this.#know(biz, params.notify_url);
-      made.scanned = false;
+      made.scanned ??= false;
       return reply({ ...ok, out_trade_no: made.outTradeNo,
         qr_code: `https://qr.alipay.com/bax${made.tradeNo.slice(-6)}` });
     }
@@ -318,19 +431,24 @@ export class Alipay {
           if (before + cents(biz.refund_amount) > cents(trade.totalAmount)) {
             return fail('40004', 'ACQ.REFUND_AMT_NOT_EQUAL_TOTAL');
           }
-          refund = { no, amount: biz.refund_amount, at: Date.now() };
+          refund = { no, amount: biz.refund_amount, at: Date.now(),
+            done: false };
           trade.refunds.push(refund);
+          if (this.refundMode === 'done') this.settle(trade, refund);
+        } else if (cents(biz.refund_amount) !== cents(refund.amount)) {
+          this.complaints.push(`refund ${no}: another amount`);
         }
-        const total = trade.refunds.reduce((n, r) => n + cents(r.amount), 0);
-        if (total === cents(trade.totalAmount)) trade.status = 'TRADE_CLOSED';
+        const total = trade.refunds.filter((r) => r.done !== false)
+          .reduce((n, r) => n + cents(r.amount), 0);
         return reply({ ...ok, out_trade_no: trade.outTradeNo,
-          trade_no: trade.tradeNo, fund_change: fresh ? 'Y' : 'N',
+          trade_no: trade.tradeNo,
+          fund_change: fresh && refund.done ? 'Y' : 'N',
           refund_fee: (total / 100).toFixed(2) });
       }
       case 'alipay.trade.fastpay.refund.query': {
         const refund = trade.refunds.find((r) => r.no === biz.out_request_no);
         return reply({ ...ok, out_trade_no: trade.outTradeNo,
-          trade_no: trade.tradeNo, ...(refund ? {
+          trade_no: trade.tradeNo, ...(refund && refund.done !== false ? {
             out_request_no: refund.no, refund_amount: refund.amount,
             total_amount: trade.totalAmount, refund_status: 'REFUND_SUCCESS',
           } : {}) });

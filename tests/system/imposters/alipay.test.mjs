@@ -5,6 +5,7 @@ import http from 'node:http';
 import { after, before, test } from 'node:test';
 import { request } from '../lib/http.mjs';
 import { close, listen } from '../lib/ports.mjs';
+import { eventually } from '../lib/wait.mjs';
 import { Alipay, beijing, cents, form, rsa2, signString } from './alipay.mjs';
 
 let alipay;
@@ -143,3 +144,48 @@ test('a notification arrives as a form that verifies', async () => {
     await close(server, sockets);
   }
 });
+
+test('faults: before and after the effect, and answers of a stranger',
+  async () => {
+    const trade = alipay.pay(alipay.open(payUrl('F1')));
+    const refund = () => ask('alipay.trade.refund', { out_trade_no: 'F1',
+      refund_amount: '99.00', out_request_no: 'R1' });
+    alipay.fault({ call: 'refund', kind: 'drop' });
+    await assert.rejects(refund());
+    assert.equal(trade.refunds.length, 0);
+    alipay.fault({ call: 'refund', kind: 'forged' });
+    await assert.rejects(refund(), /the answer is signed/);
+    assert.equal(trade.refunds.length, 0);
+    alipay.refundMode = 'later';
+    alipay.fault({ call: 'refund', kind: 'drop', when: 'after' });
+    await assert.rejects(refund());
+    assert.equal(trade.refunds.length, 1);
+    const asked = () => ask('alipay.trade.fastpay.refund.query',
+      { out_trade_no: 'F1', out_request_no: 'R1' });
+    assert.equal((await asked()).refund_status, undefined);
+    assert.equal((await refund()).fund_change, 'N');
+    alipay.settle(trade, trade.refunds[0]);
+    assert.equal((await asked()).refund_status, 'REFUND_SUCCESS');
+    alipay.refundMode = 'done';
+    assert.equal(alipay.asked(trade, 'refund').length, 4);
+    alipay.fault({ call: 'query', kind: 'refuse', code: 'ACQ.SYSTEM_ERROR' });
+    assert.equal((await ask('alipay.trade.query', { out_trade_no: 'F1' }))
+      .sub_code, 'ACQ.SYSTEM_ERROR');
+    alipay.fault({ call: 'query', kind: 'slow', when: 'after' });
+    const slow = ask('alipay.trade.query', { out_trade_no: 'F1' });
+    await eventually('it is held', () => alipay.faults.held === 1);
+    alipay.faults.release();
+    assert.equal((await slow).trade_status, 'TRADE_CLOSED');
+    alipay.open(payUrl('F2'));
+    alipay.fault({ call: 'close', first: (t) => alipay.pay(t) });
+    assert.equal((await ask('alipay.trade.close', { out_trade_no: 'F2' }))
+      .sub_code, 'ACQ.TRADE_STATUS_ERROR');
+    for (const [kind, is] of [['500', 500], ['unsigned', 200]]) {
+      alipay.fault({ call: 'query', kind });
+      const answer = await request(alipay.url, { method: 'POST',
+        headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
+        body: form(call('alipay.trade.query', { out_trade_no: 'F2' })) });
+      assert.equal(answer.status, is);
+      assert.ok(!answer.text.includes('"sign"'));
+    }
+  });

@@ -11,13 +11,8 @@ const waiting = new Map(Object.entries({
   'logs hold build, deploy and events, clean and without secrets': "provider's logs",
   'the operator sees the whole history in order': 'timeline',
   'the operator sees it, the user may not': 'timeline',
-  'payment create: page, wap and qr': 'Alipay precreate',
-  'payment read: a lost notification is made up for by asking': 'reconciliation',
-  'refund: the money goes back, once, and nothing is made': 'refunds',
-  'an operator refunds: the gateway is asked once, the order is REFUNDED': 'refunds',
   'operators: stats and attention are closed to users': 'operator routes',
   'operators: subscriptions are found by id and by status': 'operator routes',
-  'operators: the inbox holds the callback whole': 'operator routes',
   'operators: the supervision tree names its parts': 'operator routes',
   'operators: with automation off nothing goes out, with it on it does': 'automation switch',
   'an operator retries with a reason that is kept': 'operator routes',
@@ -29,8 +24,7 @@ const waiting = new Map(Object.entries({
 /** Paths that the server does not serve yet. */
 const unserved = [
   /^\/api\/deployment\/events\//,
-  /^\/api\/ops\/subscriptions/,
-  /^\/api\/ops\/callbacks\/[^/]+\/replay/,
+  /^\/api\/ops\/subscriptions(?!\/[^/]+\/refund$)/,
   /^\/api\/ops\/actors/,
   /^\/api\/ops\/automation/,
 ];

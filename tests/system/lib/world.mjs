@@ -1,4 +1,5 @@
-// Slipway with everything around it: PostgreSQL, Alipay, Railway, mail, users.
+// Slipway with everything around it: PostgreSQL, Alipay, WeChat Pay, Railway,
+// mail, users.
 
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
@@ -7,6 +8,7 @@ import path from 'node:path';
 import { Alipay } from '../imposters/alipay.mjs';
 import { Railway } from '../imposters/railway.mjs';
 import { Smtp } from '../imposters/smtp.mjs';
+import { WeChat } from '../imposters/wechat.mjs';
 import { killPostgresIn, temporaryDirectory } from './cleanup.mjs';
 import { Api } from './client.mjs';
 import { request } from './http.mjs';
@@ -37,6 +39,7 @@ export class World {
    * @param options.database `outside` (default), `embedded`, or a URL
    * @param options.railway options of the imposter, or false for none
    * @param options.alipay false for none
+   * @param options.wechat true or options of the imposter; none by default
    * @param options.mail false for none
    * @param options.config {section: {key: value}} on top of the usual
    * @param options.env environment of the server
@@ -55,13 +58,14 @@ export class World {
   }
 
   async #build({ database = 'outside', railway = {}, alipay = true, mail = true,
-                 config = {}, env = {} }) {
+                 wechat = false, config = {}, env = {} }) {
     this.home = temporaryDirectory();
     this.dir = this.home.dir;
     this.database = database;
     if (database === 'outside') this.postgres = await Postgres.start();
     if (railway) this.railway = await Railway.start(railway);
     if (alipay) this.alipay = await Alipay.start();
+    if (wechat) this.wechat = await WeChat.start(wechat === true ? {} : wechat);
     if (mail) this.smtp = await Smtp.start();
     this.port = await freePort();
     this.adminPort = await freePort();
@@ -89,6 +93,18 @@ export class World {
         app_private_key_file: file('alipay/app.pem', this.alipay.app.privateKey),
         alipay_public_key_file: file('alipay/alipay_pub.pem',
           this.alipay.alipay.publicKey),
+      },
+      wechat: this.wechat && {
+        app_id: this.wechat.appId, mch_id: this.wechat.mchId,
+        gateway_url: this.wechat.url,
+        api_v2_key_file: file('wechat/v2.key', `${this.wechat.v2Key}\n`),
+        api_v3_key_file: file('wechat/v3.key', `${this.wechat.v3Key}\n`),
+        merchant_serial: this.wechat.merchantSerial,
+        merchant_private_key_file: file('wechat/merchant.pem',
+          this.wechat.merchant.privateKey),
+        platform_keys: this.wechat.handedOut.map(({ serial, pem }) => (
+          `${serial}:${file(`wechat/${serial}.pem`, pem)}`)),
+        ...(this.wechat.v2SignType === 'MD5' ? { v2_sign_type: 'MD5' } : {}),
       },
       railway: this.railway && {
         endpoint: this.railway.url,
@@ -128,6 +144,7 @@ export class World {
       killPostgresIn(this.dir);
       await this.railway?.stop();
       await this.alipay?.stop();
+      await this.wechat?.stop();
       await this.smtp?.stop();
       await this.postgres?.remove();
       this.home?.remove();
@@ -157,28 +174,66 @@ export class World {
     return { user, id: made.subscriptionId, mark, plan };
   }
 
-  /** An order for it, opened in the payer's browser: adds order and trade. */
-  async order(subscription, { method = 'page' } = {}) {
-    const order = (await subscription.user.post('/api/payment/create', {
-      subscriptionId: subscription.id, gateway: 'ALIPAY', method })).ok(201);
+  /** The imposter of a gateway, by its name in the API. */
+  gateway(name) {
+    return { ALIPAY: this.alipay, WECHAT: this.wechat }[name];
+  }
+
+  /** The answer to payment/create. */
+  create({ user, id }, { gateway = 'ALIPAY', method, openid,
+    key } = {}) {
+    return user.post('/api/payment/create', { subscriptionId: id, gateway,
+      method: method ?? { ALIPAY: 'page', WECHAT: 'native' }[gateway],
+      ...(openid ? { openid } : {}) },
+    key ? { headers: { 'Idempotency-Key': key } } : {});
+  }
+
+  /**
+   * An order for it, opened in the payer's browser or scanned: adds order,
+   * trade and gateway.
+   */
+  async order(subscription, options = {}) {
+    const order = (await this.create(subscription, options)).ok(201);
+    return this.opened(subscription, order);
+  }
+
+  /** The payer opens this order. */
+  opened(subscription, order) {
     subscription.order = order;
-    subscription.trade = this.alipay.open(order.payUrl);
+    subscription.gateway = this.gateway(order.gateway);
+    if (order.gateway === 'ALIPAY' && order.method !== 'qr') {
+      subscription.trade = this.alipay.open(order.payUrl);
+    } else {
+      subscription.trade = subscription.gateway.trades.get(order.orderId);
+      assert.ok(subscription.trade, `${order.orderId} is not at the gateway`);
+      if (order.gateway === 'ALIPAY') this.alipay.scan(subscription.trade);
+    }
     return subscription;
   }
 
-  /** Subscribed, ordered, and paid at Alipay; nobody has told the server. */
+  /** Subscribed, ordered, and paid at the gateway; nobody told the server. */
   async paid(user, options) {
-    const subscription = await this.order(await this.subscribe(user, options));
-    this.alipay.pay(subscription.trade);
+    const subscription = await this.order(await this.subscribe(user, options),
+      options);
+    subscription.gateway.pay(subscription.trade);
     return subscription;
+  }
+
+  /** The gateway's notification of payment, which must be accepted. */
+  async notified(subscription) {
+    const { gateway, trade } = subscription;
+    this.assertAccepted(await gateway.notify(trade), gateway);
+    return subscription;
+  }
+
+  assertAccepted(answer, gateway) {
+    assert.equal(`${answer.status} ${answer.text}`.trim(),
+      gateway === this.wechat ? '204' : '200 success');
   }
 
   /** All of that and the notification, which must be accepted. */
   async activated(user, options) {
-    const subscription = await this.paid(user, options);
-    const answer = await this.alipay.notify(subscription.trade);
-    assert.equal(`${answer.status} ${answer.text}`, '200 success');
-    return subscription;
+    return this.notified(await this.paid(user, options));
   }
 
   async running(user, options) {
@@ -192,6 +247,33 @@ export class World {
   async status(subscription) {
     return (await subscription.user.get(
       `/api/deployment/status/${subscription.id}`)).ok();
+  }
+
+  /** The order as its owner sees it. Reading a pending one may ask about it. */
+  async payment({ user, order }) {
+    return (await user.get(`/api/payment/${order.orderId}`)).ok();
+  }
+
+  /** Waits until the order's status is one of `wanted`, by reading it. */
+  async untilPayment(subscription, wanted, options = {}) {
+    return this.eventually(`${subscription.order.orderId} is ${wanted}`,
+      async () => {
+        const now = await this.payment(subscription);
+        if ([wanted].flat().includes(now.status)) return now;
+        throw new Error(`it is ${JSON.stringify(now)}`);
+      }, { within: 30_000, every: 100, ...options });
+  }
+
+  /**
+   * Waits for a status of the subscription without reading the order, thus
+   * without giving the server a reason to ask.
+   */
+  async untilSubscription(subscription, wanted, options = {}) {
+    return this.eventually(`${subscription.id} is ${wanted}`, async () => {
+      const now = await this.subscription(subscription);
+      if ([wanted].flat().includes(now.status)) return now;
+      throw new Error(`it is ${JSON.stringify(now)}`);
+    }, { within: 30_000, every: 100, ...options });
   }
 
   async subscription(subscription) {
@@ -249,6 +331,45 @@ export class World {
   notifications(user, type) {
     return user.all('/api/notifications')
       .then((all) => (type ? all.filter((n) => n.type === type) : all));
+  }
+
+  attentionOf(subscription) {
+    return this.attention()
+      .then((all) => all.filter((a) => a.subscriptionId === subscription.id));
+  }
+
+  /** Rows of the inbox about an order; `filter` is a query string. */
+  callbacksOf(orderId, filter = '') {
+    return this.operator.all(`/api/ops/callbacks${filter}`)
+      .then((all) => all.filter((row) => row.orderId === orderId));
+  }
+
+  /** One payment, one activation, one instance, one message of each kind. */
+  async assertOnce(subscription) {
+    const { publicUrl } = await this.untilStatus(subscription, 'running');
+    await this.eventually('the mail', () => this.successMails(subscription,
+      publicUrl).length > 0);
+    this.assertOneInstance(subscription);
+    assert.equal(this.allProjectsOf(subscription).length, 1, 'projects made');
+    assert.equal(this.successMails(subscription, publicUrl).length, 1, 'mails');
+    for (const type of ['PAYMENT_RECEIVED', 'DEPLOYMENT_SUCCESS']) {
+      assert.equal((await this.notifications(subscription.user, type)).length,
+        1, type);
+    }
+    const { status, startDate, endDate } = await this.subscription(subscription);
+    assert.equal(status, 'ACTIVE');
+    assert.equal(Date.parse(endDate) - Date.parse(startDate), 30 * 86_400_000,
+      'paid once, so thirty days');
+  }
+
+  /** Nothing has come of it, whatever was said. */
+  async assertUntouched(subscription) {
+    assert.equal((await this.payment(subscription)).status, 'PENDING');
+    assert.equal((await this.subscription(subscription)).status, 'PENDING');
+    if (this.railway) {
+      assert.equal(this.allProjectsOf(subscription).length, 0);
+    }
+    assert.deepEqual(await this.notifications(subscription.user), []);
   }
 
   attention() {

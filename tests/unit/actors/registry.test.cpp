@@ -297,19 +297,29 @@ CAF_TEST(what a dead server left is taken over page by page) {
 }
 
 CAF_TEST(timers beyond memory are found in the database) {
-  auto x = driver{};
-  x.create();
-  x.open_order();
-  auto row = record{};
-  row.id = id;
-  row.state = x.now;
+  auto row = make_record(id, phase::running);
+  row.state.end_at = time.now() + 30min;
   db->put(row);
   start();
   CAF_CHECK(state().entries.empty());
   pass(30min - 2s, 1s);
-  CAF_CHECK(db->find(id)->state.orders[0].status == order_status::pending);
+  CAF_CHECK(db->find(id)->state.status == subscription_status::active);
   pass(4s, 1s);
-  CAF_CHECK(db->find(id)->state.orders[0].status == order_status::closed);
+  CAF_CHECK(db->find(id)->state.status == subscription_status::expired);
+}
+
+CAF_TEST(a failed deployment is refunded when its time is up) {
+  env->rules.refund_failed_after = 30min;
+  db->rules = env->rules;
+  auto row = make_record(id, phase::failed);
+  row.state.deployment.completed_at = time.now();
+  db->put(row);
+  start();
+  CAF_CHECK(state().entries.empty());
+  pass(30min - 2s, 1s);
+  CAF_CHECK(db->find(id)->state.orders[0].status == order_status::paid);
+  pass(4s, 1s);
+  CAF_CHECK(db->find(id)->state.orders[0].status == order_status::refunding);
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()

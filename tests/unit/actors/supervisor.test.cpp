@@ -153,7 +153,7 @@ CAF_TEST(commands behind a flight are taken in their order) {
   hold();
   const auto first = send(paid());
   const auto second = send(paid());
-  const auto third = send(refund_observed{time.now(), 1, price});
+  const auto third = send(refund_observed{time.now(), 1, price, 0, {}});
   const auto fourth = send(retry_requested{time.now(), actor_kind::user});
   consume_messages();
   CAF_CHECK_EQUAL(journal().waiting.size(), 1u);
@@ -175,7 +175,8 @@ CAF_TEST(a full queue refuses what waits and keeps what only informs) {
   const auto b = send(paid());
   const auto c = send(paid());
   // A fact without anybody waiting for it.
-  self->send(aut, make_command(id, refund_observed{time.now(), 1, price}));
+  self->send(aut,
+             make_command(id, refund_observed{time.now(), 1, price, 0, {}}));
   consume_messages();
   CAF_CHECK_EQUAL(c->times, 1);
   CAF_CHECK(c->error == errc::overloaded);

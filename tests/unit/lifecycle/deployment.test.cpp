@@ -218,16 +218,23 @@ CAF_TEST(names are known for every value) {
   for (auto i = 0; i < 6; ++i) {
     CAF_CHECK(to_string(static_cast<subscription_status>(i)) != "?");
     CAF_CHECK(to_string(static_cast<payment_method>(i)) != "?");
-    CAF_CHECK(to_string(static_cast<effect>(i)) != "?");
-  }
-  for (auto i = 0; i < 5; ++i) {
     CAF_CHECK(to_string(static_cast<order_status>(i)) != "?");
+  }
+  for (auto i = 0; i < 7; ++i)
+    CAF_CHECK(to_string(static_cast<effect>(i)) != "?");
+  for (auto i = 0; i < 5; ++i) {
+    CAF_CHECK(to_string(static_cast<refund_cause>(i)) != "?");
     CAF_CHECK(to_string(static_cast<instance_status>(i)) != "?");
     CAF_CHECK(to_string(static_cast<actor_kind>(i)) != "?");
   }
   // Stored in PostgreSQL and promised to clients.
   CAF_CHECK_EQUAL(to_string(subscription_status::active), "ACTIVE");
   CAF_CHECK_EQUAL(to_string(order_status::refunding), "REFUNDING");
+  // As long as the gateway has not closed it, it can be paid.
+  CAF_CHECK_EQUAL(to_string(order_status::closing), "PENDING");
+  CAF_CHECK_EQUAL(static_cast<int>(order_status::closing), 5);
+  CAF_CHECK_EQUAL(to_string(refund_cause::late_payment), "late_payment");
+  CAF_CHECK_EQUAL(static_cast<int>(refund_cause::deployment_failed), 4);
   CAF_CHECK_EQUAL(to_string(phase::backing_off), "backing_off");
   CAF_CHECK_EQUAL(static_cast<int>(phase::backing_off), 12);
 }

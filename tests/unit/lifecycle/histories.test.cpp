@@ -4,7 +4,9 @@
 
 #include <caf/test/unit_test.hpp>
 
+#include <map>
 #include <random>
+#include <set>
 
 using namespace slipway;
 using namespace slipway::test;
@@ -102,7 +104,7 @@ struct world {
         perform(resume(x.now), false);
         return;
       case 1:
-        if (const auto due = wake_at(x.now);
+        if (const auto due = wake_at(x.now, x.with);
             due && *due < x.at + std::chrono::hours{2})
           x.at = std::max(x.at, *due);
         feed(woke{x.at, static_cast<std::uint32_t>(random())}, false);
@@ -155,7 +157,7 @@ struct world {
         feed(what, true);
         continue;
       }
-      const auto due = wake_at(x.now);
+      const auto due = wake_at(x.now, x.with);
       if (!due)
         return false;
       x.at = std::max(x.at, *due);
@@ -165,7 +167,300 @@ struct world {
   }
 };
 
+/// A gateway and its books: what is written there is the truth about money,
+/// and what it says of it comes late, twice, out of order or not at all.
+struct bank {
+  struct entry {
+    minor_units amount = 0;
+    bool done = false; ///< Else it is being worked on.
+  };
+
+  struct account {
+    bool paid = false;
+    std::map<std::string, entry> refunds; ///< By their number.
+    std::set<std::string> dead;           ///< Nothing can come of them.
+
+    [[nodiscard]] minor_units sum(bool all) const {
+      auto out = minor_units{0};
+      for (const auto& [id, x] : refunds)
+        out += all || x.done ? x.amount : 0;
+      return out;
+    }
+  };
+
+  bool totals = false; ///< Says what went back in total, or each refund.
+  std::map<std::uint32_t, account> accounts;
+
+  [[nodiscard]] event payment(std::uint32_t seq, timestamp at) const {
+    return payment_settled{
+      at, seq, payment_gateway::alipay, "t-" + std::to_string(seq), price, at};
+  }
+
+  [[nodiscard]] event
+  refund(std::uint32_t seq, const std::string& id, timestamp at) const {
+    const auto& in = accounts.at(seq);
+    if (totals)
+      return refund_observed{at, seq, in.sum(false), 0, id};
+    return refund_observed{at, seq, std::nullopt, in.refunds.at(id).amount, id};
+  }
+};
+
+struct money_world {
+  std::mt19937_64 random;
+  driver x;
+  bank books;
+  std::vector<event> bag;
+  std::uint32_t foreign = 0;
+  int told = 0;
+  int went = 0;
+  const char* flaw = nullptr;
+
+  explicit money_world(std::uint64_t seed) : random{seed} {
+    x.with.orders_max = 6;
+    x.with.revive_late_payment = roll(2) == 0;
+    if (roll(2) == 0)
+      x.with.refund_failed_after = 1h;
+    books.totals = roll(2) == 0;
+    x.create();
+  }
+
+  std::uint32_t roll(std::uint32_t sides) {
+    return static_cast<std::uint32_t>(random() % sides);
+  }
+
+  /// @pre there is an order.
+  std::uint32_t some_order() {
+    return 1 + roll(static_cast<std::uint32_t>(x.now.orders.size()));
+  }
+
+  static minor_units went_back(const state& s) {
+    auto out = minor_units{0};
+    for (const auto& o : s.orders)
+      out += o.refunded;
+    return out;
+  }
+
+  verdict feed(const event& what) {
+    const auto before = x.now;
+    const auto is = x.feed(what);
+    told += count(x.effects, effect::notify_refunded);
+    went += went_back(x.now) != went_back(before) ? 1 : 0;
+    if (flaw == nullptr)
+      flaw = money_flaw_between(before, what, x.now);
+    if (flaw == nullptr)
+      flaw = money_flaw_in(x.now);
+    for (const auto& o : x.now.orders) {
+      const auto& truth = books.accounts[o.seq];
+      if (flaw == nullptr && o.refunded > truth.sum(false))
+        flaw = "more is believed to be back than is";
+      // Ours and what others asked for never come to more than was paid.
+      if (flaw == nullptr && truth.sum(true) > o.amount)
+        flaw = "the gateway pays more than it got";
+    }
+    return is;
+  }
+
+  static std::string number_of(const order& o) {
+    return "o" + std::to_string(o.seq) + "r" + std::to_string(o.refund_seq);
+  }
+
+  /// We ask for a refund, once more perhaps; what the gateway answers.
+  void ask(const order& o, bool kind) {
+    auto& in = books.accounts[o.seq];
+    const auto id = number_of(o);
+    const auto fail = [&](bool spent) {
+      bag.push_back(refund_failed{x.at, o.seq, o.refund_seq, spent, "no"});
+    };
+    const auto where = in.refunds.find(id);
+    if (where != in.refunds.end()) {
+      if (kind)
+        where->second.done = true;
+      if (where->second.done)
+        bag.push_back(books.refund(o.seq, id, x.at));
+      else if (roll(3) == 0)
+        fail(false); // It hangs, and may arrive nevertheless.
+      return;
+    }
+    if (in.dead.count(id) != 0 || in.sum(true) + o.refund_amount > price
+        || (!kind && roll(5) == 0)) {
+      in.dead.insert(id);
+      fail(true);
+      return;
+    }
+    if (!kind && roll(5) == 0) {
+      fail(false); // Not taken in at all.
+      return;
+    }
+    in.refunds[id] = {o.refund_amount, kind || roll(2) == 0};
+    if (in.refunds[id].done)
+      bag.push_back(books.refund(o.seq, id, x.at));
+  }
+
+  /// One that was being worked on comes to its end.
+  void work_on() {
+    for (auto& [seq, in] : books.accounts)
+      for (auto i = in.refunds.begin(); i != in.refunds.end(); ++i) {
+        if (i->second.done || roll(2) == 0)
+          continue;
+        if (roll(4) != 0) {
+          i->second.done = true;
+          bag.push_back(books.refund(seq, i->first, x.at));
+          return;
+        }
+        in.dead.insert(i->first);
+        bag.push_back(refund_failed{x.at, seq,
+                                    static_cast<std::uint32_t>(std::stoul(
+                                      i->first.substr(i->first.find('r') + 1))),
+                                    true, "closed"});
+        in.refunds.erase(i);
+        return;
+      }
+  }
+
+  void step() {
+    x.at += millis{1 + roll(5'000)};
+    if (x.now.orders.empty() || roll(15) == 0) {
+      x.open_order();
+      return;
+    }
+    const auto seq = some_order();
+    const auto& o = x.o(seq);
+    auto& in = books.accounts[seq];
+    switch (roll(12)) {
+      case 0:
+        bag.clear(); // Lost, all of it.
+        return;
+      case 1:
+        if (!in.paid && o.status != order_status::closed) {
+          in.paid = true;
+          bag.push_back(books.payment(seq, x.at));
+        }
+        return;
+      case 2:
+        // The gateway closes only what nobody has paid.
+        if (!in.paid)
+          feed(order_closed{x.at, seq});
+        return;
+      case 3:
+        feed(refund_requested{x.at, roll(2) == 0 ? seq : 0,
+                              refund_cause::operator_});
+        return;
+      case 4:
+      case 5:
+        if (o.status == order_status::refunding)
+          ask(o, false);
+        return;
+      case 6:
+        work_on();
+        return;
+      case 7: {
+        // Somebody refunds in the gateway's console.
+        const auto room = price - in.sum(true);
+        if (!in.paid || room == 0 || roll(3) != 0)
+          return;
+        const auto id = "f" + std::to_string(++foreign);
+        in.refunds[id] = {1 + roll(static_cast<std::uint32_t>(room)), true};
+        bag.push_back(books.refund(seq, id, x.at));
+        return;
+      }
+      case 8:
+        if (const auto due = wake_at(x.now, x.with); due && roll(4) == 0)
+          x.at = std::max(x.at, *due);
+        feed(woke{x.at, 0});
+        return;
+      case 9:
+        if (!is_settled(x.d().at))
+          feed(x.progress_event());
+        else
+          feed(retry_requested{x.at, actor_kind::user});
+        return;
+      default:
+        if (bag.empty())
+          return;
+        std::swap(bag[roll(static_cast<std::uint32_t>(bag.size()))],
+                  bag.back());
+        const auto what = bag.back();
+        if (roll(5) != 0)
+          bag.pop_back();
+        feed(std::visit(
+          [&](auto e) {
+            e.at = x.at;
+            if constexpr (std::is_same_v<decltype(e), payment_settled>)
+              e.paid_at = x.at;
+            return event{e};
+          },
+          what));
+    }
+  }
+
+  /// The gateway says all there is to say and does what it is asked for.
+  const char* calm_down() {
+    bag.clear();
+    for (auto& [seq, in] : books.accounts) {
+      // The payments first, or its refunds would have to come again.
+      if (in.paid)
+        feed(payment_settled{x.at += 1s, seq, payment_gateway::alipay,
+                             "t-" + std::to_string(seq), price, x.at});
+      for (auto& [id, y] : in.refunds) {
+        y.done = true;
+        feed(books.refund(seq, id, x.at));
+      }
+    }
+    for (const auto& known : std::vector<order>{x.now.orders})
+      for (auto i = 0; i < 20 && !is_done(x.o(known.seq)); ++i) {
+        const auto& o = x.o(known.seq);
+        if (o.status != order_status::refunding) {
+          feed(order_closed{x.at, o.seq});
+          continue;
+        }
+        bag.clear();
+        ask(o, true);
+        if (bag.empty())
+          return "the gateway has nothing to say";
+        feed(bag.front());
+      }
+    for (const auto& o : x.now.orders) {
+      const auto& truth = books.accounts[o.seq];
+      if (!is_done(o))
+        return "an order never comes to an end";
+      if (has_money(o) != truth.paid)
+        return "the books differ: paid";
+      if (o.refunded != truth.sum(false))
+        return "the books differ: refunded";
+      if (has_money(o) && !o.applied && o.status == order_status::paid
+          && o.refund_error.empty())
+        return "money of no use is kept";
+    }
+    return told == went ? flaw : "told of refunds too often or too seldom";
+  }
+};
+
 } // namespace
+
+CAF_TEST(whatever is lost or repeated the books agree in the end) {
+  auto orders = 0;
+  auto back = 0;
+  auto in_part = 0;
+  auto failed = 0;
+  for (auto seed = 1u; seed <= 5'000; ++seed) {
+    auto w = money_world{seed};
+    for (auto i = 0; i < 200; ++i)
+      w.step();
+    if (const auto* flaw = w.calm_down())
+      CAF_FAIL("seed " << seed << ": " << flaw);
+    for (const auto& o : w.x.now.orders) {
+      ++orders;
+      back += o.status == order_status::refunded ? 1 : 0;
+      in_part += o.refunded != 0 && o.refunded != o.amount ? 1 : 0;
+      failed += o.refund_error.empty() ? 0 : 1;
+    }
+  }
+  CAF_MESSAGE(orders << " orders, " << back << " refunded, " << in_part
+                     << " in part, " << failed << " with a failed refund");
+  CAF_CHECK(back > 1'000);
+  CAF_CHECK(in_part > 100);
+  CAF_CHECK(failed > 100);
+}
 
 CAF_TEST(every history comes to rest and tells each turn once) {
   auto crashes = 0;

@@ -16,16 +16,23 @@ using namespace slipway::test;
 
 namespace {
 
-rules small_rules() {
-  auto out = make_rules();
-  out.attempts = 2;
-  out.orders_max = 2;
-  out.orders_total_max = 2;
-  return out;
-}
+/// Where the alphabet is rich. Both at once would be too many states.
+enum class focus { deployment, money };
+
+/// What is explored.
+struct plan {
+  rules with = make_rules();
+  focus on = focus::deployment;
+
+  explicit plan(focus where) : on{where} {
+    with.attempts = where == focus::deployment ? 2 : 1;
+    with.orders_max = slow_build ? 1 : 2;
+    with.orders_total_max = with.orders_max;
+  }
+};
 
 /// What tells two states apart as far as decisions are concerned.
-std::string key_of(const state& s, timestamp at) {
+std::string key_of(const state& s, timestamp at, const rules& with) {
   auto out = std::string{};
   const auto put = [&out](auto x) {
     out += std::to_string(static_cast<int>(x));
@@ -39,10 +46,19 @@ std::string key_of(const state& s, timestamp at) {
   for (const auto& o : s.orders) {
     put(o.status);
     put(o.applied);
-    put(o.refunded == 0 ? 0 : o.refunded == o.amount ? 2 : 1);
-    when(o.expires_at);
+    if (o.status == order_status::pending)
+      put(o.code.empty());
+    // Nothing depends on what it went through once all of it is back.
+    if (o.status == order_status::paid || o.status == order_status::refunding) {
+      put(o.refunded);
+      put(std::min(o.refund_seq, 2u));
+      put(o.refund_error.empty());
+      out += o.refunds_counted;
+    }
   }
   const auto& d = s.deployment;
+  if (with.refund_failed_after && d.at == phase::failed)
+    when(*d.completed_at + *with.refund_failed_after);
   out += '|';
   put(d.at);
   put(d.attempt_limit - d.attempt);
@@ -66,18 +82,64 @@ std::string key_of(const state& s, timestamp at) {
   return out;
 }
 
-std::vector<event> alphabet(const state& s, timestamp at) {
-  auto out = std::vector<event>{};
-  const auto attempt = s.deployment.attempt;
-  out.push_back(subscription_created{at, price, 30});
+/// What a gateway and people say about money.
+void add_money(std::vector<event>& out, const state& s, timestamp at,
+               focus on) {
+  const auto rich = on == focus::money;
   out.push_back(order_requested{
     at, payment_gateway::alipay, payment_method::page, at + 30min, {}});
-  for (auto seq = 1u; seq <= s.orders.size(); ++seq) {
+  out.push_back(refund_requested{at, 0, refund_cause::operator_});
+  for (const auto& o : s.orders) {
+    const auto seq = o.seq;
     out.push_back(payment_settled{at, seq, payment_gateway::alipay,
                                   "t-" + std::to_string(seq), price, at});
     out.push_back(order_closed{at, seq});
-    out.push_back(refund_observed{at, seq, price / 2});
-    out.push_back(refund_observed{at, seq, price});
+    out.push_back(refund_observed{at, seq, price, 0, {}});
+    out.push_back(refund_failed{at, seq, o.refund_seq, false, "no balance"});
+    if (!rich)
+      continue;
+    out.push_back(order_prepared{at, seq, "c"});
+    out.push_back(refund_observed{at, seq, std::nullopt, price / 2, "r-1"});
+    out.push_back(refund_observed{at, seq, std::nullopt, price / 3, "r-2"});
+    out.push_back(refund_requested{at, seq, refund_cause::operator_});
+    out.push_back(refund_failed{at, seq, o.refund_seq, true, "closed"});
+  }
+}
+
+/// What matters of the deployment where the money is looked at: one way to
+/// each of its ends.
+void add_few(std::vector<event>& out, const state& s, timestamp at) {
+  auto x = driver{};
+  x.now = s;
+  x.at = at;
+  const auto attempt = s.deployment.attempt;
+  if (s.deployment.at == phase::creating_project) {
+    auto failed = step_failed{};
+    failed.at = at;
+    failed.attempt = attempt;
+    failed.in = s.deployment.at;
+    failed.hopeless = true;
+    failed.reason = "no luck";
+    out.push_back(failed);
+  }
+  if (s.deployment.at == phase::deploying_template)
+    out.push_back(template_deployed{at, attempt, {}});
+  else if (!is_settled(s.deployment.at))
+    out.push_back(x.progress_event());
+  if (s.deployment.at == phase::deploying)
+    out.push_back(cancel_requested{at, actor_kind::user});
+  out.push_back(retry_requested{at, actor_kind::user});
+  out.push_back(woke{at, chance_max});
+}
+
+std::vector<event> alphabet(const state& s, timestamp at, focus on) {
+  auto out = std::vector<event>{};
+  const auto attempt = s.deployment.attempt;
+  out.push_back(subscription_created{at, price, 30});
+  add_money(out, s, at, on);
+  if (on == focus::money) {
+    add_few(out, s, at);
+    return out;
   }
   out.push_back(slot_granted{at});
   out.push_back(project_create_started{at, attempt});
@@ -114,31 +176,17 @@ std::vector<event> alphabet(const state& s, timestamp at) {
 }
 
 /// What is wrong with a state, or null.
-const char* flaw_in(const state& s, bool provider) {
+const char* flaw_in(const state& s, const rules& with) {
+  if (const auto* flaw = money_flaw_in(s))
+    return flaw;
   const auto& d = s.deployment;
   const auto& i = s.instance;
-  auto applied = 0;
-  auto kept = 0; // Applied and not given back.
-  auto pending = 0;
-  for (const auto& o : s.orders) {
-    applied += o.applied ? 1 : 0;
-    kept += o.applied && o.status != order_status::refunded ? 1 : 0;
-    pending += o.status == order_status::pending ? 1 : 0;
-  }
-  if (s.status == subscription_status::active && kept == 0)
-    return "active without money";
-  if (s.status == subscription_status::pending && applied != 0)
-    return "paid and still pending";
-  if (s.status == subscription_status::refunded && kept != 0 && applied == kept)
-    return "refunded, and nothing went back";
-  if (pending > 1)
-    return "two open orders";
   if ((s.status == subscription_status::pending) != !s.start_at
       || s.start_at.has_value() != s.end_at.has_value())
     return "the period";
   if ((s.status == subscription_status::pending) != (d.at == phase::idle))
     return "a deployment without a payment, or the other way round";
-  if (d.at == phase::skipped && provider)
+  if (d.at == phase::skipped && with.provider)
     return "skipped in spite of the provider";
   const auto in_run = d.at != phase::idle && d.at != phase::skipped;
   if (in_run && (d.attempt == 0 || d.attempt > d.attempt_limit))
@@ -179,28 +227,49 @@ const char* flaw_in(const state& s, bool provider) {
     return "stopped, and the instance lives";
   if (d.at == phase::failed && (d.error.empty() || !d.completed_at))
     return "failed without a reason";
-  if (!is_settled(d.at) && resume(s).empty() && !wake_at(s))
+  if (!is_settled(d.at) && resume(s).empty() && !wake_at(s, with))
     return "stuck";
   return nullptr;
 }
 
-/// Whether a kind world brings it to rest.
-bool comes_to_rest(driver x) {
+/// What a kind gateway says when it is asked about this order.
+std::optional<event> answer_about(const order& o, timestamp at) {
+  switch (o.status) {
+    case order_status::pending:
+    case order_status::closing:
+      return order_closed{at, o.seq};
+    case order_status::refunding:
+      return refund_observed{at, o.seq, std::nullopt, o.amount - o.refunded,
+                             "ours-" + std::to_string(o.refund_seq)};
+    default:
+      return std::nullopt;
+  }
+}
+
+/// Whether a kind world brings it to rest; what is wrong, or null.
+const char* comes_to_rest(driver x) {
+  for (auto seq = 1u; seq <= x.now.orders.size(); ++seq) {
+    if (const auto answer = answer_about(x.o(seq), x.at))
+      if (x.feed(*answer) != verdict::applied)
+        return "a gateway's answer is refused";
+    if (!is_done(x.o(seq)))
+      return "an order never comes to an end";
+  }
   for (auto i = 0; i < 40; ++i) {
     if (is_settled(x.d().at))
-      return true;
+      return flaw_in(x.now, x.with);
     const auto owed = resume(x.now);
     if (owed.empty()) {
-      const auto due = wake_at(x.now);
+      const auto due = wake_at(x.now, x.with);
       if (!due)
-        return false;
+        return "nothing is going to happen";
       x.at = std::max(x.at, *due);
       x.feed(woke{x.at, 0});
     } else {
       x.feed(x.progress_event());
     }
   }
-  return false;
+  return "never comes to rest";
 }
 
 struct node {
@@ -208,10 +277,8 @@ struct node {
   timestamp at;
 };
 
-void explore(bool provider, bool revive) {
-  auto with = small_rules();
-  with.provider = provider;
-  with.revive_late_payment = revive;
+void explore(const plan& what, std::size_t at_least) {
+  const auto& with = what.with;
   auto seen = std::unordered_set<std::string>{};
   auto open = std::deque<node>{{state{}, day_one}};
   auto applied = std::size_t{0};
@@ -223,12 +290,12 @@ void explore(bool provider, bool revive) {
   // The row comes to be first: nothing reaches a supervisor before.
   open.front().now
     = decide(state{}, subscription_created{day_one, price, 30}, with).next;
-  seen.insert(key_of(open.front().now, day_one));
+  seen.insert(key_of(open.front().now, day_one, with));
   while (!open.empty()) {
     const auto from = std::move(open.front());
     open.pop_front();
-    const auto due = wake_at(from.now);
-    auto events = alphabet(from.now, from.at + 1s);
+    const auto due = wake_at(from.now, with);
+    auto events = alphabet(from.now, from.at + 1s, what.on);
     if (due)
       events.push_back(woke{std::max(*due, from.at + 1s), chance_max});
     for (const auto& e : events) {
@@ -237,39 +304,56 @@ void explore(bool provider, bool revive) {
         continue;
       ++applied;
       const auto at = time_of(e);
-      if (const auto* flaw = flaw_in(made.next, provider))
-        complain(std::string{flaw} + " after " + std::string{name_of(e)}
-                 + " in " + std::string{to_string(from.now.deployment.at)});
+      const auto where = " after " + std::string{name_of(e)} + " in "
+                         + std::string{to_string(from.now.deployment.at)} + ", "
+                         + std::string{to_string(from.now.status)};
+      if (const auto* flaw = money_flaw_between(from.now, e, made.next))
+        complain(flaw + where);
       if (describe(e, from.now, made.next).empty())
-        complain("no words for " + std::string{name_of(e)});
-      if (!seen.insert(key_of(made.next, at)).second)
+        complain("no words" + where);
+      if (!seen.insert(key_of(made.next, at, with)).second)
         continue;
+      if (const auto* flaw = flaw_in(made.next, with))
+        complain(flaw + where);
       auto x = driver{};
       x.now = made.next;
       x.with = with;
       x.at = at;
-      if (!comes_to_rest(std::move(x)))
-        complain("never comes to rest after " + std::string{name_of(e)});
+      if (const auto* flaw = comes_to_rest(std::move(x)))
+        complain(flaw + where);
       open.push_back({std::move(made.next), at});
     }
   }
-  CAF_MESSAGE((provider ? "with" : "without")
-              << " a provider: " << seen.size() << " states, " << applied
-              << " transitions");
+  CAF_MESSAGE(seen.size() << " states, " << applied << " transitions");
   CAF_CHECK_EQUAL(flaws, 0u);
-  CAF_CHECK(seen.size() > (provider ? 10'000u : 50u));
+  CAF_CHECK(seen.size() > (slow_build ? at_least / 1'000 : at_least));
 }
 
 } // namespace
 
 CAF_TEST(every state that can be reached makes sense and goes on) {
-  explore(true, true);
+  explore(plan{focus::deployment}, 100'000);
 }
 
-CAF_TEST(so it is where late money waits for a person) {
-  explore(true, false);
+CAF_TEST(so it is where late money goes back) {
+  auto what = plan{focus::deployment};
+  what.with.revive_late_payment = false;
+  explore(what, 100'000);
 }
 
 CAF_TEST(so it is without a provider) {
-  explore(false, true);
+  auto what = plan{focus::deployment};
+  what.with.provider = false;
+  explore(what, 50);
+}
+
+CAF_TEST(so it is with all that can happen to money) {
+  explore(plan{focus::money}, 100'000);
+}
+
+CAF_TEST(so it is where the money for failed deployments goes back) {
+  auto what = plan{focus::money};
+  what.with.revive_late_payment = false;
+  what.with.refund_failed_after = 1h;
+  explore(what, 100'000);
 }

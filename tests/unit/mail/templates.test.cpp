@@ -90,6 +90,34 @@ CAF_TEST(a payment is told with plan and price) {
     contains(render_notice(facts, "en").message, "99.00 USD for 专业版"));
 }
 
+CAF_TEST(a refund is told with plan and price) {
+  notice_facts facts;
+  facts.kind = notice_kind::refund_completed;
+  facts.plan_title = "专业版";
+  facts.amount = "99.00";
+  facts.currency = "CNY";
+  auto zh = render_notice(facts, "zh-CN");
+  CAF_CHECK_EQUAL(zh.title, "退款已完成");
+  CAF_CHECK_EQUAL(zh.message, "您为专业版支付的款项已退回 ¥99.00");
+  CAF_CHECK_EQUAL(zh.mail_subject, "退款已完成: ¥99.00");
+  for (const auto* text : {&zh.mail_text, &zh.mail_html}) {
+    CAF_CHECK(contains(*text, "已退回 ¥99.00，"));
+    CAF_CHECK(contains(*text, "专业版"));
+    CAF_CHECK(contains(*text, "到账时间"));
+    CAF_CHECK(!contains(*text, "{{"));
+  }
+  CAF_CHECK(contains(zh.mail_text, "金额：¥99.00\n"));
+  facts.currency = "USD";
+  auto en = render_notice(facts, "en");
+  CAF_CHECK_EQUAL(en.title, "Refund completed");
+  CAF_CHECK_EQUAL(en.message,
+                  "99.00 USD of your payment for 专业版 has been refunded");
+  CAF_CHECK_EQUAL(en.mail_subject, "Refund completed: 99.00 USD");
+  CAF_CHECK(contains(en.mail_text, "Amount: 99.00 USD\n"));
+  CAF_CHECK(contains(en.mail_html, "lang=\"en\""));
+  CAF_CHECK(!contains(en.mail_html, "<a "));
+}
+
 CAF_TEST(what comes from outside stays text) {
   auto facts = success();
   facts.instance_name = "<script>\"{{public_url}}\"&'\r\nBcc: x";

@@ -1,0 +1,73 @@
+#include "actors/lifecycle/machine.hpp"
+
+#include <algorithm>
+
+namespace slipway::lifecycle {
+
+namespace {
+
+constexpr auto shortest = millis{15'000};
+
+/// Of a gateway that does not answer, or takes its time.
+constexpr auto longest = millis{900'000};
+
+/// After an order was closed the gateway is looked at twice more, for money
+/// that was on its way.
+constexpr auto last_look = millis{600'000};
+
+constexpr auto very_last_look = millis{10'800'000};
+
+millis pause_after(std::uint32_t asks, millis from) {
+  auto out = from;
+  for (auto i = 0u; i < asks && out < longest; ++i)
+    out *= 2;
+  return std::min(out, longest);
+}
+
+} // namespace
+
+std::optional<timestamp>
+first_ask(const order& about, timestamp at, const rules& with) noexcept {
+  switch (about.status) {
+    case order_status::pending:
+      return std::min(at + std::min(shortest, with.ask_interval),
+                      about.expires_at);
+    case order_status::closing:
+    case order_status::refunding:
+      return at;
+    case order_status::closed:
+      return at + last_look;
+    case order_status::paid:
+    case order_status::refunded:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+std::optional<timestamp> next_ask(const order& about, std::uint32_t asks,
+                                  timestamp now, const rules& with) noexcept {
+  const auto first = std::min(shortest, with.ask_interval);
+  switch (about.status) {
+    case order_status::pending: {
+      // The gateway has not answered since: less and less often.
+      if (now >= about.expires_at)
+        return now + std::clamp(now - about.expires_at, first, longest);
+      const auto next = now
+                        + std::min(pause_after(asks, first),
+                                   std::max(first, with.ask_interval));
+      // Its end is not to be slept through.
+      return std::min(next, about.expires_at);
+    }
+    case order_status::closing:
+    case order_status::refunding:
+      return now + pause_after(asks, first);
+    case order_status::closed:
+      return asks <= 1 ? std::optional{now + very_last_look} : std::nullopt;
+    case order_status::paid:
+    case order_status::refunded:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+} // namespace slipway::lifecycle
