@@ -175,7 +175,7 @@ struct payment_settings {
   /// The longest pause between two looks at the gateway about an unpaid order.
   millis ask_interval{45'000};
   /// Orders that a gateway is asked about in a second, at most.
-  std::uint32_t asks_per_second = 20;
+  std::uint32_t asks_per_second = 30;
 };
 
 enum class mail_security : std::uint8_t { plain, starttls, tls };

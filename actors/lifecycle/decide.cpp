@@ -315,7 +315,11 @@ decision on(const state& now, const order_closed& x, const rules&) {
 /// first, then the present period's.
 const order* refundable(const state& now) {
   for (auto i = now.orders.rbegin(); i != now.orders.rend(); ++i)
-    if (!i->applied && i->status == order_status::paid)
+    // One that is on its way back is what was meant the time before: whoever
+    // says it twice must not get at the money that is of use.
+    if (!i->applied
+        && (i->status == order_status::paid
+            || i->status == order_status::refunding))
       return &*i;
   return present_payment(now);
 }

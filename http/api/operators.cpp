@@ -107,6 +107,7 @@ void read_attention(const context_ptr& ctx, exchange_ptr x, const principal&) {
 // --------------------------------------------------------------------------
 
 void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  // Money that bought nothing first, then the present period's; or by name.
   const auto reason = read_reason(x);
   if (!reason)
     return;
@@ -115,9 +116,20 @@ void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
     fail(*x, problem_of(errc::not_found));
     return;
   }
+  auto body = body_reader{x};
+  const auto named = body.text("orderId");
+  if (!body)
+    return;
+  const auto order_id = parse_order_ref(named);
+  if (!named.empty() && (!order_id || order_id->subscription != *id)) {
+    x->fail(404, "order_not_found",
+            "This subscription has no payment order with this orderId");
+    return;
+  }
   auto cmd = std::make_shared<command>();
   cmd->subscription = *id;
-  cmd->what = refund_requested{ctx->now(), 0, refund_cause::operator_};
+  cmd->what = refund_requested{ctx->now(), order_id ? order_id->seq : 0,
+                               refund_cause::operator_};
   cmd->act
     = history_entry{ctx->now(), history_kind::operator_,
                     "Refund requested by " + who.user_id + ": " + *reason,

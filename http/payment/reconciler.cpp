@@ -181,6 +181,15 @@ struct reconciler_state::impl {
     what.filled_at = at;
   }
 
+  /// Errands leave half of what can be saved up to the orders that are due:
+  /// however many people look at their orders, lost callbacks and refunds get
+  /// their turn.
+  [[nodiscard]] bool has_room_for_errand(lane& what) {
+    return room(what) > 0
+           && what.tokens
+                >= 1 + static_cast<double>(options.asks_per_second / 2);
+  }
+
   [[nodiscard]] std::size_t room(lane& what) {
     fill(what);
     if (what.tokens < 1 || what.in_flight >= options.in_flight_max)
@@ -599,6 +608,18 @@ struct reconciler_state::impl {
       what.reply->deliver({why, verdict::stale, nullptr});
   }
 
+  /// There is nothing to be done for it.
+  void leave(const gateway_errand& what) {
+    if (what.reply)
+      what.reply->deliver({errc::none, verdict::already_applied, nullptr});
+  }
+
+  [[nodiscard]] bool asked_lately(const std::string& order_id) const {
+    const auto asked = recent.find(order_id);
+    return asked != recent.end()
+           && now() < asked->second + options.ask_again_after;
+  }
+
   void receive(gateway_errand_ptr what) {
     if (what->what == gateway_errand::kind::refresh_keys) {
       // One for all who ask, and not before long again.
@@ -613,11 +634,23 @@ struct reconciler_state::impl {
       prepare(*what);
       return;
     }
+    if (what->what == gateway_errand::kind::ask
+        && asked_lately(to_text(order_ref{what->subject->id, what->order}))) {
+      leave(*what);
+      return;
+    }
     if (where.waiting.size() >= options.errands_max) {
       env->metrics->shed("gateway_errands");
       refuse(*what, errc::overloaded);
       return;
     }
+    // Patience begins here: late may come the answer, or their turn already.
+    if (what->what == gateway_errand::kind::ask && what->reply)
+      self->delayed_send(
+        self, options.ask_patience,
+        std::make_shared<std::function<void()>>([reply = what->reply] {
+          reply->deliver({errc::none, verdict::already_applied, nullptr});
+        }));
     where.waiting.push_back(std::move(what));
     pump(where);
   }
@@ -627,7 +660,7 @@ struct reconciler_state::impl {
   }
 
   void pump(lane& where) {
-    while (!where.waiting.empty() && room(where) > 0) {
+    while (!where.waiting.empty() && has_room_for_errand(where)) {
       const auto next = std::move(where.waiting.front());
       where.waiting.pop_front();
       run(*next);
@@ -647,14 +680,9 @@ struct reconciler_state::impl {
     next->currency = what.subject->currency;
     next->order = *order;
     const auto confirms = what.what == gateway_errand::kind::confirm_refund;
-    if (!confirms) {
-      const auto asked = recent.find(next->order_id);
-      if (asked != recent.end()
-          && now() < asked->second + options.ask_again_after) {
-        if (what.reply)
-          what.reply->deliver({errc::none, verdict::already_applied, nullptr});
-        return;
-      }
+    if (!confirms && asked_lately(next->order_id)) {
+      leave(what);
+      return;
     }
     if (!begin(next)) {
       // Somebody is at it. A gateway that wants to know comes again.
@@ -664,12 +692,6 @@ struct reconciler_state::impl {
       return;
     }
     next->reply = std::move(what.reply);
-    if (!confirms && next->reply)
-      self->delayed_send(
-        self, options.ask_patience,
-        std::make_shared<std::function<void()>>([this, next] {
-          answer(next, {errc::none, verdict::already_applied, nullptr});
-        }));
     if (confirms) {
       next->callback = std::move(what.callback);
       next->refund_id = std::move(what.refund_id);
@@ -731,6 +753,11 @@ struct reconciler_state::impl {
   // -- WeChat Pay's keys
   // -------------------------------------------------------------
 
+  /// Whether an answer of this gateway could be believed.
+  [[nodiscard]] bool has_keys() const {
+    return !options.wechat_keys || !options.wechat_keys->serials().empty();
+  }
+
   void refresh_keys() {
     const auto at = now();
     if (!options.accounts.v3 || !options.wechat_keys || fetching_keys
@@ -738,7 +765,7 @@ struct reconciler_state::impl {
       return;
     fetching_keys = true;
     keys_fetched_at = at;
-    keys_due = at + options.keys_retry;
+    keys_due = at + (has_keys() ? options.keys_retry : options.keys_urgent);
     call(
       payment_gateway::wechat, "certificates",
       options.accounts.v3->certificates_request(make_stamp()),
@@ -759,11 +786,14 @@ struct reconciler_state::impl {
   }
 
   void on_tick() {
-    for (const auto at : gateways) {
-      pump(at);
-      claim(at);
-    }
     refresh_keys();
+    for (const auto at : gateways) {
+      // To ask who could not be believed is to ask in vain.
+      if (at == payment_gateway::wechat && !has_keys())
+        continue;
+      claim(at);
+      pump(at);
+    }
     self->delayed_send(self, env->limits.ask_scan, tick{});
   }
 };

@@ -24,7 +24,7 @@ struct reconciler_options {
   millis request_timeout{10'000};
   /// Orders asked about in a second, for each gateway; so many may also be
   /// saved up.
-  std::uint32_t asks_per_second = 20;
+  std::uint32_t asks_per_second = 30;
   /// Orders at work at once, for each gateway.
   std::size_t in_flight_max = 32;
   /// Errands that wait for their turn, for each gateway; more are refused.
@@ -37,6 +37,8 @@ struct reconciler_options {
   /// how soon again after a failure or for an unknown serial.
   millis keys_interval{39'600'000};
   millis keys_retry{300'000};
+  /// The same while there is no key at all, and so nothing to believe.
+  millis keys_urgent{15'000};
 };
 
 /// State of the RECONCILER actor.

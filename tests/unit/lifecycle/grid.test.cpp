@@ -199,6 +199,16 @@ make_events(timestamp at, std::initializer_list<std::uint32_t> attempts) {
       for (auto id : {"r-1", "r-11", "-1"})
         out.push_back(refund_observed{at, seq, std::nullopt, back, id});
     }
+    // Ours, with what the gateway says of the payment it belongs to.
+    for (auto [transaction, amount] :
+         {std::pair{"", minor_units{0}}, std::pair{"t-1", price},
+          std::pair{"t-2", minor_units{0}}, std::pair{"", price - 1}}) {
+      out.push_back(
+        refund_observed{at, seq, price, 0, {}, 1, transaction, amount});
+      for (auto portion : {price / 2, price})
+        out.push_back(refund_observed{at, seq, std::nullopt, portion, "ours", 1,
+                                      transaction, amount});
+    }
     for (auto number : {0u, 1u, 2u})
       for (auto spent : {false, true})
         out.push_back(refund_failed{at, seq, number, spent, "no luck"});
@@ -428,8 +438,6 @@ CAF_TEST(a repeated event never has its effects twice) {
   const auto repeatable = [](const event& e) {
     if (const auto* x = std::get_if<order_requested>(&e))
       return x->idempotency_key.empty();
-    if (const auto* x = std::get_if<refund_requested>(&e))
-      return x->order == 0;
     return std::holds_alternative<project_create_started>(e)
            || std::holds_alternative<template_deploy_started>(e)
            || std::holds_alternative<step_failed>(e);
@@ -674,64 +682,71 @@ CAF_TEST(what the gateway says of orders has one answer) {
 
 CAF_TEST(refunds are counted once and end what they paid for) {
   auto bad = complaints{};
-  for_all<refund_observed>(
-    make_rules(), [&](const state& s, const event& e, const decision& made) {
-      const auto* x = std::get_if<refund_observed>(&e);
-      if (x == nullptr)
-        return;
-      const auto* o = order_at(s, x->order);
-      auto expected = verdict::applied;
-      auto total = minor_units{0};
-      if (o == nullptr) {
-        expected = verdict::unknown_order;
-      } else if (!has_money(*o)) {
-        expected = verdict::not_paid;
-      } else {
-        // There is but one whose number is known.
-        const auto known = x->refund_id == "r-1" && !o->refunds_counted.empty();
-        if (!x->total && known)
-          expected = verdict::already_applied;
-        else if (x->total ? *x->total > o->amount
-                          : x->portion > o->amount - o->refunded)
-          expected = verdict::amount_mismatch;
-        else if (x->total ? *x->total <= o->refunded : x->portion <= 0)
-          expected = verdict::already_applied;
-        else
-          total = x->total ? *x->total : o->refunded + x->portion;
-      }
-      if (made.is != expected) {
-        bad(name(s, e) + " is " + std::string{to_string(made.is)});
-        return;
-      }
-      if (made.is != verdict::applied)
-        return;
-      const auto& back = made.next.orders[o->seq - 1];
-      const auto whole = total == o->amount;
-      if (back.refunded != total
-          || back.status != (whole ? order_status::refunded : o->status))
-        bad("counted badly: " + name(s, e));
-      if (!x->refund_id.empty()
-          && (" " + back.refunds_counted).find(" " + x->refund_id + " ")
-               == std::string::npos)
-        bad("its number was not kept: " + name(s, e));
-      const auto* newer = order_at(s, o->seq + 1);
-      const auto ends
-        = whole && o->applied && (newer == nullptr || !newer->applied);
-      const auto at = s.deployment.at;
-      const auto under_way
-        = works(at) || at == phase::queued || at == phase::backing_off;
-      if (ends) {
-        if (made.next.status != subscription_status::refunded)
-          bad("not ended: " + name(s, e));
-        const auto to = made.next.deployment.at;
-        if (under_way && to != phase::cancelling && to != phase::stopped)
-          bad("builds on: " + name(s, e));
-      } else if (made.next.status != s.status) {
-        bad("ended: " + name(s, e));
-      }
-      if ((!ends || !under_way) && made.next.deployment != s.deployment)
-        bad("the deployment was moved: " + name(s, e));
-    });
+  for_all<refund_observed>(make_rules(), [&](const state& s, const event& e,
+                                             const decision& made) {
+    const auto* x = std::get_if<refund_observed>(&e);
+    if (x == nullptr)
+      return;
+    const auto* o = order_at(s, x->order);
+    auto expected = verdict::applied;
+    auto total = minor_units{0};
+    if (o == nullptr) {
+      expected = verdict::unknown_order;
+    } else if (!has_money(*o)) {
+      expected = verdict::not_paid;
+    } else {
+      // There is but one whose number is known.
+      const auto known = x->refund_id == "r-1" && !o->refunds_counted.empty();
+      if (!x->transaction_id.empty() && x->transaction_id != o->transaction_id)
+        expected = verdict::conflicting_payment;
+      else if (x->amount != 0 && x->amount != o->amount)
+        expected = verdict::amount_mismatch;
+      else if (!x->total && x->refund_seq != 0 && x->refund_seq == o->refund_seq
+               && x->portion != o->refund_amount)
+        expected = verdict::amount_mismatch;
+      else if (!x->total && known)
+        expected = verdict::already_applied;
+      else if (x->total ? *x->total > o->amount
+                        : x->portion > o->amount - o->refunded)
+        expected = verdict::amount_mismatch;
+      else if (x->total ? *x->total <= o->refunded : x->portion <= 0)
+        expected = verdict::already_applied;
+      else
+        total = x->total ? *x->total : o->refunded + x->portion;
+    }
+    if (made.is != expected) {
+      bad(name(s, e) + " is " + std::string{to_string(made.is)});
+      return;
+    }
+    if (made.is != verdict::applied)
+      return;
+    const auto& back = made.next.orders[o->seq - 1];
+    const auto whole = total == o->amount;
+    if (back.refunded != total
+        || back.status != (whole ? order_status::refunded : o->status))
+      bad("counted badly: " + name(s, e));
+    if (!x->refund_id.empty()
+        && (" " + back.refunds_counted).find(" " + x->refund_id + " ")
+             == std::string::npos)
+      bad("its number was not kept: " + name(s, e));
+    const auto* newer = order_at(s, o->seq + 1);
+    const auto ends
+      = whole && o->applied && (newer == nullptr || !newer->applied);
+    const auto at = s.deployment.at;
+    const auto under_way
+      = works(at) || at == phase::queued || at == phase::backing_off;
+    if (ends) {
+      if (made.next.status != subscription_status::refunded)
+        bad("not ended: " + name(s, e));
+      const auto to = made.next.deployment.at;
+      if (under_way && to != phase::cancelling && to != phase::stopped)
+        bad("builds on: " + name(s, e));
+    } else if (made.next.status != s.status) {
+      bad("ended: " + name(s, e));
+    }
+    if ((!ends || !under_way) && made.next.deployment != s.deployment)
+      bad("the deployment was moved: " + name(s, e));
+  });
   CAF_CHECK_EQUAL(bad.total, 0u);
 }
 
@@ -746,7 +761,9 @@ CAF_TEST(a wish for a refund finds the money that there is) {
       if (x->order == 0) {
         // Of no use first, then what pays for the period; the newest of each.
         for (const auto& i : s.orders)
-          if (!i.applied && i.status == order_status::paid)
+          if (!i.applied
+              && (i.status == order_status::paid
+                  || i.status == order_status::refunding))
             o = &i;
         if (o == nullptr)
           for (const auto& i : s.orders)

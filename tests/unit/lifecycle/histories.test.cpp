@@ -199,9 +199,20 @@ struct bank {
   [[nodiscard]] event
   refund(std::uint32_t seq, const std::string& id, timestamp at) const {
     const auto& in = accounts.at(seq);
+    auto out = refund_observed{};
+    out.at = at;
+    out.order = seq;
+    out.refund_id = id;
     if (totals)
-      return refund_observed{at, seq, in.sum(false), 0, id};
-    return refund_observed{at, seq, std::nullopt, in.refunds.at(id).amount, id};
+      out.total = in.sum(false);
+    else
+      out.portion = in.refunds.at(id).amount;
+    if (id.front() == 'o')
+      out.refund_seq
+        = static_cast<std::uint32_t>(std::stoul(id.substr(id.find('r') + 1)));
+    out.transaction_id = "t-" + std::to_string(seq);
+    out.amount = price;
+    return out;
   }
 };
 

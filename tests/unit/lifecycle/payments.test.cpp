@@ -350,6 +350,20 @@ CAF_TEST(refunds proven by their total end the subscription in full) {
   CAF_CHECK(x.refund(1) == verdict::nothing_to_refund);
 }
 
+CAF_TEST(a wish that is repeated does not get at the money that is of use) {
+  auto x = with_order();
+  x.open_order();
+  x.pay(1);
+  x.pay(2, "t-2");
+  CAF_CHECK(x.fail_refund(2, 1, false) == verdict::applied);
+  CAF_CHECK(x.refund() == verdict::applied);
+  CAF_CHECK(x.o(2).status == order_status::refunding);
+  CAF_CHECK(x.refund() == verdict::already_applied);
+  CAF_CHECK(x.o(1).status == order_status::paid);
+  // Who names it, means it.
+  CAF_CHECK(x.refund(1) == verdict::applied);
+}
+
 CAF_TEST(refunds proven one by one are counted once each) {
   auto x = paid_at(phase::running);
   CAF_CHECK(x.see_portion(1, 1'000, "r-1") == verdict::applied);
@@ -373,6 +387,41 @@ CAF_TEST(refunds proven one by one are counted once each) {
   CAF_CHECK(x.see_portion(1, 4'900, "r-2") == verdict::applied);
   CAF_CHECK(x.now.status == subscription_status::refunded);
   CAF_CHECK(x.see_portion(1, 1'000, "r-1") == verdict::already_applied);
+}
+
+CAF_TEST(a refund has to fit what it gives back) {
+  auto x = paid_at(phase::running);
+  x.see_portion(1, 900, "goodwill");
+  x.refund();
+  CAF_REQUIRE_EQUAL(x.o(1).refund_amount, 9'000);
+  const auto before = x.now;
+  const auto what
+    = refund_observed{x.at, 1, std::nullopt, 9'000, "ours", 1, "t-1", price};
+  auto other = what;
+  other.transaction_id = "t-2";
+  CAF_CHECK(x.feed(other) == verdict::conflicting_payment);
+  other = what;
+  other.amount = price + 1;
+  CAF_CHECK(x.feed(other) == verdict::amount_mismatch);
+  // Our own request, and other money than we asked for.
+  other = what;
+  other.portion = 100;
+  CAF_CHECK(x.feed(other) == verdict::amount_mismatch);
+  CAF_CHECK(x.now == before);
+  // None of ours may amount to anything.
+  other.refund_id = "console";
+  other.refund_seq = 0;
+  auto y = x;
+  CAF_CHECK(y.feed(other) == verdict::applied);
+  // What the gateway does not say is not compared.
+  other = what;
+  other.transaction_id.clear();
+  other.amount = 0;
+  y = x;
+  CAF_CHECK(y.feed(other) == verdict::applied);
+  CAF_CHECK(x.feed(what) == verdict::applied);
+  CAF_CHECK(x.now.status == subscription_status::refunded);
+  CAF_CHECK(x.feed(what) == verdict::already_applied);
 }
 
 CAF_TEST(a refund of one order is not one of another) {
