@@ -1,6 +1,7 @@
 #include "actors/lifecycle/machine.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace slipway::lifecycle {
 
@@ -11,11 +12,12 @@ constexpr auto shortest = millis{15'000};
 /// Of a gateway that does not answer, or takes its time.
 constexpr auto longest = millis{900'000};
 
-/// After an order was closed the gateway is looked at twice more, for money
-/// that was on its way.
-constexpr auto last_look = millis{600'000};
-
-constexpr auto very_last_look = millis{10'800'000};
+/// After an order was closed the gateway is looked at some more, for money that
+/// was on its way: after ten minutes, half an hour, an hour, three hours, and
+/// half a day. One look that fails is not the last one.
+constexpr auto last_looks
+  = std::array{millis{600'000}, millis{1'200'000}, millis{1'800'000},
+               millis{7'200'000}, millis{32'400'000}};
 
 millis pause_after(std::uint32_t asks, millis from) {
   auto out = from;
@@ -36,7 +38,7 @@ first_ask(const order& about, timestamp at, const rules& with) noexcept {
     case order_status::refunding:
       return at;
     case order_status::closed:
-      return at + last_look;
+      return at + last_looks.front();
     case order_status::paid:
     case order_status::refunded:
       return std::nullopt;
@@ -62,7 +64,8 @@ std::optional<timestamp> next_ask(const order& about, std::uint32_t asks,
     case order_status::refunding:
       return now + pause_after(asks, first);
     case order_status::closed:
-      return asks <= 1 ? std::optional{now + very_last_look} : std::nullopt;
+      return asks < last_looks.size() ? std::optional{now + last_looks[asks]}
+                                      : std::nullopt;
     case order_status::paid:
     case order_status::refunded:
       return std::nullopt;

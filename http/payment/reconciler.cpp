@@ -382,7 +382,11 @@ struct reconciler_state::impl {
         return;
       case gateway::trade_state::absent:
       case gateway::trade_state::unpaid:
-        if (about->order.status == order_status::closing
+        // A closed one that has come to be payable, since somebody scanned it
+        // late, is closed once more.
+        if ((about->order.status == order_status::closed
+             && what.is == gateway::trade_state::unpaid)
+            || about->order.status == order_status::closing
             || (about->order.status == order_status::pending
                 && about->order.expires_at <= now()))
           close(about);

@@ -690,9 +690,17 @@ struct railway_state::impl {
   }
 
   void look_by_name(task& t) {
-    // Whoever was granted a slot first creates first, however long looking
-    // takes: the place in the line is taken now.
-    gate_queue.emplace_back(t.subject->id, t.serial);
+    // First paid, first created: of slots that are granted at the same time the
+    // commits may come in any order, and looking takes its time.
+    const auto paid = [](const task& x) {
+      return x.state().deployment.queued_at.value_or(timestamp::max());
+    };
+    const auto place = std::find_if(
+      gate_queue.begin(), gate_queue.end(), [&](const auto& waiting) {
+        const auto* other = find(waiting.first, waiting.second);
+        return other != nullptr && paid(*other) > paid(t);
+      });
+    gate_queue.emplace(place, t.subject->id, t.serial);
     find_by_name(t, [this](task& t) {
       if (t.found.empty()) {
         create_or_wait(t);

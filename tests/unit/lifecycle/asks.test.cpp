@@ -107,12 +107,12 @@ CAF_TEST(a refund is asked for at once and never given up) {
   CAF_CHECK(next_ask(about, chance_max, day_one, rules{}) == day_one + 15min);
 }
 
-CAF_TEST(a closed order gets two last looks) {
+CAF_TEST(a closed order gets some last looks) {
   const auto about = make_order(order_status::closed);
   const auto asks
     = asks_of(about, day_one, rules{}, day_one + std::chrono::days{365});
-  CAF_CHECK(pauses(asks, day_one) == (times{10min, 3h}));
-  CAF_CHECK(!next_ask(about, 2, day_one, rules{}));
+  CAF_CHECK(pauses(asks, day_one) == (times{10min, 20min, 30min, 2h, 9h}));
+  CAF_CHECK(!next_ask(about, 5, day_one, rules{}));
   CAF_CHECK(!next_ask(about, chance_max, day_one, rules{}));
 }
 
