@@ -205,8 +205,7 @@ CAF_TEST(the period of a certificate is read from it) {
   CAF_CHECK(found.expires_at == until);
   CAF_CHECK(!read_platform_certificate(first_serial, "nothing"));
   CAF_CHECK(!read_platform_certificate("", certificate(first_serial)));
-  CAF_CHECK(!read_platform_certificate(zero_serial,
-                                       certificate(first_serial)));
+  CAF_CHECK(!read_platform_certificate(zero_serial, certificate(first_serial)));
 }
 
 CAF_TEST(readers meanwhile see the old or the new keys) {
