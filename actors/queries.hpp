@@ -162,6 +162,15 @@ struct remember_user {
   timestamp at{};
 };
 
+/// An ask came to nothing: the order is due again at `at`, if it is not sooner.
+/// Refunds keep their pauses.
+struct ask_soon {
+  using result = std::monostate;
+  subscription_id subscription{};
+  std::uint32_t order = 0;
+  timestamp at{};
+};
+
 /// A mail that is owed.
 struct due_mails {
   struct row {
@@ -317,7 +326,7 @@ using store_job = std::variant<
   job<query::read_stats>, job<query::list_attention>,
   job<query::list_callbacks>, job<query::find_callback>,
   job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
-  job<query::ping>>;
+  job<query::ask_soon>, job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;
 

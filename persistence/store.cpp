@@ -371,11 +371,18 @@ const auto asks_sql
   = std::string{"SELECT p.subscription_id, s.currency, p.asks, "}
     + order_columns
     + " FROM payments p JOIN subscriptions s ON s.id = p.subscription_id "
-      "WHERE p.gateway = $1 AND p.ask_at <= $2 ORDER BY p.ask_at LIMIT $3 "
+      "WHERE p.gateway = $1 AND p.ask_at <= $2 AND (s.owner = $4 "
+      "OR " NOBODY_OWNS_IT ") ORDER BY p.ask_at LIMIT $3 "
       "FOR UPDATE OF p SKIP LOCKED";
 
 const auto asks_statement
   = pg::statement{"store_claim_asks", asks_sql.c_str(), true};
+
+constexpr auto ask_soon_statement = pg::statement{
+  "store_ask_soon",
+  "UPDATE payments SET ask_at = $3 WHERE subscription_id = $1 AND seq = $2 "
+  "AND status IN (0, 2, 5) AND (ask_at IS NULL OR ask_at > $3)",
+  true};
 
 constexpr auto asked_statement = pg::statement{
   "store_asked",
@@ -472,6 +479,15 @@ public:
                   .add(static_cast<std::int64_t>(q.revision))
                   .add(server_)
                   .add(q.wake_at),
+                nothing_of);
+  }
+
+  answer<std::monostate> operator()(const ask_soon& q) {
+    return with(ask_soon_statement,
+                pg::params{}
+                  .add(key(q.subscription))
+                  .add(static_cast<std::int32_t>(q.order))
+                  .add(q.at),
                 nothing_of);
   }
 
@@ -757,7 +773,7 @@ public:
     auto* connection = db_.get();
     if (connection == nullptr)
       return tl::unexpected{errc::database_down};
-    auto taken = claim(*connection, q);
+    auto taken = claim(*connection, q, server_);
     if (taken)
       return std::move(*taken);
     // Without a connection there is no transaction, either.
@@ -775,14 +791,15 @@ public:
 private:
   /// Begins a transaction, and leaves it open when it fails.
   static tl::expected<claim_asks::result, pg::error>
-  claim(pg::connection& db, const claim_asks& q) {
+  claim(pg::connection& db, const claim_asks& q, std::int64_t server) {
     if (auto begun = db.begin(); !begun)
       return tl::unexpected{std::move(begun.error())};
     auto rows
       = db.execute(asks_statement, pg::params{}
                                      .add(static_cast<std::int16_t>(q.gateway))
                                      .add(q.now)
-                                     .add(rows_max(q.limit)));
+                                     .add(rows_max(q.limit))
+                                     .add(server));
     if (!rows)
       return tl::unexpected{std::move(rows.error())};
     auto out = claim_asks::result{};

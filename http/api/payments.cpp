@@ -48,6 +48,9 @@ tl::expected<void, std::string> add_link(const context& ctx, const record& row,
     if (!parameters)
       return tl::unexpected{parameters.error()};
     to["payParams"] = std::move(*parameters);
+  } else if (merchant == ctx.accounts.v2.get()) {
+    to["payParams"] = ctx.accounts.v2->jsapi_parameters(
+      order.code, payment::make_stamp(ctx.now(), *ctx.env->entropy));
   }
   return {};
 }
@@ -156,6 +159,8 @@ void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   const auto gateway = body.text("gateway");
   const auto method = body.text("method");
   const auto openid = body.text("openid", 128);
+  // Behind a proxy only the frontend's server knows it.
+  const auto payer_ip = body.text("payerIp", 45);
   if (!body)
     return;
   if (subscription.empty()) {
@@ -208,7 +213,7 @@ void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   what.gateway = at;
   what.method = *wanted;
   what.expires_at = what.at + ctx->settings.payment.order_ttl;
-  auto pays = payer{openid, in.remote};
+  auto pays = payer{openid, payer_ip.empty() ? in.remote : payer_ip};
   if (what.idempotency_key.empty()) {
     place_order(ctx, std::move(x), *id, who.user_id, std::move(what),
                 std::move(pays));

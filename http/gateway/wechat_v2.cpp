@@ -561,6 +561,22 @@ reading wechat_v2::read_refund_notification(std::string_view body) const {
   return result;
 }
 
+boost::json::object wechat_v2::jsapi_parameters(std::string_view prepay_id,
+                                                const stamp& with) const {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(
+    with.now.time_since_epoch());
+  auto fields = form_fields{{"appId", app_id_},
+                            {"timeStamp", std::to_string(seconds.count())},
+                            {"nonceStr", with.nonce},
+                            {"package", "prepay_id=" + std::string{prepay_id}},
+                            {"signType", std::string{to_string(type_)}}};
+  fields.emplace_back("paySign", v2_sign(fields, key_.reveal(), type_));
+  auto result = boost::json::object{};
+  for (const auto& [name, value] : fields)
+    result[name] = value;
+  return result;
+}
+
 bool wechat_v2::takes(payment_method method) const noexcept {
   return !trade_type_of(method).empty();
 }

@@ -4,6 +4,7 @@
 #include "http/crypto/form.hpp"
 #include "http/gateway/protocol.hpp"
 
+#include <boost/json/object.hpp>
 #include <tl/expected.hpp>
 
 #include <cstdint>
@@ -52,6 +53,11 @@ public:
   /// The protocol signs nothing here: what it says was encrypted with our key,
   /// in a mode that notices no rearrangement. Ask the gateway before acting.
   [[nodiscard]] reading read_refund_notification(std::string_view body) const;
+
+  /// What the page inside WeChat hands to `WeixinJSBridge` to have the order
+  /// with this `prepay_id` paid.
+  [[nodiscard]] boost::json::object
+  jsapi_parameters(std::string_view prepay_id, const stamp& with) const;
 
   // -- merchant. Answers without a valid sign are `forged`, but for errors of
   // transport, which the gateway doesn't sign.

@@ -26,6 +26,15 @@ constexpr auto gateways
 /// An answer that is kept as a proof; longer ones are cut.
 constexpr auto answer_max = std::size_t{64 * 1024};
 
+/// How long after its expiry an order is asked about again soon, should asking
+/// have come to nothing: later on, a gateway that is gone is left in peace.
+constexpr auto payable_retry = millis{600'000};
+
+/// The same of a closed one, and the pause.
+constexpr auto closed_retry = millis{600'000};
+
+constexpr auto closed_retry_until = millis{54'000'000};
+
 /// Orders whose last ask is remembered.
 constexpr auto recent_max = std::size_t{10'000};
 
@@ -74,6 +83,7 @@ struct reconciler_state::impl {
     timestamp filled_at{};
     bool claiming = false;
     std::size_t in_flight = 0;
+    std::size_t creating = 0; ///< Orders being made known.
     std::deque<gateway_errand_ptr> waiting;
   };
 
@@ -230,7 +240,28 @@ struct reconciler_state::impl {
     answer(what, {why.kind == gateway::failure::refused ? errc::gateway_refused
                                                         : errc::gateway_down,
                   verdict::stale, nullptr});
+    ask_soon(*what);
     finish(what);
+  }
+
+  /// The claim has moved the order on already. An order that can still be paid,
+  /// or could a moment ago, is due again soon; one that is closed, after a
+  /// while.
+  void ask_soon(const job& about) {
+    auto pause = options.ask_retry;
+    auto until = about.order.expires_at + payable_retry;
+    if (about.order.status == order_status::closed) {
+      pause = std::max(pause, closed_retry);
+      until = about.order.expires_at + closed_retry_until;
+    }
+    if (about.order.status == order_status::refunding || now() > until)
+      return;
+    self->send(env->stores.back(),
+               make_job(query::ask_soon{about.subscription, about.order.seq,
+                                        now() + pause},
+                        [](slipway::job<query::ask_soon>::reply) {
+                          // Where that fails the claim's pause holds.
+                        }));
   }
 
   // -- telling what was learnt
@@ -274,6 +305,8 @@ struct reconciler_state::impl {
         caf::anon_send(me, std::make_shared<std::function<void()>>(
                              [this, about, error = how.error, is = how.is] {
                                answer(about, {error, is, nullptr});
+                               if (error != errc::none)
+                                 ask_soon(*about);
                                finish(about);
                              }));
       });
@@ -323,15 +356,8 @@ struct reconciler_state::impl {
   void ask(const job_ptr& about) {
     const auto* merchant = merchant_of(about->at);
     if (merchant == nullptr) {
-      // Nobody is there to ask or to pay to any more.
-      if (is_unpaid(about->order.status)
-          && about->order.status != order_status::closed
-          && (about->order.status == order_status::closing
-              || about->order.expires_at <= now()))
-        tell(about, lifecycle::order_closed{now(), about->order.seq});
-      else
-        give_up(about, {gateway::failure::refused, "",
-                        "this gateway is not configured any more"});
+      give_up(about, {gateway::failure::refused, "",
+                      "this gateway is not configured any more"});
       return;
     }
     call(
@@ -445,11 +471,6 @@ struct reconciler_state::impl {
   }
 
   void refund(const job_ptr& about) {
-    const auto* merchant = merchant_of(about->at);
-    if (merchant == nullptr) {
-      refund_failed(about, "this gateway is not configured any more");
-      return;
-    }
     // The claim has counted this ask durably before anything leaves: whoever
     // comes after a crash or a lost answer asks first.
     if (about->asks == 0)
@@ -561,6 +582,10 @@ struct reconciler_state::impl {
   }
 
   void claim(payment_gateway at) {
+    // Without an account nobody can be asked, and nothing may be believed: what
+    // is due stays due until there is one again.
+    if (merchant_of(at) == nullptr)
+      return;
     auto& where = lanes[at];
     const auto limit = room(where);
     if (where.claiming || limit == 0)
@@ -714,12 +739,12 @@ struct reconciler_state::impl {
       refuse(what, errc::internal);
       return;
     }
-    if (where.in_flight >= 4 * options.in_flight_max) {
+    if (where.creating >= 4 * options.in_flight_max) {
       env->metrics->shed("gateway_orders");
       refuse(what, errc::overloaded);
       return;
     }
-    ++where.in_flight;
+    ++where.creating;
     auto pay = pay_order_of(*what.subject, *order, options.words);
     pay.payer_id = what.payer_id;
     pay.payer_ip = what.payer_ip;
@@ -731,7 +756,7 @@ struct reconciler_state::impl {
       [this, at = what.gateway, id = what.subject->id, seq = what.order,
        reply = what.reply](gateway::merchant::answer<gateway::payment_link> got,
                            const std::shared_ptr<client::http_response>&) {
-        --lanes[at].in_flight;
+        --lanes[at].creating;
         pump(at);
         if (!got) {
           if (reply)

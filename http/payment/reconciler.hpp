@@ -31,6 +31,9 @@ struct reconciler_options {
   std::size_t errands_max = 256;
   /// An order that was asked about is not asked about again for this.
   millis ask_again_after{5'000};
+  /// An unpaid order is asked about again so soon when nothing came of asking:
+  /// one bad answer must not cost a whole pause.
+  millis ask_retry{15'000};
   /// Whoever reads an order waits no longer for the gateway's word.
   millis ask_patience{3'000};
   /// How often WeChat Pay's certificates are fetched (sooner than 12 h), and

@@ -268,6 +268,22 @@ struct memory_database {
     return out;
   }
 
+  answer<none> run(const query::ask_soon& q) {
+    const auto kept = asks.find({raw(q.subscription), q.order});
+    const auto* about = find(q.subscription);
+    const auto* order = about == nullptr
+                          ? nullptr
+                          : lifecycle::find_order(about->state, q.order);
+    if (kept == asks.end() || order == nullptr)
+      return none{};
+    const auto unpaid = order->status == lifecycle::order_status::pending
+                        || order->status == lifecycle::order_status::closing
+                        || order->status == lifecycle::order_status::closed;
+    if (unpaid && (!kept->second.at || *kept->second.at > q.at))
+      kept->second.at = q.at;
+    return none{};
+  }
+
   answer<none> run(const query::keep_forged& q) {
     // The same bytes again make no room for themselves.
     for (const auto& x : forged)

@@ -87,11 +87,26 @@ CAF_TEST(an order that expired while nobody could ask is asked about at once) {
             == about.expires_at + 8h + 15min);
 }
 
+/// Whether an order that can still be paid is never out of sight for long.
+bool in_sight(const std::vector<timestamp>& asks, const order& about) {
+  auto before = about.created_at;
+  for (const auto at : asks) {
+    if (before >= about.expires_at)
+      return true;
+    if (at - before > 45s)
+      return false;
+    before = at;
+  }
+  return before >= about.expires_at;
+}
+
 CAF_TEST(a replaced order is closed at the gateway at once) {
   const auto about = make_order(order_status::closing);
   const auto asks = asks_of(about, day_one, rules{}, day_one + 1h);
-  CAF_CHECK(pauses(asks, day_one)
-            == (times{0s, 30s, 1min, 2min, 4min, 8min, 15min, 15min}));
+  CAF_REQUIRE(!asks.empty());
+  CAF_CHECK(asks.front() == day_one);
+  // Its link works until it expires, whatever the gateway knows of it.
+  CAF_CHECK(in_sight(asks, about));
 }
 
 CAF_TEST(a refund is asked for at once and never given up) {
@@ -109,11 +124,21 @@ CAF_TEST(a refund is asked for at once and never given up) {
 
 CAF_TEST(a closed order gets some last looks) {
   const auto about = make_order(order_status::closed);
-  const auto asks
-    = asks_of(about, day_one, rules{}, day_one + std::chrono::days{365});
-  CAF_CHECK(pauses(asks, day_one) == (times{10min, 20min, 30min, 2h, 9h}));
-  CAF_CHECK(!next_ask(about, 5, day_one, rules{}));
-  CAF_CHECK(!next_ask(about, chance_max, day_one, rules{}));
+  const auto year = day_one + std::chrono::days{365};
+  const auto looks = times{10min, 20min, 30min, 2h, 9h};
+  auto asks = asks_of(about, about.expires_at + 1ms, rules{}, year);
+  CAF_CHECK(pauses(asks, about.expires_at) == looks);
+  CAF_CHECK(!next_ask(about, 5, about.expires_at + 12h, rules{}));
+  CAF_CHECK(!next_ask(about, chance_max, year, rules{}));
+  // A look that comes late does not put off the others.
+  CAF_CHECK(next_ask(about, 1, about.expires_at + 25min, rules{})
+            == about.expires_at + 30min);
+  // One that was closed before it expired may be opened by its link.
+  asks = asks_of(about, day_one, rules{}, year);
+  CAF_CHECK(in_sight(asks, about));
+  asks.erase(asks.begin(),
+             std::find(asks.begin(), asks.end(), about.expires_at) + 1);
+  CAF_CHECK(pauses(asks, about.expires_at) == looks);
 }
 
 CAF_TEST(there is nothing to ask about money that is here or back) {
