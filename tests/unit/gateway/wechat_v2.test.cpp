@@ -784,6 +784,20 @@ CAF_TEST(a created order says how to pay) {
                   "refused");
 }
 
+CAF_TEST(the page inside WeChat is given signed parameters) {
+  const auto got = codec().jsapi_parameters("wx2016", with);
+  auto signed_ones = crypto::form_fields{};
+  for (const auto& [name, value] : got)
+    if (name != "paySign")
+      signed_ones.emplace_back(name, value.as_string());
+  CAF_CHECK_EQUAL(signed_ones.size(), 5u);
+  CAF_CHECK_EQUAL(text_of(got, "package"), "prepay_id=wx2016");
+  CAF_CHECK_EQUAL(text_of(got, "timeStamp"), "1795420800");
+  CAF_CHECK_EQUAL(text_of(got, "signType"), to_string(type));
+  CAF_CHECK_EQUAL(text_of(got, "paySign"),
+                  v2_sign(signed_ones, settings.api_v2_key.reveal(), type));
+}
+
 CAF_TEST(an answer that nothing proves is forged) {
   const std::map<std::string, std::string> paid{
     {"out_trade_no", "S20261123_1"},
