@@ -53,6 +53,8 @@ struct environment {
   registry_actor registry;
   dispatcher_actor dispatcher;
   provider_actor provider; ///< Null without a provider.
+  watcher_actor watcher;   ///< Null without a provider.
+  logbook_actor logbook;   ///< Null without a provider.
   notifier_actor notifier; ///< Null without mail.
   reconciler_actor reconciler;
 

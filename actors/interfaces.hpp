@@ -180,6 +180,69 @@ struct step_dropped {
   subscription_id subscription{};
 };
 
+/// Look at this subscription's deployment until it is over, or until dropped.
+struct watch_order {
+  record_ptr subject;
+};
+
+/// Stop looking.
+struct watch_dropped {
+  subscription_id subscription{};
+};
+
+/// The provider says that something may have happened: look soon. Never
+/// believed by itself. What is unknown is empty.
+struct provider_hint {
+  std::string project_id;
+  std::string environment_id;
+  std::string service_id;
+  std::string deployment_id;
+};
+
+enum class log_source : std::uint8_t { build = 0, deploy = 1, event = 2 };
+
+/// One line of what happened to a deployment, fit for a browser: no control
+/// characters, no known secrets.
+struct log_line {
+  std::string at; ///< RFC 3339, as fine as its source gives it.
+  log_source source = log_source::event;
+  std::string level; ///< `info`, `warn`, `error` …
+  std::string message;
+  /// Continues behind this line, see `log_query`.
+  std::string cursor;
+};
+
+struct log_page {
+  std::vector<log_line> lines; ///< Oldest first.
+  std::string next_cursor;     ///< Empty: nothing more for now.
+};
+
+/// Lines of one subscription's present deployment, in one order.
+struct log_query {
+  record_ptr subject;
+  bool build = true;
+  bool deploy = true;
+  bool event = true;
+  std::string cursor; ///< Empty: from the first line that is kept.
+  std::size_t limit = 100;
+  /// Called once, on the LOGBOOK's thread; errc::invalid_cursor for a cursor
+  /// that was never handed out.
+  std::function<void(tl::expected<log_page, errc>)> done;
+};
+
+using log_query_ptr = std::shared_ptr<log_query>;
+
+/// Somebody who wants to see new lines as they come.
+struct log_follower {
+  log_query from; ///< `done` is not used.
+  /// Takes one line; false: the reader is gone. On the LOGBOOK's thread.
+  std::function<bool(const log_line&)> take;
+  /// Called every few seconds without a line; false: the reader is gone.
+  std::function<bool()> beat;
+};
+
+using log_follower_ptr = std::shared_ptr<log_follower>;
+
 /// Something to be done at a payment gateway at once, for somebody who waits.
 struct gateway_errand {
   enum class kind : std::uint8_t {
@@ -247,6 +310,11 @@ SLIPWAY_LOCAL_MESSAGE(slots_read)
 SLIPWAY_LOCAL_MESSAGE(grant_answered)
 SLIPWAY_LOCAL_MESSAGE(step_order)
 SLIPWAY_LOCAL_MESSAGE(step_dropped)
+SLIPWAY_LOCAL_MESSAGE(watch_order)
+SLIPWAY_LOCAL_MESSAGE(watch_dropped)
+SLIPWAY_LOCAL_MESSAGE(provider_hint)
+SLIPWAY_LOCAL_MESSAGE(log_query_ptr)
+SLIPWAY_LOCAL_MESSAGE(log_follower_ptr)
 SLIPWAY_LOCAL_MESSAGE(gateway_errand_ptr)
 SLIPWAY_LOCAL_MESSAGE(mail_nudge)
 SLIPWAY_LOCAL_MESSAGE(mails_read)
@@ -320,6 +388,27 @@ using provider_actor
                      // STORE.
                      caf::reacts_to<continuation>,
                      // INTERNAL: Looks at the deployments under way.
+                     caf::reacts_to<tick>>;
+
+/// The WATCHER: looks at what is being deployed and at what runs, and reports
+/// changes by commands to the REGISTRY.
+using watcher_actor
+  = caf::typed_actor<caf::reacts_to<watch_order>, caf::reacts_to<watch_dropped>,
+                     caf::reacts_to<provider_hint>,
+                     // INTERNAL: Goes on with an answer from the network or the
+                     // STORE.
+                     caf::reacts_to<continuation>,
+                     // INTERNAL: Looks at what is due.
+                     caf::reacts_to<tick>>;
+
+/// The LOGBOOK: the provider's log lines and our own events as one stream.
+using logbook_actor
+  = caf::typed_actor<caf::reacts_to<log_query_ptr>,
+                     caf::reacts_to<log_follower_ptr>,
+                     // INTERNAL: Goes on with an answer from the network or the
+                     // STORE.
+                     caf::reacts_to<continuation>,
+                     // INTERNAL: Looks for new lines and for readers gone.
                      caf::reacts_to<tick>>;
 
 /// The RECONCILER: everything we say to payment gateways. Asks about orders and

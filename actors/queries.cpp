@@ -7,9 +7,9 @@ namespace slipway {
 namespace {
 
 constexpr auto names = std::array<std::string_view, errc_count>{
-  "none",      "not_found",       "unavailable",    "database_down",
-  "conflict",  "owned_elsewhere", "overloaded",     "internal",
-  "forbidden", "gateway_down",    "gateway_refused"};
+  "none",      "not_found",       "unavailable",     "database_down",
+  "conflict",  "owned_elsewhere", "overloaded",      "internal",
+  "forbidden", "gateway_down",    "gateway_refused", "invalid_cursor"};
 
 } // namespace
 
@@ -32,6 +32,7 @@ bool is_transient(errc x) noexcept {
     case errc::internal:
     case errc::forbidden:
     case errc::gateway_refused:
+    case errc::invalid_cursor:
       return false;
   }
   return false;

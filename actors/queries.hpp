@@ -28,9 +28,10 @@ enum class errc : std::uint8_t {
   forbidden,       ///< The subscription belongs to somebody else.
   gateway_down,    ///< The payment gateway does not answer as it should.
   gateway_refused, ///< The payment gateway has refused for good.
+  invalid_cursor,  ///< A cursor that was never handed out.
 };
 
-inline constexpr std::size_t errc_count = 11;
+inline constexpr std::size_t errc_count = 12;
 
 [[nodiscard]] std::string_view to_string(errc x) noexcept;
 

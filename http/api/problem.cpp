@@ -26,6 +26,9 @@ problem problem_of(errc why) noexcept {
     case errc::gateway_refused:
       return {502, "gateway_refused",
               "The payment gateway has refused this order"};
+    case errc::invalid_cursor:
+      return {400, "invalid_cursor",
+              "cursor must be what an earlier answer gave as nextCursor"};
     case errc::none:
     case errc::internal:
       break;

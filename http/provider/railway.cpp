@@ -3,6 +3,7 @@
 #include "http/provider/answer.hpp"
 #include "http/provider/documents.hpp"
 #include "http/provider/variables.hpp"
+#include "http/provider/view.hpp"
 
 #include <boost/json/parse.hpp>
 #include <boost/json/parse_options.hpp>
@@ -40,94 +41,6 @@ constexpr auto pages_max = 50;
 
 /// Looks at a fresh project before its services or its domain count as missing.
 constexpr auto looks_max = 4;
-
-std::string_view text_at(const json::value& of, std::string_view name) {
-  if (!of.is_object())
-    return {};
-  const auto* found = of.get_object().if_contains(name);
-  if (found == nullptr || !found->is_string())
-    return {};
-  return {found->get_string().data(), found->get_string().size()};
-}
-
-/// The same, fit for rows and logs.
-std::string word_at(const json::value& of, std::string_view name) {
-  return clean(text_at(of, name));
-}
-
-const json::value& value_at(const json::value& of, std::string_view name) {
-  static const auto null = json::value{};
-  if (!of.is_object())
-    return null;
-  const auto* found = of.get_object().if_contains(name);
-  return found != nullptr ? *found : null;
-}
-
-/// What was let in at the door must come out again.
-json::parse_options deep_enough() {
-  auto out = json::parse_options{};
-  out.max_depth = 256;
-  return out;
-}
-
-/// Whether a node is still there.
-bool is_live(const json::value& node) {
-  return value_at(node, "deletedAt").is_null();
-}
-
-/// Calls `f` with each node of a connection.
-template <class F>
-void for_each_node(const json::value& connection, F f) {
-  const auto& edges = value_at(connection, "edges");
-  if (!edges.is_array())
-    return;
-  for (const auto& edge : edges.get_array())
-    if (const auto& node = value_at(edge, "node"); node.is_object())
-      f(node);
-}
-
-/// The first environment of a project: `production` where there is one.
-std::string environment_of(const json::value& project) {
-  auto out = std::string{};
-  for_each_node(value_at(project, "environments"), [&](const json::value& e) {
-    if (out.empty() || text_at(e, "name") == "production")
-      out = word_at(e, "id");
-  });
-  return out;
-}
-
-/// One service of an environment, as last seen.
-struct service_view {
-  std::string id;
-  std::string name;
-  std::string domain;
-  std::string deployment_id;
-  std::string status;
-  bool stopped = false;
-};
-
-std::vector<service_view> services_of(const json::value& environment) {
-  auto out = std::vector<service_view>{};
-  for_each_node(
-    value_at(environment, "serviceInstances"), [&](const json::value& node) {
-      auto x = service_view{};
-      x.id = word_at(node, "serviceId");
-      x.name = word_at(node, "serviceName");
-      const auto& domains = value_at(node, "domains");
-      for (const auto* kind : {"customDomains", "serviceDomains"}) {
-        const auto& list = value_at(domains, kind);
-        if (x.domain.empty() && list.is_array() && !list.get_array().empty())
-          x.domain = word_at(list.get_array().front(), "domain");
-      }
-      const auto& latest = value_at(node, "latestDeployment");
-      x.deployment_id = word_at(latest, "id");
-      x.status = word_at(latest, "status");
-      const auto& stopped = value_at(latest, "deploymentStopped");
-      x.stopped = stopped.is_bool() && stopped.get_bool();
-      out.push_back(std::move(x));
-    });
-  return out;
-}
 
 std::string with_source(std::string url) {
   url += url.find('?') == std::string::npos ? '?' : '&';
