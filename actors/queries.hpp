@@ -99,6 +99,52 @@ struct slots {
   std::size_t waiting_max = 0;
 };
 
+/// Instances that came to run and are looked at now and then, by id.
+struct list_watched {
+  using result = std::vector<record>;
+  subscription_id after{}; ///< 0: from the first.
+  std::size_t limit = 0;
+};
+
+/// Whose live instance lies in this project of the provider.
+struct find_by_project {
+  using result = record;
+  std::string project_id;
+};
+
+/// What is stored of these subscriptions, in any order; unknown ones are left
+/// out.
+struct match_records {
+  using result = std::vector<record>;
+  std::vector<subscription_id> ids;
+};
+
+/// Writes down a project at the provider that should not be there.
+/// @returns when it was seen first.
+struct note_orphan {
+  using result = timestamp;
+  std::string project_id;
+  std::string name;
+  subscription_id subscription{}; ///< 0: none of ours.
+  std::string reason;             ///< For people.
+  timestamp at{};
+};
+
+/// The project has gone, or belongs to an instance after all.
+struct close_orphan {
+  using result = std::monostate;
+  std::string project_id;
+  timestamp at{};
+  bool removed_by_us = false;
+};
+
+/// Closes all orphans that were last seen before `at`: those that a whole sweep
+/// has not found any more.
+struct close_vanished_orphans {
+  using result = std::monostate;
+  timestamp at{};
+};
+
 /// A user's subscriptions, newest first.
 struct list_records {
   using result = std::vector<record>;
@@ -320,8 +366,10 @@ struct job {
 using store_job = std::variant<
   job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
   job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
-  job<query::slots>, job<query::list_records>, job<query::list_credentials>,
-  job<query::find_key>, job<query::list_history>,
+  job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
+  job<query::match_records>, job<query::note_orphan>, job<query::close_orphan>,
+  job<query::close_vanished_orphans>, job<query::list_records>,
+  job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
   job<query::list_notifications>, job<query::mark_notification_read>,
   job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
   job<query::read_stats>, job<query::list_attention>,

@@ -39,7 +39,7 @@ select_records(const char* extra, const char* from, const char* order) {
 
 const auto find_sql = select_records(
   ", CASE WHEN s.phase = 2 THEN (SELECT count(*) FROM subscriptions q "
-  "WHERE q.phase = 2 AND (q.queued_at, q.id) <= (s.queued_at, s.id)) "
+  "WHERE q.phase = 2 AND (q.queue_rank, q.id) <= (s.queue_rank, s.id)) "
   "ELSE 0 END",
   "(SELECT * FROM subscriptions WHERE id = $1) s", "ORDER BY p.seq");
 
@@ -56,6 +56,32 @@ const auto list_sql = select_records(
 const auto by_ids_sql = select_records(
   "", "(SELECT * FROM subscriptions WHERE id = ANY ($1) AND owner = $2) s",
   "ORDER BY s.id, p.seq");
+
+const auto watched_sql = select_records(
+  "",
+  "(SELECT * FROM subscriptions s WHERE phase IN (8, 13) AND id > $1 AND "
+  "(s.owner = $3 OR " NOBODY_OWNS_IT ") ORDER BY id LIMIT $2) s",
+  "ORDER BY s.id, p.seq");
+
+const auto by_project_sql
+  = select_records("",
+                   "(SELECT s.* FROM instances o JOIN subscriptions s "
+                   "ON s.id = o.subscription_id WHERE o.project_id = $1 "
+                   "AND o.project_id <> '' AND o.deleted_at IS NULL) s",
+                   "ORDER BY p.seq");
+
+const auto match_sql
+  = select_records("", "(SELECT * FROM subscriptions WHERE id = ANY ($1)) s",
+                   "ORDER BY s.id, p.seq");
+
+const auto watched_statement
+  = pg::statement{"store_watched", watched_sql.c_str(), false};
+
+const auto by_project_statement
+  = pg::statement{"store_by_project", by_project_sql.c_str(), false};
+
+const auto match_statement
+  = pg::statement{"store_match", match_sql.c_str(), false};
 
 const auto find_statement
   = pg::statement{"store_find", find_sql.c_str(), false};
@@ -118,17 +144,41 @@ constexpr auto wake_failed_statement = pg::statement{
 
 constexpr auto held_statement = pg::statement{
   "store_slots_held",
-  "SELECT id FROM subscriptions WHERE phase IN (3, 4, 5, 6, 7, 10)", false};
+  "SELECT id FROM subscriptions WHERE phase IN (3, 4, 5, 6, 7, 10, 15)", false};
 
 constexpr auto waiting_statement = pg::statement{
   "store_slots_waiting",
-  "SELECT id FROM subscriptions WHERE phase = 2 ORDER BY queued_at, id LIMIT "
-  "$1",
+  "SELECT id FROM subscriptions WHERE phase = 2 ORDER BY queue_rank, id "
+  "LIMIT $1",
   false};
 
 constexpr auto depth_statement
   = pg::statement{"store_queue_depth",
                   "SELECT count(*) FROM subscriptions WHERE phase = 2", false};
+
+// One that had gone and is there again is another one: found anew.
+constexpr auto note_orphan_statement = pg::statement{
+  "store_note_orphan",
+  "INSERT INTO orphans AS o (project_id, name, subscription_id, reason, "
+  "seen_at, last_seen_at) VALUES ($1, $2, $3, $4, $5, $5) "
+  "ON CONFLICT (project_id) DO UPDATE SET "
+  "seen_at = CASE WHEN o.gone_at IS NULL THEN o.seen_at "
+  "ELSE excluded.seen_at END, "
+  "last_seen_at = excluded.last_seen_at, reason = excluded.reason, "
+  "subscription_id = excluded.subscription_id, gone_at = NULL, "
+  "removed_by_us = false RETURNING seen_at",
+  true};
+
+constexpr auto close_orphan_statement
+  = pg::statement{"store_close_orphan",
+                  "UPDATE orphans SET gone_at = $2, removed_by_us = $3 "
+                  "WHERE project_id = $1 AND gone_at IS NULL",
+                  true};
+
+constexpr auto close_vanished_statement = pg::statement{
+  "store_close_vanished_orphans",
+  "UPDATE orphans SET gone_at = $1 WHERE gone_at IS NULL AND last_seen_at < $1",
+  true};
 
 constexpr auto key_statement = pg::statement{
   "store_find_key",
@@ -228,11 +278,36 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
    FROM subscriptions s WHERE s.phase = 9 ORDER BY s.id DESC LIMIT $3)
   UNION ALL
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
+                          WHERE i.subscription_id = s.id), 0),
+          'instance_down', s.error, s.phase_at, 'retry', 0
+   FROM subscriptions s WHERE s.phase = 13 ORDER BY s.id DESC LIMIT $3)
+  UNION ALL
+  (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
+                          WHERE i.subscription_id = s.id), 0),
+          'refunded_running', 'the money went back, and the instance is there',
+          s.updated_at, 'terminate', 0
+   FROM subscriptions s WHERE s.phase IN (8, 13) AND s.status = 5
+   ORDER BY s.id DESC LIMIT $3)
+  UNION ALL
+  (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
+                          WHERE i.subscription_id = s.id), 0), 'stuck',
+          'not yet taken away at the provider'
+            || CASE WHEN s.error = '' THEN '' ELSE ': ' || s.error END,
+          s.phase_at, 'inspect', 0
+   FROM subscriptions s WHERE s.phase = 14
+     AND s.phase_at < $1 - $2 * interval '1 ms' LIMIT $3)
+  UNION ALL
+  (SELECT o.subscription_id, 0, 'orphan_project',
+          'project ' || o.project_id || ' (' || o.name || '): ' || o.reason,
+          o.seen_at, 'inspect', 0
+   FROM orphans o WHERE o.gone_at IS NULL ORDER BY o.seen_at DESC LIMIT $3)
+  UNION ALL
+  (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
                           WHERE i.subscription_id = s.id), 0), 'stuck',
           'past its deadline' || CASE WHEN s.error = '' THEN ''
                                       ELSE ': ' || s.error END,
           coalesce(s.deadline_at, s.phase_at), 'inspect', 0
-   FROM subscriptions s WHERE s.phase IN (3, 4, 5, 6, 7, 10)
+   FROM subscriptions s WHERE s.phase IN (3, 4, 5, 6, 7, 10, 15)
      AND coalesce(s.deadline_at, s.phase_at) < $1 - $2 * interval '1 ms'
    LIMIT $3)
   UNION ALL
@@ -511,6 +586,54 @@ public:
     found.waiting = *subscriptions_of((*rows)[1]);
     found.queue_depth = (*rows)[2].int64(0, 0);
     return found;
+  }
+
+  answer<std::vector<record>> operator()(const list_watched& q) {
+    return with(
+      watched_statement,
+      pg::params{}.add(key(q.after)).add(rows_max(q.limit)).add(server_),
+      records_of);
+  }
+
+  answer<record> operator()(const find_by_project& q) {
+    return with(by_project_statement, pg::params{}.add(q.project_id),
+                [](const pg::result& rows) -> answer<record> {
+                  auto found = read_records(rows);
+                  if (found.empty())
+                    return tl::unexpected{errc::not_found};
+                  return std::move(found.front());
+                });
+  }
+
+  answer<std::vector<record>> operator()(const match_records& q) {
+    auto ids = std::vector<std::int64_t>{};
+    ids.reserve(q.ids.size());
+    for (auto id : q.ids)
+      ids.push_back(key(id));
+    return with(match_statement, pg::params{}.add_array(ids), records_of);
+  }
+
+  answer<timestamp> operator()(const note_orphan& q) {
+    return with(note_orphan_statement,
+                pg::params{}
+                  .add(q.project_id)
+                  .add(q.name)
+                  .add(key(q.subscription))
+                  .add(q.reason)
+                  .add(q.at),
+                [](const pg::result& rows) -> answer<timestamp> {
+                  return rows.time(0, 0);
+                });
+  }
+
+  answer<std::monostate> operator()(const close_orphan& q) {
+    return with(close_orphan_statement,
+                pg::params{}.add(q.project_id).add(q.at).add(q.removed_by_us),
+                nothing_of);
+  }
+
+  answer<std::monostate> operator()(const close_vanished_orphans& q) {
+    return with(close_vanished_statement, pg::params{}.add(q.at), nothing_of);
   }
 
   answer<std::vector<record>> operator()(const list_records& q) {

@@ -493,7 +493,11 @@ struct railway_state::impl {
         watch_step(t);
         return;
       case phase::cancelling:
+      case phase::terminating:
         cancel_step(t);
+        return;
+      case phase::halting:
+        halt_step(t);
         return;
       case phase::idle:
       case phase::skipped:
@@ -502,6 +506,7 @@ struct railway_state::impl {
       case phase::failed:
       case phase::stopped:
       case phase::backing_off:
+      case phase::lapsed:
         break;
     }
     spdlog::error("provider: nothing to do for {} in {}",
@@ -1233,7 +1238,38 @@ struct railway_state::impl {
          });
   }
 
-  // -- cancelling
+  // -- halting
+  // ----------------------------------------------------------------------------
+
+  /// Stops what a failed attempt still builds, until the provider shows that
+  /// nothing of it is under way any more.
+  void halt_step(task& t) {
+    if (t.state().instance.environment_id.empty()) {
+      finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
+      return;
+    }
+    call(t, read_environment, {{"id", t.state().instance.environment_id}},
+         [this](task& t, answer& got) {
+           if (got.is != answer_class::ok
+               && got.is != answer_class::not_found) {
+             finish_failed(t, got, "reading what still builds");
+             return;
+           }
+           auto building = in_progress_of(value_at(got.data, "environment"));
+           if (building->empty()) {
+             finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
+             return;
+           }
+           stop_next(t, std::move(building), [this](task& t) {
+             later(t, std::min(options.poll_interval, millis{1'000}),
+                   [this](task& t) {
+                     halt_step(t);
+                   });
+           });
+         });
+  }
+
+  // -- cancelling and terminating
   // -----------------------------------------------------------------------------
 
   void cancel_step(task& t) {
@@ -1270,27 +1306,39 @@ struct railway_state::impl {
   void stop_deployments(task& t) {
     call(t, read_environment, {{"id", t.state().instance.environment_id}},
          [this](task& t, answer& got) {
-           auto ids = std::make_shared<std::vector<std::string>>();
-           for (const auto& x : services_of(value_at(got.data, "environment")))
-             if (!x.deployment_id.empty()
-                 && read_status(x.status, x.stopped).is
-                      == status_meaning::in_progress)
-               ids->push_back(x.deployment_id);
-           stop_next(t, std::move(ids));
+           // Refused or not: the deletion of the project is what counts, and is
+           // confirmed.
+           stop_next(t, in_progress_of(value_at(got.data, "environment")),
+                     [this](task& t) {
+                       remove_found(t);
+                     });
          });
   }
 
-  void stop_next(task& t, std::shared_ptr<std::vector<std::string>> ids) {
+  using deployment_ids = std::shared_ptr<std::vector<std::string>>;
+
+  /// The deployments of an environment that are not at an end.
+  static deployment_ids in_progress_of(const json::value& environment) {
+    auto out = std::make_shared<std::vector<std::string>>();
+    for (const auto& x : services_of(environment))
+      if (!x.deployment_id.empty()
+          && read_status(x.status, x.stopped).is == status_meaning::in_progress)
+        out->push_back(x.deployment_id);
+    return out;
+  }
+
+  /// Cancels one after the other, whatever comes of it, and goes on.
+  void stop_next(task& t, deployment_ids ids, std::function<void(task&)> next) {
     if (ids->empty()) {
-      remove_found(t);
+      next(t);
       return;
     }
     const auto id = ids->back();
     ids->pop_back();
-    call(t, cancel_deployment, {{"id", id}}, [this, ids](task& t, answer&) {
-      // The deletion of the project is what counts, and is confirmed.
-      stop_next(t, ids);
-    });
+    call(t, cancel_deployment, {{"id", id}},
+         [this, ids, next = std::move(next)](task& t, answer&) {
+           stop_next(t, ids, next);
+         });
   }
 
   void remove_found(task& t) {
