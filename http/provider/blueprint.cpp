@@ -73,7 +73,8 @@ std::optional<std::int64_t> port_of(const blueprint& from) {
 json::object make_patch(const blueprint& from, const std::string& service_id,
                         const std::map<std::string, std::string>& volumes,
                         const variable_map& variables) {
-  auto out = from.config;
+  auto out
+    = from.config.is_object() ? from.config.get_object() : json::object{};
   auto service = service_of(from).is_object() ? service_of(from).get_object()
                                               : json::object{};
   leave_domains_behind(service);

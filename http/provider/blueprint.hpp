@@ -2,7 +2,7 @@
 
 #include "http/provider/variables.hpp"
 
-#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 
 #include <cstdint>
 #include <map>
@@ -20,7 +20,7 @@ namespace slipway::provider {
 struct blueprint {
   std::string service_id;   ///< In the template project.
   std::string service_name; ///< The clone's too.
-  boost::json::object config;
+  boost::json::value config;
 };
 
 /// A volume that the template's service has, and its clone needs.

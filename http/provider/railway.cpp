@@ -912,8 +912,7 @@ struct railway_state::impl {
            }
            const auto& config
              = value_at(value_at(got.data, "environment"), "config");
-           if (config.is_object())
-             from->config = config.get_object();
+           from->config = config;
            if (!value_at(value_at(config, "services"), from->service_id)
                   .is_object())
              fail_step(t, answer_class::invalid,
