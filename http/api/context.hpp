@@ -194,6 +194,7 @@ void add_inbox_routes(http::router& to, const context_ptr& ctx);
 void add_deployment_routes(http::router& to, const context_ptr& ctx);
 void add_webhook_routes(http::router& to, const context_ptr& ctx);
 void add_notification_routes(http::router& to, const context_ptr& ctx);
+void add_search_routes(http::router& to, const context_ptr& ctx);
 void add_operator_routes(http::router& to, const context_ptr& ctx);
 
 /// Everything on the public listener.
