@@ -140,6 +140,9 @@ void mark_deleted(instance& what, timestamp at) {
   what.status = instance_status::deleted;
   what.deleted_at = at;
   what.public_url.clear();
+  // What is not there is neither well nor ill.
+  if (what.health != instance_health::missing)
+    what.health = instance_health::unknown;
 }
 
 /// Whether anything of this instance may exist at the provider.
@@ -473,6 +476,8 @@ decision on(const state& now, const slot_granted& x, const rules& with) {
     next.instance.created_at = x.at;
   }
   next.instance.status = instance_status::initializing;
+  // Whatever it suffered from is what this attempt is to mend.
+  next.instance.health = instance_health::unknown;
   return apply(std::move(next), {effect::run_step});
 }
 
@@ -705,18 +710,20 @@ decision on(const state& now, const instance_observed& x, const rules&) {
       || x.is == instance_health::unknown)
     return refuse(now, verdict::stale);
   const auto& known = now.deployment.deployment_id;
-  const auto redeployed = !x.deployment_id.empty() && x.deployment_id != known;
-  if (x.is == now.instance.health && !redeployed)
+  const auto another = !x.deployment_id.empty() && x.deployment_id != known;
+  // The first one that we hear of is ours: services may come without.
+  const auto redeployed = another && !known.empty();
+  if (x.is == now.instance.health && !another)
     return refuse(now, verdict::already_applied);
   auto next = now;
   auto& d = next.deployment;
   auto& instance = next.instance;
   auto effects = std::vector<effect>{};
   instance.health = x.is;
-  if (redeployed) {
+  if (another)
     d.deployment_id = x.deployment_id;
+  if (redeployed)
     instance.sleep_told = false;
-  }
   const auto was_up = d.at == phase::running;
   if (was_up && !is_up(x.is)) {
     enter(d, phase::lapsed, x.at);
