@@ -65,13 +65,13 @@ void enqueue(deployment& what, timestamp at) {
 }
 
 /// Starts a new run with all of its attempts.
-/// @param since When the place in the queue was earned.
-void start_over(deployment& what, timestamp at, timestamp since,
+/// @param rank Its place in the queue.
+void start_over(deployment& what, timestamp at, timestamp rank,
                 const rules& with) {
   ++what.attempt;
   what.attempt_limit = what.attempt + with.attempts - 1;
   what.queued_at = at;
-  what.queue_rank = since - with.head_start;
+  what.queue_rank = rank;
   what.error.clear();
   what.ended_by = actor_kind::nobody;
   enqueue(what, at);
@@ -140,6 +140,9 @@ void mark_deleted(instance& what, timestamp at) {
   what.status = instance_status::deleted;
   what.deleted_at = at;
   what.public_url.clear();
+  // What is not there is neither well nor ill.
+  if (what.health != instance_health::missing)
+    what.health = instance_health::unknown;
 }
 
 /// Whether anything of this instance may exist at the provider.
@@ -164,6 +167,8 @@ take_away(state& next, phase to, actor_kind by, timestamp at) {
   enter(d, traces ? to : phase::stopped, at);
   d.ended_by = by;
   d.deadline_at.reset();
+  // Only a payment from now on earns another place in the queue.
+  d.queue_rank.reset();
   if (traces)
     return {effect::run_step};
   d.completed_at = at;
@@ -288,8 +293,9 @@ decision on(const state& now, const order_prepared& x, const rules&) {
 
 /// Who paid first goes first, even when we learn of it late. A gateway's clock
 /// does not buy anybody more than an hour.
-timestamp paid_since(const payment_settled& x) {
-  return std::clamp(x.paid_at, x.at - std::chrono::hours{1}, x.at);
+timestamp rank_of(const payment_settled& x, const rules& with) {
+  return std::clamp(x.paid_at, x.at - std::chrono::hours{1}, x.at)
+         - with.head_start;
 }
 
 decision on(const state& now, const payment_settled& x, const rules& with) {
@@ -331,12 +337,15 @@ decision on(const state& now, const payment_settled& x, const rules& with) {
   // A renewal finds the instance running, or under way, or brings it back.
   if (is_settled(d.at) && d.at != phase::running) {
     if (with.provider) {
-      start_over(d, x.at, paid_since(x), with);
+      start_over(d, x.at, rank_of(x, with), with);
       effects.push_back(effect::request_slot);
     } else {
       enter(d, phase::skipped, x.at);
       d.completed_at = x.at;
     }
+  } else if (is_leaving(d.at)) {
+    // It starts anew once nothing is left of what is being taken away.
+    d.queue_rank = rank_of(x, with);
   }
   return apply(std::move(next), std::move(effects));
 }
@@ -467,6 +476,8 @@ decision on(const state& now, const slot_granted& x, const rules& with) {
     next.instance.created_at = x.at;
   }
   next.instance.status = instance_status::initializing;
+  // Whatever it suffered from is what this attempt is to mend.
+  next.instance.health = instance_health::unknown;
   return apply(std::move(next), {effect::run_step});
 }
 
@@ -632,7 +643,7 @@ decision on(const state& now, const retry_requested& x, const rules& with) {
   if (!with.provider)
     return refuse(now, verdict::provider_off);
   auto next = now;
-  start_over(next.deployment, x.at, x.at, with);
+  start_over(next.deployment, x.at, x.at - with.head_start, with);
   return apply(std::move(next), {effect::request_slot});
 }
 
@@ -670,10 +681,11 @@ on(const state& now, const cancellation_confirmed& x, const rules& with) {
     return refuse(now, verdict::stale);
   auto next = now;
   auto& d = next.deployment;
-  // Whoever has paid meanwhile has paid for an instance.
-  const auto paid_since = now.status == subscription_status::active
-                          && now.start_at && *now.start_at > d.phase_at
-                          && with.provider;
+  // Whoever has paid meanwhile has paid for an instance. Times do not tell:
+  // what happened first need not have the earlier one.
+  const auto paid_meanwhile = d.queue_rank
+                              && now.status == subscription_status::active
+                              && with.provider;
   enter(d, phase::stopped, x.at);
   d.completed_at = x.at;
   d.intent_at.reset();
@@ -683,8 +695,8 @@ on(const state& now, const cancellation_confirmed& x, const rules& with) {
   auto effects = std::vector<effect>{
     effect::release_slot, at == phase::cancelling ? effect::notify_cancelled
                                                   : effect::notify_terminated};
-  if (paid_since) {
-    start_over(d, x.at, *now.start_at, with);
+  if (paid_meanwhile) {
+    start_over(d, x.at, *now.deployment.queue_rank, with);
     effects.push_back(effect::request_slot);
   }
   return apply(std::move(next), std::move(effects));
@@ -698,18 +710,20 @@ decision on(const state& now, const instance_observed& x, const rules&) {
       || x.is == instance_health::unknown)
     return refuse(now, verdict::stale);
   const auto& known = now.deployment.deployment_id;
-  const auto redeployed = !x.deployment_id.empty() && x.deployment_id != known;
-  if (x.is == now.instance.health && !redeployed)
+  const auto another = !x.deployment_id.empty() && x.deployment_id != known;
+  // The first one that we hear of is ours: services may come without.
+  const auto redeployed = another && !known.empty();
+  if (x.is == now.instance.health && !another)
     return refuse(now, verdict::already_applied);
   auto next = now;
   auto& d = next.deployment;
   auto& instance = next.instance;
   auto effects = std::vector<effect>{};
   instance.health = x.is;
-  if (redeployed) {
+  if (another)
     d.deployment_id = x.deployment_id;
+  if (redeployed)
     instance.sleep_told = false;
-  }
   const auto was_up = d.at == phase::running;
   if (was_up && !is_up(x.is)) {
     enter(d, phase::lapsed, x.at);

@@ -281,7 +281,8 @@ struct sentence {
     auto out = "Instance is " + std::string{to_string(x.is)};
     if (!x.provider_status.empty())
       out += " (provider: " + x.provider_status + ")";
-    if (before.deployment.deployment_id != after.deployment.deployment_id
+    const auto& known = before.deployment.deployment_id;
+    if (!known.empty() && known != after.deployment.deployment_id
         && !after.deployment.deployment_id.empty())
       out += ", redeployed outside of Slipway as "
              + after.deployment.deployment_id;

@@ -231,7 +231,8 @@ struct deployment {
   std::optional<timestamp> queued_at;
   /// Its place in the queue: the smaller goes first. When it was paid for, and
   /// earlier than that by the plan's head start. It never moves back, so that
-  /// whoever waits gets to the front, whatever comes in later.
+  /// whoever waits gets to the front, whatever comes in later. Nothing while
+  /// the instance is being taken away, unless it was paid for meanwhile.
   std::optional<timestamp> queue_rank;
   std::optional<timestamp> started_at;  ///< Of the current attempt.
   std::optional<timestamp> deadline_at; ///< Of the current attempt.

@@ -9,7 +9,10 @@ ALTER TABLE subscriptions
   -- head start of its plan.
   ADD COLUMN queue_rank timestamptz;
 
-UPDATE subscriptions SET queue_rank = queued_at WHERE queued_at IS NOT NULL;
+-- What is being cancelled has lost its place: one there means that it was paid for
+-- meanwhile, and starts anew.
+UPDATE subscriptions SET queue_rank = queued_at
+  WHERE queued_at IS NOT NULL AND phase <> 10;
 
 ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_queued_has_rank
   CHECK (phase <> 2 OR (queue_rank IS NOT NULL AND queued_at IS NOT NULL));
