@@ -101,6 +101,7 @@ struct server::impl {
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
   observer_actor observing;
+  provider::caller_actor calling; ///< Null without a provider.
   std::shared_ptr<api::context> context;
   std::unique_ptr<http::server> listener;
   std::unique_ptr<http::server> admin;
@@ -192,11 +193,14 @@ struct server::impl {
       = actors->spawn(registry, environment_ptr{env}, std::move(recovered));
     env->dispatcher = actors->spawn(dispatcher, environment_ptr{env});
     if (settings.railway) {
+      calling
+        = actors->spawn(provider::caller, environment_ptr{env},
+                        provider::caller_options{*settings.railway, network});
       auto options = provider::railway_options{};
       options.settings = *settings.railway;
       options.plans = settings.plans;
       options.poll_interval = settings.deployment.poll_interval;
-      options.network = network;
+      options.caller = calling;
       options.keys = keys;
       env->provider = actors->spawn(provider::railway, environment_ptr{env},
                                     std::move(options));
@@ -227,6 +231,7 @@ struct server::impl {
       must_live(x, "store");
     must_live(env->registry, "registry");
     must_live(env->dispatcher, "dispatcher");
+    must_live(calling, "caller");
     must_live(env->provider, "provider");
     must_live(env->notifier, "notifier");
     must_live(env->reconciler, "reconciler");
@@ -375,6 +380,7 @@ struct server::impl {
       end(observing);
       end(env->dispatcher);
       end(env->provider);
+      end(calling);
       end(env->reconciler);
       end(env->notifier);
       end(env->registry);
@@ -398,6 +404,7 @@ struct server::impl {
     admin.reset();
     context.reset();
     observing = nullptr;
+    calling = nullptr;
     env.reset();
     actors.reset();
   }
