@@ -202,7 +202,8 @@ export class Railway {
     railway.lag = { projects: options.readLag ?? 0, services: 0, deployments: 0,
       auth: 0, ...options.lag };
     railway.onProject = options.onProject;
-    railway.budget = options.budget ?? 10_000;
+    railway.limit = options.budget ?? 10_000;
+    railway.budget = railway.limit;
     railway.template = railway.addTemplate(options.config
       ?? templateConfig({ domain: options.domain ?? true }));
     if (options.templateProject) railway.#newTemplateProject();
@@ -258,12 +259,13 @@ export class Railway {
    *   `twice`: takes effect twice, answered once;
    *   `ignored`: says true and does nothing
    * @param fault.match (variables) => boolean
+   * @param fault.skip so many that match are let through first
    * @param fault.message for kind `message`: the text of the error
    * @param fault.retryAfter seconds, for kind 429
    * @returns the fault; `fired` counts, `stop()` ends it
    */
   fault(fault) {
-    const entry = { when: 'before', times: 1, fired: 0, ...fault,
+    const entry = { when: 'before', times: 1, fired: 0, skip: 0, ...fault,
       stop() { this.times = this.fired; } };
     this.#faults.push(entry);
     return entry;
@@ -495,7 +497,7 @@ export class Railway {
       entry.status = status;
       res.writeHead(status, {
         'Content-Type': 'application/json',
-        'X-RateLimit-Limit': '10000',
+        'X-RateLimit-Limit': String(this.limit),
         'X-RateLimit-Remaining': String(Math.max(0, this.budget)),
         'X-RateLimit-Reset': new Date(Date.now() + 3_600_000).toISOString(),
         ...this.rateHeaders,
@@ -562,7 +564,8 @@ export class Railway {
 
     let fault = this.#faults.find((f) => f.fired < f.times
       && (f.operation === '*' || entry.fields.includes(f.operation))
-      && (!f.match || f.match(entry.variables)));
+      && (!f.match || f.match(entry.variables))
+      && (f.skip === 0 || (f.skip -= 1, false)));
     if (fault) {
       fault.fired += 1;
       entry.fault = `${fault.when} ${fault.kind}`;
