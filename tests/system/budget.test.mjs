@@ -46,19 +46,6 @@ test('Retry-After stops all calls, not only the one that was refused',
     for (const s of all) await world.untilStatus(s, 'running');
   });
 
-test('a 1015 page stops all calls for a while', async () => {
-  await start({ railway: { blocked_pause: '3s' } });
-  const all = await building(3);
-  railway.block(2_000);
-  const first = await world.eventually('it was shut out', () => railway.requests
-    .find((r) => r.outcome === '1015'));
-  await world.eventually('it is over', () => Date.now() > first.at + 3_000);
-  const calls = between(first.at + 300, first.at + 2_700);
-  assert.equal(calls.length, 0, `${calls.map((r) => r.fields)}`);
-  railway.release('BUILDING');
-  for (const s of all) await world.untilStatus(s, 'running');
-});
-
 test('a budget that is used up, as the headers say, is waited for', async () => {
   await start();
   const all = await building(2);

@@ -259,6 +259,7 @@ export class Railway {
    *   `twice`: takes effect twice, answered once;
    *   `ignored`: says true and does nothing
    * @param fault.match (variables) => boolean
+   * @param fault.held it strikes only at endHanging()
    * @param fault.skip so many that match are let through first
    * @param fault.message for kind `message`: the text of the error
    * @param fault.retryAfter seconds, for kind 429
@@ -569,6 +570,7 @@ export class Railway {
     if (fault) {
       fault.fired += 1;
       entry.fault = `${fault.when} ${fault.kind}`;
+      if (fault.held) await new Promise((go) => { this.#slow.push(go); });
       if (fault.kind === 'slow') {
         await new Promise((go) => { this.#slow.push(go); });
         fault = undefined;
@@ -1210,6 +1212,12 @@ export class Railway {
             this.#newDeployment(instance);
           }
         });
+      }
+    }
+    for (const volume of Object.keys(configuration.volumes ?? {})) {
+      if (!project.volumeList.some((v) => v.id === volume)) {
+        this.complaints.push('the configuration names a volume of another '
+          + 'project');
       }
     }
     return crypto.randomUUID();

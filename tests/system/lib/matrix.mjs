@@ -15,22 +15,24 @@ export const FAULTS = [
   ['opaque after', { kind: 'opaque', when: 'after' }, 'mutation'],
   ['garbage', { kind: 'html', when: 'after' }, 'any'],
   ['truncated', { kind: 'truncated', when: 'after' }, 'any'],
-  ['1015', { kind: '1015', when: 'before' }, 'any'],
   ['invisible', { kind: 'invisible', when: 'before' }, 'query'],
   ['twice', { kind: 'twice' }, 'mutation'],
 ];
 
+/** All at once: a token that is shut out is so for all calls. */
+export const SHUT_OUT = ['1015', { kind: '1015', held: true }, 'any'];
+
 /** Of the calls of an operation, so many are each made to fail once. */
 const NTH_MAX = 2;
 
-export function matrixWorld({ railway = {}, deployment = {} } = {}) {
+export function matrixWorld({ railway = {}, deployment = {},
+                              config = {} } = {}) {
   return World.start({
     railway: { times: INSTANT, budget: 1_000_000, ...railway },
     config: {
       railway: { create_interval: '50ms', visibility_lag: '400ms',
         request_timeout: '5s', requests_per_hour: 1_000_000,
-        requests_per_second: 1_000, blocked_pause: '300ms',
-        sweep_interval: '1s' },
+        requests_per_second: 1_000, sweep_interval: '1s', ...config },
       deployment: { max_concurrent: 24, attempts: 3, backoff_initial: '50ms',
         backoff_max: '400ms', deadline: '40s', poll_interval: '100ms',
         ...deployment },
@@ -38,26 +40,26 @@ export function matrixWorld({ railway = {}, deployment = {} } = {}) {
   });
 }
 
+const LONG = { within: 100_000, every: 100 };
+
 /** The ways through a deployment: each ends when its outcome is there. */
 export const JOURNEYS = {
   'to running': {
-    end: (world, s) => world.untilStatus(s, ['running', 'failed'],
-      { within: 50_000 }),
+    end: (world, s) => world.untilStatus(s, ['running', 'failed'], LONG),
   },
   'a build that fails once': {
     arrange: (world, s) => world.railway.failBuilds(1,
       { match: world.builds(s) }),
-    end: (world, s) => world.untilStatus(s, ['running', 'failed'],
-      { within: 50_000 }),
+    end: (world, s) => world.untilStatus(s, ['running', 'failed'], LONG),
   },
   'cancelled while it builds': {
     arrange: (world, s) => world.railway.hold('BUILDING', world.builds(s)),
     end: async (world, s) => {
-      await world.untilStatus(s, ['deploying', 'failed'], { within: 50_000 });
+      await world.untilStatus(s, ['deploying', 'failed'], LONG);
       const answer = await s.user.delete('/api/deployment/cancel',
-        { subscriptionId: s.id });
+        { subscriptionId: s.id }, { timeout: 60_000 });
       assert.ok([200, 202].includes(answer.status), String(answer));
-      return world.untilStatus(s, 'stopped', { within: 50_000 });
+      return world.untilStatus(s, 'stopped', LONG);
     },
   },
 };
@@ -109,9 +111,10 @@ export function cellsOf(operations, faults = FAULTS) {
  * Runs cells at once, one subscription each.
  *
  * @param times how often each fault strikes
+ * @param faults takes them as they are made
  * @returns [{cell, subscription, fault, status, problem}]
  */
-export async function runCells(world, cells, { times = 1 } = {}) {
+export async function runCells(world, cells, { times = 1, faults = [] } = {}) {
   const { railway } = world;
   return Promise.all(cells.map(async (cell) => {
     const { arrange, end } = JOURNEYS[cell.journey];
@@ -124,6 +127,7 @@ export async function runCells(world, cells, { times = 1 } = {}) {
         times, match: cell.own ? about
           : (variables) => !railway.projectsIn(variables)
             .some((p) => !p.foreign) });
+      faults.push(out.fault);
       await world.notified(out.subscription);
       out.status = await end(world, out.subscription);
     } catch (error) {
