@@ -357,18 +357,10 @@ export class World {
     return by.post(`/api/ops/subscriptions/${subscription.id}/${what}`, body);
   }
 
-  /** Its whole history as text: every entry on a line of its own. */
-  async history(subscription) {
-    const lines = [];
-    let cursor = '';
-    for (;;) {
-      const { logs, nextCursor } = (await subscription.user.get(
-        `/api/deployment/logs/${subscription.id}?type=event&limit=1000${cursor}`))
-        .ok();
-      lines.push(...logs.map((line) => line.message));
-      if (nextCursor === null) return lines.join('\n');
-      cursor = `&cursor=${encodeURIComponent(nextCursor)}`;
-    }
+  /** Its whole history as operators see it, an entry on each line. */
+  async history({ id }) {
+    const all = await this.operator.all(`/api/ops/subscriptions/${id}/timeline`);
+    return all.map((entry) => `${entry.kind} ${entry.summary}`).join('\n');
   }
 
   /** Asserts that it has exactly one live project with one service. */
