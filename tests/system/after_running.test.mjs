@@ -223,6 +223,27 @@ test('an error of the provider is not the end of an instance', async () => {
   assert.equal(await told(subscription, 'INSTANCE_DOWN'), 0);
 });
 
+test('a token that is refused does not look like deleted instances', async () => {
+  const subscription = await world.running();
+  const { token } = railway;
+  const from = railway.requests.length;
+  railway.token = 'another one by now';
+  try {
+    await world.eventually('it was refused a few times', () => railway.requests
+      .slice(from).filter((r) => r.outcome === 'unauthorized').length > 3,
+    { within: 30_000 });
+    await never('it is shown as anything but running', async () => (
+      (await world.status(subscription)).status !== 'running'),
+    { during: 2 * WATCH, every: 100 });
+  } finally {
+    railway.token = token;
+  }
+  assert.equal(await told(subscription, 'INSTANCE_DOWN'), 0);
+  // And what happens later is seen again.
+  railway.crash(world.deploymentOf(subscription));
+  await world.untilStatus(subscription, 'failed', { within: 60_000 });
+});
+
 test('many are looked at with few calls', async () => {
   const many = await Promise.all(Array.from({ length: 8 },
     () => world.running()));

@@ -121,6 +121,26 @@ test('the proof itself is lost, and asked for again', async () => {
   for (const fault of struck) fault.stop();
 });
 
+test('a token that is refused proves nothing', async () => {
+  const subscription = await world.running();
+  const { token } = railway;
+  const from = railway.requests.length;
+  railway.token = 'another one by now';
+  try {
+    terminate(subscription, { reason: 'told by the test' }).catch(() => {});
+    await world.eventually('it was refused a few times', () => railway.requests
+      .slice(from).filter((r) => r.outcome === 'unauthorized').length > 3,
+    { within: 30_000 });
+    await never('it is called deleted', async () => (
+      (await world.status(subscription)).instanceStatus === 'DELETED'),
+    { during: 2_000, every: 100 });
+    assert.equal(world.isGone(subscription), false);
+  } finally {
+    railway.token = token;
+  }
+  await untilDeleted(subscription);
+});
+
 test('killed in the middle, it is finished after the start', async () => {
   const subscription = await world.running();
   const fault = railway.fault({ operation: 'projectDelete', kind: 'hang',
