@@ -401,6 +401,14 @@ using watcher_actor
                      // INTERNAL: Looks at what is due.
                      caf::reacts_to<tick>>;
 
+/// The JANITOR: finds what should not be at the provider, and keeps our webhook
+/// registered there.
+using janitor_actor = caf::typed_actor< // INTERNAL: Goes on with an answer from
+                                        // the network or the STORE.
+  caf::reacts_to<continuation>,
+  // INTERNAL: Sweeps when it is time.
+  caf::reacts_to<tick>>;
+
 /// The LOGBOOK: the provider's log lines and our own events as one stream.
 using logbook_actor
   = caf::typed_actor<caf::reacts_to<log_query_ptr>,

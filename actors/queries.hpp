@@ -145,6 +145,41 @@ struct close_vanished_orphans {
   timestamp at{};
 };
 
+/// Subscriptions of all users, newest first.
+struct search_records {
+  using result = std::vector<record>;
+  /// The id of a user, a project or a gateway's transaction, or a mail address;
+  /// as a whole. Empty: of all.
+  std::string text;
+  subscription_id id{}; ///< This one only; 0: any.
+  std::optional<lifecycle::subscription_status> status;
+  std::vector<lifecycle::phase> phases; ///< Empty: in any.
+  subscription_id before{};             ///< 0: from the newest.
+  std::size_t limit = 0;
+};
+
+/// All that is known to have happened to one subscription, oldest first:
+/// history, callbacks, in-app notifications.
+struct list_timeline {
+  /// Where a page ends; rows of one moment keep an order.
+  struct place {
+    timestamp at{};
+    std::int16_t source = 0;
+    std::int64_t id = 0;
+  };
+  struct row {
+    place where;
+    std::string kind; ///< `state`, `provider`, `callback` …
+    std::string summary;
+    std::string operation;
+    std::string outcome;
+  };
+  using result = std::vector<row>;
+  subscription_id id{};
+  place after{};
+  std::size_t limit = 0;
+};
+
 /// A user's subscriptions, newest first.
 struct list_records {
   using result = std::vector<record>;
@@ -368,7 +403,8 @@ using store_job = std::variant<
   job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
   job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
   job<query::match_records>, job<query::note_orphan>, job<query::close_orphan>,
-  job<query::close_vanished_orphans>, job<query::list_records>,
+  job<query::close_vanished_orphans>, job<query::search_records>,
+  job<query::list_timeline>, job<query::list_records>,
   job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
   job<query::list_notifications>, job<query::mark_notification_read>,
   job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,

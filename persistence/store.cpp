@@ -83,6 +83,29 @@ const auto by_project_statement
 const auto match_statement
   = pg::statement{"store_match", match_sql.c_str(), false};
 
+// Whatever is searched for is searched for as a whole, by an index each.
+constexpr auto found_ids_sql
+  = "SELECT id FROM subscriptions WHERE user_id = $1 UNION "
+    "SELECT s.id FROM users u JOIN subscriptions s ON s.user_id = u.id "
+    "WHERE u.email = $1 AND u.email <> '' UNION "
+    "SELECT subscription_id FROM payments WHERE gateway IN (0, 1) "
+    "AND transaction_id = $1 UNION "
+    "SELECT subscription_id FROM instances WHERE project_id = $1 "
+    "AND project_id <> '' AND deleted_at IS NULL";
+
+const auto search_sql = select_records(
+  "",
+  (std::string{"(SELECT * FROM subscriptions WHERE ($1 = '' OR id IN ("}
+   + found_ids_sql
+   + ")) AND ($2 = 0 OR id = $2) AND ($3::smallint IS NULL OR status = $3) "
+     "AND (cardinality($4::smallint[]) = 0 OR phase = ANY ($4)) "
+     "AND ($5 = 0 OR id < $5) ORDER BY id DESC LIMIT $6) s")
+    .c_str(),
+  "ORDER BY s.id DESC, p.seq");
+
+const auto search_statement
+  = pg::statement{"store_search", search_sql.c_str(), false};
+
 const auto find_statement
   = pg::statement{"store_find", find_sql.c_str(), false};
 
@@ -198,6 +221,43 @@ constexpr auto history_statement = pg::statement{
   "SELECT id, at, kind, summary, operation, outcome FROM events "
   "WHERE subscription_id = $1 AND id > $2 ORDER BY id LIMIT $3",
   false};
+
+constexpr auto timeline_statement = pg::statement{"store_timeline", R"sql(
+SELECT at, source, id, kind, summary, operation, outcome FROM (
+  (SELECT at, 0::smallint AS source, id,
+          CASE kind WHEN 0 THEN 'state' WHEN 1 THEN 'provider'
+                    WHEN 2 THEN 'mail' ELSE 'operator' END AS kind,
+          summary, operation, outcome
+   FROM events WHERE subscription_id = $1)
+  UNION ALL
+  (SELECT received_at, 1::smallint, id, 'callback',
+          CASE gateway WHEN 0 THEN 'Alipay' ELSE 'WeChat Pay' END
+            || CASE source WHEN 0 THEN ' notifies of order '
+                           WHEN 1 THEN ' notifies of a refund of order '
+                           ELSE ' answers about order ' END
+            || order_id
+            || CASE WHEN reason = '' THEN '' ELSE ': ' || reason END
+            || CASE WHEN repeats = 0 THEN ''
+                    ELSE ', ' || repeats + 1 || ' deliveries' END,
+          CASE source WHEN 0 THEN 'notify' WHEN 1 THEN 'refund_notify'
+                      ELSE 'query' END,
+          CASE outcome WHEN 0 THEN 'applied' WHEN 1 THEN 'repeated'
+                       WHEN 2 THEN 'acknowledged' WHEN 3 THEN 'contradicted'
+                       ELSE 'forged' END
+   FROM callbacks WHERE subscription_id = $1)
+  UNION ALL
+  (SELECT created_at, 2::smallint, id, 'notification',
+          'The user is told of ' || n.name, n.name, CASE WHEN read_at IS NULL THEN 'unread' ELSE 'read' END
+   FROM notifications JOIN (VALUES (0, 'PAYMENT_RECEIVED'),
+     (1, 'DEPLOYMENT_SUCCESS'), (2, 'DEPLOYMENT_FAILED'),
+     (3, 'REFUND_COMPLETED'), (4, 'DEPLOYMENT_CANCELLED'),
+     (5, 'INSTANCE_TERMINATED'), (6, 'INSTANCE_DOWN'),
+     (7, 'INSTANCE_RECOVERED'), (8, 'INSTANCE_CHANGED')) n (number, name)
+     ON n.number = kind
+   WHERE subscription_id = $1)
+) t WHERE (at, source, id) > ($2, $3, $4) ORDER BY at, source, id LIMIT $5
+)sql",
+                                                  false};
 
 #define NOTICE_COLUMNS                                                         \
   "kind, instance_seq, public_url, error, duration_ms, amount_minor, "         \
@@ -636,6 +696,40 @@ public:
     return with(close_vanished_statement, pg::params{}.add(q.at), nothing_of);
   }
 
+  answer<std::vector<record>> operator()(const search_records& q) {
+    auto status = std::optional<std::int16_t>{};
+    if (q.status)
+      status = static_cast<std::int16_t>(*q.status);
+    auto phases = std::vector<std::int16_t>{};
+    for (auto x : q.phases)
+      phases.push_back(static_cast<std::int16_t>(x));
+    return with(search_statement,
+                pg::params{}
+                  .add(q.text)
+                  .add(key(q.id))
+                  .add(status)
+                  .add_array(phases)
+                  .add(key(q.before))
+                  .add(rows_max(q.limit)),
+                records_of);
+  }
+
+  answer<list_timeline::result> operator()(const list_timeline& q) {
+    return with(timeline_statement,
+                pg::params{}
+                  .add(key(q.id))
+                  .add(q.after.at)
+                  .add(q.after.source)
+                  .add(q.after.id)
+                  .add(rows_max(q.limit)),
+                [](const pg::result& rows) -> answer<list_timeline::result> {
+                  auto out = list_timeline::result{};
+                  for (auto i = 0; i < rows.rows(); ++i)
+                    out.push_back(timeline_row(rows, i));
+                  return out;
+                });
+  }
+
   answer<std::vector<record>> operator()(const list_records& q) {
     return with(
       list_statement,
@@ -971,6 +1065,16 @@ private:
     for (auto i = 0; i < rows.rows(); ++i)
       out.push_back(to_id(rows.int64(i, 0)));
     return out;
+  }
+
+  static list_timeline::row timeline_row(const pg::result& rows, int i) {
+    auto x = list_timeline::row{};
+    x.where = {rows.time(i, 0), rows.int16(i, 1), rows.int64(i, 2)};
+    x.kind = std::string{rows.text(i, 3)};
+    x.summary = std::string{rows.text(i, 4)};
+    x.operation = std::string{rows.text(i, 5)};
+    x.outcome = std::string{rows.text(i, 6)};
+    return x;
   }
 
   static list_callbacks::row read_callback(const pg::result& rows, int i) {

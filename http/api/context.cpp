@@ -340,7 +340,9 @@ http::router make_public_router(const context_ptr& ctx) {
   add_payment_routes(out, ctx);
   add_callback_routes(out, ctx);
   add_deployment_routes(out, ctx);
+  add_webhook_routes(out, ctx);
   add_notification_routes(out, ctx);
+  add_search_routes(out, ctx);
   add_operator_routes(out, ctx);
   add_inbox_routes(out, ctx);
   return out;

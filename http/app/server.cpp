@@ -170,6 +170,10 @@ struct server::impl {
     env->entropy = &entropy;
     env->metrics = &metrics;
     env->rules = rules_of(settings);
+    for (const auto& [name, plan] : settings.plans) {
+      auto& own = env->plan_rules[name] = env->rules;
+      own.head_start = settings.deployment.priority_head_start * plan.priority;
+    }
     env->mail = settings.mail.has_value();
     // Without a provider what waits in the queue goes on waiting.
     env->max_concurrent
@@ -276,12 +280,13 @@ struct server::impl {
           m->http_request(route, status);
           if (api::is_callback_route(route))
             m->callback_seconds(seconds);
+          const auto path = api::loggable_path(in.path);
           if (status >= 500)
             spdlog::warn("{} {} {} -> {} in {:.1f} ms", in.id,
-                         to_string(in.verb), in.path, status, seconds * 1000);
+                         to_string(in.verb), path, status, seconds * 1000);
           else
             spdlog::debug("{} {} {} -> {} in {:.1f} ms", in.id,
-                          to_string(in.verb), in.path, status, seconds * 1000);
+                          to_string(in.verb), path, status, seconds * 1000);
         };
     hooks.on_shed = [m = &metrics](std::string_view reason) {
       m->shed(reason);

@@ -1,6 +1,7 @@
 #include "http/provider/railway.hpp"
 
 #include "http/provider/answer.hpp"
+#include "http/provider/blueprint.hpp"
 #include "http/provider/documents.hpp"
 #include "http/provider/variables.hpp"
 #include "http/provider/view.hpp"
@@ -113,6 +114,8 @@ struct railway_state::impl {
     bool mutated = false;    ///< The last call was one that changes something.
     bool gate_ready = false; ///< Nothing found: to be created at its turn.
     bool looked_at_gate = false;
+    bool looked_for_surplus = false;
+    bool domain_made = false;
     bool superseded = false; ///< `again` is to begin once it is answered.
     /// Services deployed again in this step, with their new deployments.
     std::map<std::string, std::string> fresh;
@@ -169,6 +172,8 @@ struct railway_state::impl {
   bool creating = false;
   bool gate_armed = false;
   std::deque<std::pair<subscription_id, std::uint64_t>> gate_queue;
+
+  using deployment_ids = std::shared_ptr<std::vector<std::string>>;
 
   // -- plumbing
   // ---------------------------------------------------------------------
@@ -355,8 +360,11 @@ struct railway_state::impl {
     auto permanent = is_permanent(got.is);
     // Rights and rows lag behind their creation, so that early on a refusal
     // means little.
+    const auto settles_at
+      = t.state().deployment.phase_at + 3 * options.settings.visibility_lag;
     if ((got.is == answer_class::auth || got.is == answer_class::not_found)
-        && t.at() != phase::creating_project && t.state().deployment.tries < 5)
+        && t.at() != phase::creating_project
+        && (t.state().deployment.tries < 5 || now() < settles_at))
       permanent = false;
     auto retry_after = got.retry_after;
     if (got.is == answer_class::throttled && retry_after == millis{0}) {
@@ -371,6 +379,7 @@ struct railway_state::impl {
     what.attempt = t.attempt();
     what.in = t.at();
     what.permanent = permanent;
+    what.hopeless = got.is == answer_class::plan;
     what.without_effect = t.mutated && is_without_effect(got.is);
     what.in_doubt = t.mutated && !what.without_effect;
     what.retry_after = retry_after;
@@ -518,7 +527,8 @@ struct railway_state::impl {
   // ----------------------------------------------------------------------------
 
   /// Whether something announced may exist although it cannot be seen yet.
-  [[nodiscard]] bool may_be_invisible(const task& t) const {
+  /// @param lags For how many times the usual lag to believe that.
+  [[nodiscard]] bool may_be_invisible(const task& t, int lags = 1) const {
     const auto& intent = t.state().deployment.intent_at;
     // A call of the server before us may still have been on its way when we
     // were started.
@@ -528,7 +538,7 @@ struct railway_state::impl {
     if (const auto doubt = doubts.find(raw(t.subject->id));
         doubt != doubts.end())
       since = std::max(since, doubt->second);
-    return now() < since + options.settings.visibility_lag;
+    return now() < since + lags * options.settings.visibility_lag;
   }
 
   [[nodiscard]] millis look_again_after() const {
@@ -751,6 +761,11 @@ struct railway_state::impl {
   // -- deploying_template
   // -------------------------------------------------------------------
 
+  [[nodiscard]] bool clones_a_project() const {
+    return options.settings.template_code.empty()
+           && options.settings.template_id.empty();
+  }
+
   void deploy_template_step(task& t) {
     const auto& project = t.state().instance.project_id;
     call(t, read_project, {{"id", project}}, [this](task& t, answer& got) {
@@ -760,33 +775,315 @@ struct railway_state::impl {
       }
       const auto& project = value_at(got.data, "project");
       if (!is_live(project)) {
-        finish_failed(t,
-                      {answer_class::invalid,
-                       nullptr,
-                       "the project was deleted at the provider",
-                       {}},
-                      "reading the project");
+        fail_step(t, answer_class::invalid,
+                  "the project was deleted at the provider",
+                  "reading the project");
         return;
       }
-      auto services = 0;
-      for_each_node(value_at(project, "services"), [&](const json::value& s) {
-        services += is_live(s) ? 1 : 0;
-      });
-      if (services > 0) {
-        finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
-        return;
-      }
-      if (may_be_invisible(t)) {
-        later(t, look_again_after(), [this](task& t) {
-          deploy_template_step(t);
+      auto services = made_services_of(project);
+      if (clones_a_project())
+        read_blueprint(t, [this, services = std::move(services)](
+                            task& t, const blueprint_ptr& from) {
+          find_or_make_service(t, from, services);
         });
-        return;
-      }
-      read_template(t);
+      else if (services.empty())
+        wait_or(t, [this](task& t) {
+          read_template(t, {});
+        });
+      else
+        read_template(t, std::move(services));
     });
   }
 
-  void read_template(task& t) {
+  /// Goes on, unless what was announced may exist and not be visible yet: then
+  /// the step looks again later.
+  template <class F>
+  void wait_or(task& t, F next, int lags = 1) {
+    if (!may_be_invisible(t, lags)) {
+      next(t);
+      return;
+    }
+    later(t, look_again_after(), [this](task& t) {
+      deploy_template_step(t);
+    });
+  }
+
+  /// A failure that no answer of the provider tells.
+  void
+  fail_step(task& t, answer_class is, std::string why, std::string_view doing) {
+    auto got = answer{};
+    got.is = is;
+    got.message = std::move(why);
+    finish_failed(t, got, doing);
+  }
+
+  /// The template's services are there, all of them or some.
+  void judge_made(task& t, const std::vector<made_service>& made,
+                  std::size_t expected) {
+    if (made.size() >= expected) {
+      finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
+      return;
+    }
+    // Made in part by a workflow that has failed; or by one that is still at
+    // it, whose answer was lost. That one takes longer than to become visible.
+    constexpr auto workflow_lags = 4;
+    wait_or(
+      t,
+      [this, made](task& t) {
+        spdlog::warn("provider: removing {} services of {} that are not all",
+                     made.size(), to_text(t.subject->id));
+        auto ids = std::make_shared<std::vector<std::string>>();
+        for (const auto& x : made)
+          ids->push_back(x.id);
+        remove_services(t, ids, [this](task& t) {
+          later(t, look_again_after(), [this](task& t) {
+            deploy_template_step(t);
+          });
+        });
+      },
+      workflow_lags);
+  }
+
+  /// Removes one service after the other, then goes on.
+  void remove_services(task& t, deployment_ids ids,
+                       std::function<void(task&)> next) {
+    if (ids->empty()) {
+      next(t);
+      return;
+    }
+    const auto id = ids->back();
+    ids->pop_back();
+    call(t, delete_service,
+         {{"id", id}, {"environmentId", t.state().instance.environment_id}},
+         [this, ids, next = std::move(next)](task& t, answer& got) {
+           if (got.is == answer_class::ok || got.is == answer_class::auth
+               || got.is == answer_class::not_found)
+             remove_services(t, ids, next);
+           else
+             finish_failed(t, got, "removing a service");
+         });
+  }
+
+  // -- deploying_template, from a project
+  // ------------------------------------------------------
+
+  using blueprint_ptr = std::shared_ptr<const blueprint>;
+
+  /// Reads what is to be cloned: the service and its environment as they are
+  /// now.
+  void read_blueprint(task& t,
+                      std::function<void(task&, const blueprint_ptr&)> next) {
+    call(t, read_template_project,
+         {{"id", options.settings.template_project_id}},
+         [this, next = std::move(next)](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the template project");
+             return;
+           }
+           const auto& project = value_at(got.data, "project");
+           auto from = std::make_shared<blueprint>();
+           from->service_id = options.settings.template_service_id;
+           for (const auto& x : made_services_of(project))
+             if (x.id == from->service_id)
+               from->service_name = x.name;
+           auto environment = word_at(project, "baseEnvironmentId");
+           if (environment.empty())
+             environment = environment_of(project);
+           if (!is_live(project) || from->service_name.empty()
+               || environment.empty())
+             fail_step(t, answer_class::invalid,
+                       "the template project has no such service",
+                       "reading the template project");
+           else
+             read_template_config(t, environment, std::move(from), next);
+         });
+  }
+
+  void
+  read_template_config(task& t, const std::string& environment,
+                       std::shared_ptr<blueprint> from,
+                       std::function<void(task&, const blueprint_ptr&)> next) {
+    call(t, read_config, {{"id", environment}},
+         [this, from = std::move(from), next = std::move(next)](task& t,
+                                                                answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the template's configuration");
+             return;
+           }
+           const auto& config
+             = value_at(value_at(got.data, "environment"), "config");
+           from->config = config;
+           if (!value_at(value_at(config, "services"), from->service_id)
+                  .is_object())
+             fail_step(t, answer_class::invalid,
+                       "the template's service has no configuration",
+                       "reading the template's configuration");
+           else
+             next(t, from);
+         });
+  }
+
+  void find_or_make_service(task& t, const blueprint_ptr& from,
+                            const std::vector<made_service>& made) {
+    auto ours = std::vector<made_service>{};
+    for (const auto& x : made)
+      if (x.name == from->service_name)
+        ours.push_back(x);
+    if (ours.empty()) {
+      wait_or(t, [this, from](task& t) {
+        announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
+                 [this, from](task& t) {
+                   make_service(t, from);
+                 });
+      });
+      return;
+    }
+    if (ours.size() == 1) {
+      find_volumes(t, from, ours.front().id);
+      return;
+    }
+    // Made twice, by a call that was believed lost: the oldest stays.
+    call(t, read_services, {{"id", t.state().instance.project_id}},
+         [this, from](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the services");
+             return;
+           }
+           auto all = made_services_of(value_at(got.data, "project"));
+           std::erase_if(all, [&](const made_service& x) {
+             return x.name != from->service_name;
+           });
+           for (auto& x : all)
+             x.template_service = from->service_id;
+           auto surplus = std::make_shared<std::vector<std::string>>(
+             surplus_of(std::move(all)));
+           remove_services(t, surplus, [this](task& t) {
+             later(t, look_again_after(), [this](task& t) {
+               deploy_template_step(t);
+             });
+           });
+         });
+  }
+
+  /// Without a source nothing is deployed: the variables come first.
+  void make_service(task& t, const blueprint_ptr& from) {
+    auto input = json::object{};
+    input["projectId"] = t.state().instance.project_id;
+    input["environmentId"] = t.state().instance.environment_id;
+    input["name"] = from->service_name;
+    call(t, create_service, {{"input", std::move(input)}},
+         [this, from](task& t, answer& got) {
+           const auto id
+             = word_at(value_at(got.data, create_service.field), "id");
+           if (got.is == answer_class::ok && !id.empty())
+             find_volumes(t, from, id);
+           else if (got.is == answer_class::duplicate)
+             later(t, look_again_after(), [this](task& t) {
+               deploy_template_step(t);
+             });
+           else
+             finish_failed(t, got, "creating the service");
+         });
+  }
+
+  using volume_ids = std::map<std::string, std::string>;
+
+  void find_volumes(task& t, const blueprint_ptr& from, std::string service) {
+    if (mounts_of(*from).empty()) {
+      find_patch(t, from, std::move(service), {});
+      return;
+    }
+    call(t, read_volumes, {{"id", t.state().instance.environment_id}},
+         [this, from, service = std::move(service)](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the volumes");
+             return;
+           }
+           auto by_path = volume_ids{};
+           for_each_node(
+             value_at(value_at(got.data, "environment"), "volumeInstances"),
+             [&](const json::value& node) {
+               if (is_live(node) && text_at(node, "serviceId") == service)
+                 by_path.emplace(text_at(node, "mountPath"),
+                                 word_at(node, "volumeId"));
+             });
+           make_volumes(t, from, service, std::move(by_path));
+         });
+  }
+
+  /// Volumes have to be there before the first deployment.
+  void make_volumes(task& t, const blueprint_ptr& from,
+                    const std::string& service, volume_ids by_path) {
+    auto by_template = volume_ids{};
+    for (const auto& mount : mounts_of(*from)) {
+      const auto made = by_path.find(mount.path);
+      if (made != by_path.end()) {
+        by_template[mount.template_volume] = made->second;
+        continue;
+      }
+      auto input = json::object{};
+      input["projectId"] = t.state().instance.project_id;
+      input["environmentId"] = t.state().instance.environment_id;
+      input["serviceId"] = service;
+      input["mountPath"] = mount.path;
+      if (!mount.region.empty())
+        input["region"] = mount.region;
+      call(t, create_volume, {{"input", std::move(input)}},
+           [this, from, service, by_path, path = mount.path](task& t,
+                                                             answer& got) {
+             auto id = word_at(value_at(got.data, create_volume.field), "id");
+             if (got.is != answer_class::ok || id.empty()) {
+               finish_failed(t, got, "creating a volume");
+               return;
+             }
+             auto more = by_path;
+             more.emplace(path, std::move(id));
+             make_volumes(t, from, service, std::move(more));
+           });
+      return;
+    }
+    find_patch(t, from, service, std::move(by_template));
+  }
+
+  /// The change is made once: a second one would deploy a second time.
+  void find_patch(task& t, const blueprint_ptr& from, std::string service,
+                  volume_ids volumes) {
+    call(t, read_config, {{"id", t.state().instance.environment_id}},
+         [this, from, service = std::move(service),
+          volumes = std::move(volumes)](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the configuration");
+             return;
+           }
+           if (is_patched(value_at(value_at(got.data, "environment"), "config"),
+                          service, to_text(t.subject->id))) {
+             finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
+             return;
+           }
+           read_credentials(t, [this, from, service, volumes](
+                                 task& t, const variable_map& variables) {
+             commit(t, make_patch(*from, service, volumes, variables));
+           });
+         });
+  }
+
+  void commit(task& t, json::object patch) {
+    call(t, commit_patch,
+         {{"environmentId", t.state().instance.environment_id},
+          {"patch", std::move(patch)},
+          {"message", "Slipway subscription " + to_text(t.subject->id)}},
+         [this](task& t, answer& got) {
+           if (got.is != answer_class::ok)
+             finish_failed(t, got, "configuring the service");
+           else
+             finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
+         });
+  }
+
+  // -- deploying_template, from a template
+  // -----------------------------------------------------
+
+  void read_template(task& t, std::vector<made_service> made) {
     const auto by_code = !options.settings.template_code.empty();
     auto variables = json::object{};
     if (by_code)
@@ -794,7 +1091,7 @@ struct railway_state::impl {
     else
       variables["id"] = options.settings.template_id;
     call(t, by_code ? template_by_code : template_by_id, std::move(variables),
-         [this](task& t, answer& got) {
+         [this, made = std::move(made)](task& t, answer& got) {
            if (got.is != answer_class::ok) {
              finish_failed(t, got, "reading the template");
              return;
@@ -809,35 +1106,58 @@ struct railway_state::impl {
                                   error, {}, deep_enough());
            }
            if (!config.is_object() || text_at(found, "id").empty()) {
-             finish_failed(t,
-                           {answer_class::invalid,
-                            nullptr,
-                            "the template has no configuration to deploy",
-                            {}},
-                           "reading the template");
+             fail_step(t, answer_class::invalid,
+                       "the template has no configuration to deploy",
+                       "reading the template");
              return;
            }
-           read_credentials(t, word_at(found, "id"),
-                            std::make_shared<json::value>(std::move(config)));
+           if (!made.empty()) {
+             judge_made(t, made, services_in(config));
+             return;
+           }
+           auto shared = std::make_shared<json::value>(std::move(config));
+           read_credentials(t, [this, id = word_at(found, "id"), shared](
+                                 task& t, const variable_map& variables) {
+             fill_variables(*shared, variables);
+             announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
+                      [this, id, shared](task& t) {
+                        deploy(t, id, std::move(*shared));
+                      });
+           });
          });
   }
 
-  void read_credentials(task& t, std::string template_id,
-                        std::shared_ptr<json::value> config) {
+  /// Goes on with everything that the instance is to be told.
+  void read_credentials(task& t,
+                        std::function<void(task&, const variable_map&)> next) {
     using found = job<query::list_credentials>::reply;
     self->send(
       env->store_of(t.subject->id),
       make_job(query::list_credentials{t.subject->id},
                [this, me = provider_actor{self}, id = t.subject->id,
-                serial = t.serial, template_id, config](found rows) {
+                serial = t.serial, next = std::move(next)](found rows) {
                  auto shared = std::make_shared<found>(std::move(rows));
                  caf::anon_send(
-                   me,
-                   continue_with(
-                     id, serial, [this, template_id, config, shared](task& t) {
-                       fill_and_deploy(t, template_id, *config, *shared);
-                     }));
+                   me, continue_with(id, serial, [this, shared, next](task& t) {
+                     fill(t, *shared, next);
+                   }));
                }));
+  }
+
+  void fill(task& t, const job<query::list_credentials>::reply& rows,
+            const std::function<void(task&, const variable_map&)>& next) {
+    if (!rows) {
+      fail_step(t, answer_class::not_sent,
+                std::string{slipway::to_string(rows.error())},
+                "reading the credentials");
+      return;
+    }
+    const auto variables = variables_for(*t.subject, *rows);
+    if (!variables)
+      fail_step(t, answer_class::invalid, variables.error(),
+                "decrypting the credentials");
+    else
+      next(t, *variables);
   }
 
   /// Collects what the instance is told, credentials in the clear.
@@ -873,32 +1193,6 @@ struct railway_state::impl {
     if (!all.empty())
       out["CHANNEL_CREDENTIALS"] = json::serialize(all);
     return out;
-  }
-
-  void fill_and_deploy(task& t, const std::string& template_id,
-                       const json::value& config,
-                       const job<query::list_credentials>::reply& rows) {
-    if (!rows) {
-      finish_failed(t,
-                    {answer_class::not_sent,
-                     nullptr,
-                     std::string{slipway::to_string(rows.error())},
-                     {}},
-                    "reading the credentials");
-      return;
-    }
-    auto variables = variables_for(*t.subject, *rows);
-    if (!variables) {
-      finish_failed(t, {answer_class::invalid, nullptr, variables.error(), {}},
-                    "decrypting the credentials");
-      return;
-    }
-    auto filled = std::make_shared<json::value>(config);
-    fill_variables(*filled, *variables);
-    announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
-             [this, template_id, filled](task& t) {
-               deploy(t, template_id, std::move(*filled));
-             });
   }
 
   void deploy(task& t, const std::string& template_id, json::value config) {
@@ -995,6 +1289,11 @@ struct railway_state::impl {
                       "reading the services");
       return;
     }
+    if (services.size() > 1 && !t.looked_for_surplus) {
+      t.looked_for_surplus = true;
+      remove_surplus(t);
+      return;
+    }
     // The one that the world can reach stands for the instance.
     const auto with_domain = std::find_if(services.begin(), services.end(),
                                           [](const service_view& x) {
@@ -1003,8 +1302,9 @@ struct railway_state::impl {
     const auto& main
       = with_domain == services.end() ? services.front() : *with_domain;
     if (main.domain.empty()) {
-      // The template may bring a domain that lags behind its service.
-      if (t.looks < looks_max)
+      // The template may bring a domain that lags behind its service, and so
+      // may the one that we have made.
+      if (t.looks < (t.domain_made ? looks_max * 10 : looks_max))
         look_again(t);
       else
         make_domain(t, main);
@@ -1026,6 +1326,26 @@ struct railway_state::impl {
                                     fresh == t.fresh.end() ? main.deployment_id
                                                            : fresh->second,
                                     "https://" + main.domain});
+  }
+
+  /// A template that was deployed twice, by a call that was believed lost, has
+  /// made everything twice.
+  void remove_surplus(task& t) {
+    call(t, read_services, {{"id", t.state().instance.project_id}},
+         [this](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the services");
+             return;
+           }
+           auto surplus = std::make_shared<std::vector<std::string>>(
+             surplus_of(made_services_of(value_at(got.data, "project"))));
+           if (!surplus->empty())
+             spdlog::warn("provider: removing {} surplus services of {}",
+                          surplus->size(), to_text(t.subject->id));
+           remove_services(t, surplus, [this](task& t) {
+             configure_step(t);
+           });
+         });
   }
 
   /// A service is deployed again when it has no deployment, or when the one it
@@ -1063,16 +1383,32 @@ struct railway_state::impl {
   }
 
   void make_domain(task& t, const service_view& x) {
+    if (!clones_a_project()) {
+      make_domain(t, x.id, std::nullopt);
+      return;
+    }
+    // The template's own domain stayed behind, but its port is the clone's.
+    read_blueprint(t, [this, id = x.id](task& t, const blueprint_ptr& from) {
+      make_domain(t, id, port_of(*from));
+    });
+  }
+
+  void make_domain(task& t, const std::string& service,
+                   std::optional<std::int64_t> port) {
     auto input = json::object{};
     input["environmentId"] = t.state().instance.environment_id;
-    input["serviceId"] = x.id;
+    input["serviceId"] = service;
+    if (port)
+      input["targetPort"] = *port;
     call(t, create_domain, {{"input", std::move(input)}},
          [this](task& t, answer& got) {
-           if (got.is != answer_class::ok) {
+           if (got.is != answer_class::ok
+               && got.is != answer_class::duplicate) {
              finish_failed(t, got, "creating the domain");
              return;
            }
            // Read back: what counts is what the provider shows.
+           t.domain_made = true;
            t.looks = 0;
            look_again(t);
          });
@@ -1314,8 +1650,6 @@ struct railway_state::impl {
                      });
          });
   }
-
-  using deployment_ids = std::shared_ptr<std::vector<std::string>>;
 
   /// The deployments of an environment that are not at an end.
   static deployment_ids in_progress_of(const json::value& environment) {

@@ -55,3 +55,8 @@ CREATE TABLE orphans (
 );
 
 CREATE INDEX orphans_there ON orphans (seen_at) WHERE gone_at IS NULL;
+
+-- Operators search by mail address, and read one subscription's whole story.
+CREATE INDEX users_by_email ON users (email) WHERE email <> '';
+CREATE INDEX notifications_by_subscription
+  ON notifications (subscription_id, id);
