@@ -30,6 +30,12 @@ std::int32_t rows_max(std::size_t limit) {
   "(s.owner IS NULL OR NOT EXISTS (SELECT 1 FROM servers v "                   \
   "WHERE v.id = s.owner AND v.lease_until > now()))"
 
+/// Nothing but an end that was proven takes an instance away from its
+/// subscription.
+#define IT_IS_THERE                                                            \
+  "EXISTS (SELECT 1 FROM instances i WHERE i.subscription_id = s.id "          \
+  "AND i.deleted_at IS NULL)"
+
 /// Statements keep pointers to their text: these live as long as the program.
 std::string
 select_records(const char* extra, const char* from, const char* order) {
@@ -60,7 +66,8 @@ const auto by_ids_sql = select_records(
 const auto watched_sql = select_records(
   "",
   "(SELECT * FROM subscriptions s WHERE phase IN (8, 13) AND id > $1 AND "
-  "(s.owner = $3 OR " NOBODY_OWNS_IT ") ORDER BY id LIMIT $2) s",
+  "(s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
+  " ORDER BY id LIMIT $2) s",
   "ORDER BY s.id, p.seq");
 
 const auto by_project_sql
@@ -340,13 +347,16 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
                           WHERE i.subscription_id = s.id), 0),
           'instance_down', s.error, s.phase_at, 'retry', 0
-   FROM subscriptions s WHERE s.phase = 13 ORDER BY s.id DESC LIMIT $3)
+   FROM subscriptions s WHERE s.phase = 13 AND s.status = 1
+   ORDER BY s.id DESC LIMIT $3)
   UNION ALL
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
                           WHERE i.subscription_id = s.id), 0),
           'refunded_running', 'the money went back, and the instance is there',
           s.updated_at, 'terminate', 0
    FROM subscriptions s WHERE s.phase IN (8, 13) AND s.status = 5
+     AND EXISTS (SELECT 1 FROM instances i WHERE i.subscription_id = s.id
+                 AND i.deleted_at IS NULL)
    ORDER BY s.id DESC LIMIT $3)
   UNION ALL
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i

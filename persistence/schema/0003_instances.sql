@@ -9,10 +9,11 @@ ALTER TABLE subscriptions
   -- head start of its plan.
   ADD COLUMN queue_rank timestamptz;
 
--- What is being cancelled has lost its place: one there means that it was paid for
--- meanwhile, and starts anew.
+-- Those that wait for a slot, or may wait again. What is being cancelled has lost
+-- its place: one there would mean that it was paid for meanwhile. Everybody else
+-- earns another one.
 UPDATE subscriptions SET queue_rank = queued_at
-  WHERE queued_at IS NOT NULL AND phase <> 10;
+  WHERE phase IN (2, 3, 4, 5, 6, 7, 12);
 
 ALTER TABLE subscriptions ADD CONSTRAINT subscriptions_queued_has_rank
   CHECK (phase <> 2 OR (queue_rank IS NOT NULL AND queued_at IS NOT NULL));
