@@ -406,9 +406,11 @@ export class Railway {
     return [...found];
   }
 
-  /** The one deployment that counts in this project: its newest. */
+  /** The one deployment that counts in this project: its newest, of those of
+   * services that are still there. */
   currentOf(projectId) {
-    return newestFirst(this.deploymentsOf(projectId))[0];
+    return newestFirst(this.deploymentsOf(projectId)
+      .filter((d) => !this.services.get(d.serviceId).deletedAt))[0];
   }
 
   /** The environment's configuration as `config` reads, in the clear. */
