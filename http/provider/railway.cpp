@@ -64,6 +64,13 @@ urgency urgency_of(phase at) {
   return urgency::step;
 }
 
+/// Whether the call is one that the journal hears of before it leaves.
+bool is_announced(const operation& what) {
+  const auto field = std::string_view{what.field};
+  return field == create_project.field || field == deploy_template.field
+         || field == create_service.field;
+}
+
 /// Whether another attempt of ours could end differently.
 bool is_permanent(answer_class x) {
   switch (x) {
@@ -128,6 +135,7 @@ struct railway_state::impl {
     /// A call that changes something is on its way: nothing may overtake it.
     bool mutating = false;
     bool mutated = false;    ///< The last call was one that changes something.
+    bool creates = false;    ///< …that had been announced before.
     bool gate_ready = false; ///< Nothing found: to be created at its turn.
     bool looked_at_gate = false;
     bool looked_for_surplus = false;
@@ -235,6 +243,7 @@ struct railway_state::impl {
     const auto serial = t.serial;
     t.mutating = what.mutates;
     t.mutated = what.mutates;
+    t.creates = what.mutates && is_announced(what);
     out->done = [this, me = provider_actor{self}, id, serial, what,
                  next = std::move(next)](answer told) {
       auto got = std::make_shared<answer>(std::move(told));
@@ -319,8 +328,9 @@ struct railway_state::impl {
     // says to every attempt.
     what.hopeless = got.is == answer_class::plan
                     || (got.is == answer_class::invalid && !got.code.empty());
-    what.without_effect = t.mutated && is_without_effect(got.is);
-    what.in_doubt = t.mutated && !what.without_effect;
+    // Only what was announced can be taken back, not what else has failed.
+    what.without_effect = t.creates && is_without_effect(got.is);
+    what.in_doubt = t.mutated && !is_without_effect(got.is);
     what.retry_after = retry_after;
     what.reason = std::move(reason);
     what.chance = env->chance();
@@ -888,9 +898,24 @@ struct railway_state::impl {
       find_volumes(t, from, ours.front().id);
       return;
     }
-    // Made twice, by a call that was believed lost: the oldest stays.
-    call(t, read_services, {{"id", t.state().instance.project_id}},
+    // Made twice, by a call that was believed lost: the one that has been
+    // configured stays, else the oldest.
+    call(t, read_config, {{"id", t.state().instance.environment_id}},
          [this, from](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the configuration");
+             return;
+           }
+           auto config = std::make_shared<json::value>(
+             value_at(value_at(got.data, "environment"), "config"));
+           remove_twins(t, from, std::move(config));
+         });
+  }
+
+  void remove_twins(task& t, const blueprint_ptr& from,
+                    std::shared_ptr<const json::value> config) {
+    call(t, read_services, {{"id", t.state().instance.project_id}},
+         [this, from, config = std::move(config)](task& t, answer& got) {
            if (got.is != answer_class::ok) {
              finish_failed(t, got, "reading the services");
              return;
@@ -899,8 +924,10 @@ struct railway_state::impl {
            std::erase_if(all, [&](const made_service& x) {
              return x.name != from->service_name;
            });
-           for (auto& x : all)
+           for (auto& x : all) {
              x.template_service = from->service_id;
+             x.in_use = is_patched(*config, x.id, to_text(t.subject->id));
+           }
            auto surplus = std::make_shared<std::vector<std::string>>(
              surplus_of(std::move(all)));
            remove_services(t, surplus, [this](task& t) {
@@ -1237,7 +1264,7 @@ struct railway_state::impl {
     }
     if (services.size() > 1 && !t.looked_for_surplus) {
       t.looked_for_surplus = true;
-      remove_surplus(t);
+      remove_surplus(t, services);
       return;
     }
     // The one that the world can reach stands for the instance.
@@ -1276,15 +1303,26 @@ struct railway_state::impl {
 
   /// A template that was deployed twice, by a call that was believed lost, has
   /// made everything twice.
-  void remove_surplus(task& t) {
+  void remove_surplus(task& t, const std::vector<service_view>& services) {
+    auto deployed = std::set<std::string>{};
+    for (const auto& x : services)
+      if (!x.deployment_id.empty())
+        deployed.insert(x.id);
     call(t, read_services, {{"id", t.state().instance.project_id}},
-         [this](task& t, answer& got) {
+         [this, deployed = std::move(deployed)](task& t, answer& got) {
            if (got.is != answer_class::ok) {
              finish_failed(t, got, "reading the services");
              return;
            }
+           auto made = made_services_of(value_at(got.data, "project"));
+           for (auto& x : made) {
+             x.in_use = deployed.count(x.id) != 0;
+             // Clones of a service know nothing of a template but its name.
+             if (clones_a_project())
+               x.template_service = x.name;
+           }
            auto surplus = std::make_shared<std::vector<std::string>>(
-             surplus_of(made_services_of(value_at(got.data, "project"))));
+             surplus_of(std::move(made)));
            if (!surplus->empty())
              spdlog::warn("provider: removing {} surplus services of {}",
                           surplus->size(), to_text(t.subject->id));
