@@ -387,7 +387,7 @@ using provider_actor
                      // INTERNAL: Goes on with an answer from the network or the
                      // STORE.
                      caf::reacts_to<continuation>,
-                     // INTERNAL: Looks at the deployments under way.
+                     // INTERNAL: Forgets doubts that time has settled.
                      caf::reacts_to<tick>>;
 
 /// The WATCHER: looks at what is being deployed and at what runs, and reports
