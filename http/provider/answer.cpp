@@ -1,9 +1,7 @@
 #include "http/provider/answer.hpp"
 
 #include "http/crypto/text.hpp"
-
-#include <boost/json/parse.hpp>
-#include <boost/json/parse_options.hpp>
+#include "http/provider/json_text.hpp"
 
 #include <algorithm>
 #include <array>
@@ -196,11 +194,8 @@ answer read_answer(const client::http_outcome& outcome) {
   }
   const auto& response = *outcome.response();
   const auto status = "HTTP " + std::to_string(response.status);
-  auto error = boost::system::error_code{};
-  auto options = json::parse_options{};
-  options.max_depth = 256;
-  auto body = json::parse(response.body, error, {}, options);
-  if (error || !body.is_object()) {
+  const auto parsed = parse_json(response.body);
+  if (!parsed || !parsed->is_object()) {
     if (response.status == 429)
       return fail(answer_class::blocked, status + " without JSON",
                   read_retry_after(response));
@@ -211,6 +206,7 @@ answer read_answer(const client::http_outcome& outcome) {
     return fail(answer_class::in_doubt,
                 status + " without JSON: " + clean(response.body));
   }
+  const auto& body = *parsed;
   const auto* errors = member(body, "errors");
   if (errors != nullptr && errors->is_array() && !errors->get_array().empty())
     return response.status >= 500 ? fail(
