@@ -155,7 +155,13 @@ log_window::live log_window::add_live(raw_line line, std::uint64_t stream,
 }
 
 void log_window::close() {
-  end_ = lines_.empty() ? begin_ : lines_.back().at + 1;
+  end_ = begin_;
+  if (!lines_.empty())
+    end_ = std::max(begin_, lines_.back().at - unsettled_span);
+  while (!lines_.empty() && lines_.back().at >= end_) {
+    bytes_ -= lines_.back().text.size() + line_overhead;
+    lines_.pop_back();
+  }
 }
 
 void log_window::trim(std::size_t lines_max, std::size_t bytes_max) {

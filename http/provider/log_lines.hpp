@@ -43,6 +43,11 @@ struct log_answer {
 [[nodiscard]] log_answer
 read_log_answer(const boost::json::value& list, const redactor& secrets);
 
+/// How far back from its end a lane is not settled yet: lines of several
+/// sources reach the provider's store in a somewhat other order than their
+/// times say.
+inline constexpr nanos unsettled_span = 2'000 * nanos_per_ms;
+
 inline constexpr nanos no_end = std::numeric_limits<nanos>::max();
 
 // -- windows
@@ -113,7 +118,8 @@ public:
   live
   add_live(raw_line line, std::uint64_t stream, bool settled, log_place& place);
 
-  /// Ends it behind its last line.
+  /// Ends it somewhat before its last line: what came at the end may not have
+  /// been all of it.
   void close();
 
   /// Drops the oldest instants until no more is left than this.

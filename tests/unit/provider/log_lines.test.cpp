@@ -404,19 +404,28 @@ CAF_TEST(a tail is extended where the answers meet) {
 }
 
 CAF_TEST(a tail behind a gap is another one) {
+  const auto s = second;
   auto aut = log_shelf{};
-  aut.put(0, no_end, {line(5, "a")}, timestamp{});
-  aut.put(20, no_end, {line(21, "z")}, timestamp{});
-  CAF_CHECK_EQUAL(text_of(*aut.tail()), "z@21.1 ");
-  auto found = aut.find({5, 1}, timestamp{});
+  aut.put(0, no_end, {line(5 * s, "a"), line(8 * s, "b"), line(9 * s, "c")},
+          timestamp{});
+  aut.put(20 * s, no_end, {line(21 * s, "z")}, timestamp{});
+  CAF_CHECK(aut.tail()->behind({})->text == "z");
+  // What was the end of the first is not believed any more: more of its last
+  // moments may have come.
+  CAF_CHECK(aut.find({}, timestamp{}).line->text == "a");
+  auto found = aut.find({5 * s, 1}, timestamp{});
   CAF_CHECK(found.line == nullptr);
   CAF_CHECK(found.tail == nullptr);
-  CAF_CHECK_EQUAL(found.from, 6);
-  CAF_CHECK_EQUAL(found.until, 20);
-  aut.put(6, 20, {line(8, "b"), line(21, "z")}, timestamp{});
-  CAF_CHECK(aut.find({5, 1}, timestamp{}).line->text == "b");
-  CAF_CHECK(aut.find({8, 1}, timestamp{}).line->text == "z");
-  CAF_CHECK(aut.find({21, 1}, timestamp{}).tail == aut.tail());
+  CAF_CHECK_EQUAL(found.from, 7 * s);
+  CAF_CHECK_EQUAL(found.until, 20 * s);
+  aut.put(
+    7 * s, 20 * s,
+    {line(8 * s, "b"), line(8 * s, "b2"), line(9 * s, "c"), line(21 * s, "z")},
+    timestamp{});
+  CAF_CHECK(aut.find({5 * s, 1}, timestamp{}).line->text == "b");
+  CAF_CHECK(aut.find({8 * s, 1}, timestamp{}).line->text == "b2");
+  CAF_CHECK(aut.find({9 * s, 1}, timestamp{}).line->text == "z");
+  CAF_CHECK(aut.find({21 * s, 1}, timestamp{}).tail == aut.tail());
 }
 
 CAF_TEST(what goes before a tail does not disturb it) {
