@@ -3,6 +3,7 @@
 #include "http/crypto/encoding.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace slipway::sandbox::railway {
 
@@ -100,6 +101,24 @@ resolved show(const tl::expected<bool, field_error>& what) {
   return show(what, [](bool done) {
     return resolved{json::value(done)};
   });
+}
+
+/// One end of a span of lines; no text means that there is none.
+/// @returns nothing at all when the text is no date.
+std::optional<std::optional<log_line::place>> bound(const std::string& given) {
+  if (given.empty())
+    return std::optional<log_line::place>{};
+  const auto at = parse_rfc3339(given);
+  if (!at)
+    return std::nullopt;
+  // Lines are told apart by what lies below a millisecond.
+  const auto dot = given.find('.');
+  auto digits = dot == std::string::npos ? "" : given.substr(dot + 1);
+  digits.resize(
+    std::min(digits.find_first_not_of("0123456789"), digits.size()));
+  digits.resize(9, '0');
+  const auto nanos = std::strtoul(digits.c_str() + 3, nullptr, 10);
+  return std::optional{log_line::place{*at, static_cast<std::uint32_t>(nanos)}};
 }
 
 // -- lists with pages ---------------------------------------------------------
@@ -347,7 +366,7 @@ public:
           continue;
         for (const auto& each : x.deployments) {
           const auto* made = all_.find_deployment(each);
-          const auto status = all_.standing_of(*made).status;
+          const auto status = made->status;
           if (listed("in", status) && !listed("notIn", status))
             chosen.push_back(made);
         }
@@ -391,21 +410,16 @@ public:
     const auto limit = number(args, "limit").value_or(100);
     if (limit < 1 || limit > 5'000)
       return field_error{"limit must be between 1 and 5000", "BAD_USER_INPUT"};
-    const auto bound
-      = [&](std::string_view name, std::optional<timestamp>& to) {
-          const auto given = text(args, name);
-          to = parse_rfc3339(given);
-          return given.empty() || to;
-        };
-    std::optional<timestamp> from;
-    std::optional<timestamp> until;
-    if (!bound("startDate", from) || !bound("endDate", until))
+    const auto from = bound(text(args, "startDate"));
+    const auto until = bound(text(args, "endDate"));
+    if (!from || !until)
       return field_error{"A date must be RFC 3339.", "BAD_USER_INPUT"};
     const auto filter = text(args, "filter");
     lines.erase(std::remove_if(lines.begin(), lines.end(),
                                [&](const log_line& y) {
-                                 return (from && y.at < *from)
-                                        || (until && y.at > *until)
+                                 const auto at = y.position();
+                                 return (*from && at < **from)
+                                        || (*until && at > **until)
                                         || y.message.find(filter)
                                              == std::string::npos;
                                }),
@@ -432,10 +446,7 @@ public:
                               if (field == "severity")
                                 return json::value(y.severity);
                               if (field == "timestamp") {
-                                // Nanoseconds, as the real one has them.
-                                auto at = to_rfc3339(y.at);
-                                at.insert(at.size() - 1, "000000");
-                                return json::value(at);
+                                return json::value(y.when());
                               }
                               if (field == "tags")
                                 return tags;
@@ -806,7 +817,7 @@ private:
       std::vector<object_ptr> result;
       for (const auto& each : x.deployments) {
         const auto* made = all_.find_deployment(each);
-        if (all_.standing_of(*made).status == "SUCCESS" && !made->stopped)
+        if (made->status == "SUCCESS" && !made->stopped)
           result.push_back(of(*made));
       }
       return result;
@@ -830,29 +841,40 @@ private:
     return json::value(nullptr);
   }
 
-  static std::string_view
-  replica_status(std::string_view status, bool stopped) {
-    if (status == "SUCCESS")
-      return stopped ? "STOPPED" : "RUNNING";
-    if (status == "CRASHED" || status == "REMOVING" || status == "REMOVED")
-      return status;
-    return "INITIALIZING";
+  static std::vector<object_ptr> replicas_of(const deployment& x) {
+    auto status = std::string_view{"INITIALIZING"};
+    if (x.status == "SUCCESS")
+      status = x.stopped ? "EXITED" : "RUNNING";
+    else if (x.status == "CRASHED")
+      status = "RUNNING";
+    else if (x.status == "REMOVING")
+      status = "REMOVING";
+    else if (x.status != "DEPLOYING")
+      return {};
+    std::vector<object_ptr> result;
+    for (auto i = std::int64_t{0}; i < x.replicas; ++i) {
+      const auto is_down = x.status == "CRASHED" && i < x.replicas_down;
+      result.push_back(record(
+        "DeploymentDeploymentInstance",
+        {{"id", "replica-" + x.id.substr(0, 8) + "-" + std::to_string(i)},
+         {"status", is_down ? "CRASHED" : status}}));
+    }
+    return result;
   }
 
   resolved deployment_field(const deployment& x, std::string_view field) const {
     const auto& in = *all_.find_service(x.service_id);
     const auto& parent = *all_.find_project(in.project_id);
-    const auto now = all_.standing_of(x);
     if (field == "id")
       return json::value(x.id);
     if (field == "status")
-      return json::value(now.status);
+      return json::value(x.status);
     if (field == "statusUpdatedAt" || field == "updatedAt")
-      return moment(now.since);
+      return moment(x.since);
     if (field == "createdAt")
       return moment(x.created);
     if (field == "deploymentStopped")
-      return json::value(x.stopped.has_value());
+      return json::value(x.stopped);
     if (field == "environmentId")
       return json::value(in.environment_id);
     if (field == "environment")
@@ -868,21 +890,11 @@ private:
                                 : json::value(in.domains.front().domain);
     if (field == "meta")
       return json::value(json::object{{"image", x.image}});
-    if (field == "instances") {
-      std::vector<object_ptr> result;
-      const auto has_replica
-        = now.status == "DEPLOYING" || now.status == "SUCCESS"
-          || now.status == "CRASHED" || now.status == "REMOVING";
-      if (has_replica)
-        result.push_back(record(
-          "DeploymentDeploymentInstance",
-          {{"id", "replica-" + x.id.substr(0, 8)},
-           {"status", replica_status(now.status, x.stopped.has_value())}}));
-      return result;
-    }
+    if (field == "instances")
+      return replicas_of(x);
     if (field == "canRedeploy")
-      return json::value(now.status == "SUCCESS" || now.status == "CRASHED"
-                         || now.status == "FAILED" || now.status == "REMOVED");
+      return json::value(x.status == "SUCCESS" || x.status == "CRASHED"
+                         || x.status == "FAILED" || x.status == "REMOVED");
     if (field == "suggestAddServiceDomain")
       return json::value(in.domains.empty());
     if (field == "canRollback")

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <mutex>
 
 namespace slipway::sandbox {
@@ -17,76 +16,40 @@ namespace {
 
 namespace json_ns = boost::json;
 
-using railway::switches;
-
-constexpr auto failures
-  = std::array<std::string_view, 4>{"build", "deploy", "crash", "workflow"};
-
-/// The switches that are plain numbers.
-struct counter {
-  std::string_view name;
-  std::int64_t switches::*member;
-  std::string_view label;
-};
-
-constexpr auto counters = std::array<counter, 5>{{
-  {"failCount", &switches::fail_count, "次数 how often"},
-  {"opaqueErrors", &switches::opaque_errors, "模糊错误 opaque errors"},
-  {"lostAnswers", &switches::lost_answers, "丢失应答 lost answers"},
-  {"rateLimited", &switches::rate_limited, "限流 rate limited"},
-  {"slowMs", &switches::slow_ms, "延迟 slow, ms"},
-}};
-
 constexpr auto slow_max = std::int64_t{120'000};
 
-json_ns::object to_json(const switches& x) {
-  json_ns::object result;
-  result["failNext"] = x.fail_next.empty() ? json_ns::value(nullptr)
-                                           : json_ns::value(x.fail_next);
-  for (const auto& each : counters)
-    result[each.name] = x.*each.member;
-  result["down"] = x.down;
-  return result;
+/// What can be done to a deployment by hand, and to which it makes sense.
+struct deed {
+  std::string_view name;
+  std::string_view label;
+  tl::expected<bool, railway::field_error> (railway::world::*run)(
+    const std::string&);
+  bool (*fits)(const railway::deployment&);
+};
+
+bool is_running(const railway::deployment& x) {
+  return x.status == "SUCCESS" && !x.stopped;
 }
 
-/// Sets one switch. @returns what is wrong with name or value; empty if fine.
-std::string
-set(switches& to, std::string_view name, const json_ns::value& value) {
-  if (name == "failNext") {
-    if (value.is_null()) {
-      to.fail_next.clear();
-      to.fail_count = 0;
-      return "";
-    }
-    const auto* text = value.if_string();
-    if (text == nullptr
-        || std::find(failures.begin(), failures.end(),
-                     std::string_view{text->data(), text->size()})
-             == failures.end())
-      return "failNext must be build, deploy, crash, workflow or null.";
-    to.fail_next = std::string{text->data(), text->size()};
-    to.fail_count = std::max<std::int64_t>(to.fail_count, 1);
-    return "";
-  }
-  if (name == "down") {
-    if (!value.is_bool())
-      return "down must be true or false.";
-    to.down = value.get_bool();
-    return "";
-  }
-  for (const auto& each : counters) {
-    if (each.name != name)
-      continue;
-    const auto* number = value.if_int64();
-    const auto max = name == "slowMs" ? slow_max : std::int64_t{1'000'000};
-    if (number == nullptr || *number < 0 || *number > max)
-      return std::string{name} + " must be a number from 0 to "
-             + std::to_string(max) + ".";
-    to.*each.member = *number;
-    return "";
-  }
-  return "There is no switch named " + std::string{name} + ".";
-}
+constexpr auto deeds = std::array<deed, 7>{{
+  {"crash", "崩溃 Crash", &railway::world::crash, is_running},
+  {"degrade", "降级 Degrade", &railway::world::degrade, is_running},
+  {"sleep", "休眠 Sleep", &railway::world::sleep, is_running},
+  {"wake", "唤醒 Wake", &railway::world::wake,
+   [](const railway::deployment& x) {
+     return x.status == "SLEEPING";
+   }},
+  {"stop", "停止 Stop", &railway::world::stop, is_running},
+  {"release", "放行 Release", &railway::world::release,
+   [](const railway::deployment& x) {
+     return x.hang_in == x.status;
+   }},
+  {"remove", "移除 Remove", &railway::world::remove,
+   [](const railway::deployment& x) {
+     return x.status != "REMOVING" && x.status != "REMOVED"
+            && x.status != "SKIPPED";
+   }},
+}};
 
 std::string mask(std::string_view value) {
   if (value.empty())
@@ -106,6 +69,7 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   impl(railway_simulator_options given, const clock& clock_in)
     : options{std::move(given)}, time{clock_in}, world{options, clock_in} {
     window_start = time.now();
+    initial = world.knobs;
   }
 
   // -- life -------------------------------------------------------------------
@@ -134,8 +98,10 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
       .add(method::get, "/sandbox/railway", "switches", to(&impl::show))
       .add(method::put, "/sandbox/railway", "switches", to(&impl::put))
       .add(method::post, "/sandbox/railway", "switches", to(&impl::post))
-      .add(method::post, "/sandbox/railway/deployments/{id}/crash", "crash",
-           to(&impl::crash));
+      .add(method::post, "/sandbox/railway/deployments/{id}/{deed}", "deed",
+           to(&impl::act))
+      .add(method::post, "/sandbox/railway/projects/{id}/delete", "delete",
+           to(&impl::remove_project));
     auto limits = server_for(options.listen);
     limits.request_timeout = millis{slow_max + 10'000};
     server.emplace(limits, std::move(routes));
@@ -166,9 +132,8 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   }
 
   [[nodiscard]] std::int64_t left() const {
-    return std::max<std::int64_t>(
-      0, static_cast<std::int64_t>(options.requests_per_hour)
-           - static_cast<std::int64_t>(used));
+    return std::max<std::int64_t>(0, world.knobs.requests_per_hour
+                                       - static_cast<std::int64_t>(used));
   }
 
   [[nodiscard]] timestamp window_end() const {
@@ -179,7 +144,7 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
     const auto reset = std::chrono::duration_cast<std::chrono::seconds>(
       window_end().time_since_epoch());
     answer.headers.emplace_back("X-RateLimit-Limit",
-                                std::to_string(options.requests_per_hour));
+                                std::to_string(world.knobs.requests_per_hour));
     answer.headers.emplace_back("X-RateLimit-Remaining",
                                 std::to_string(left()));
     answer.headers.emplace_back("X-RateLimit-Reset",
@@ -322,7 +287,7 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
 
   void show(http::exchange& x) {
     const auto lock = std::lock_guard{mutex};
-    x.answer(json(200, json_ns::serialize(to_json(world.knobs))));
+    x.answer(json(200, json_ns::serialize(railway::to_json(world.knobs))));
   }
 
   void put(http::exchange& x) {
@@ -333,18 +298,11 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
       return;
     }
     const auto lock = std::lock_guard{mutex};
-    auto changed = world.knobs;
-    for (const auto& each : body.get_object())
-      if (const auto wrong = set(changed, each.key(), each.value());
-          !wrong.empty()) {
-        x.fail(400, "bad_request", wrong);
-        return;
-      }
-    // An explicit count counts, whatever came first in the body.
-    if (const auto* count = body.get_object().if_contains("failCount"))
-      changed.fail_count = count->get_int64();
-    world.knobs = changed;
-    x.answer(json(200, json_ns::serialize(to_json(world.knobs))));
+    if (const auto wrong = railway::update(world.knobs, body.get_object());
+        !wrong.empty())
+      x.fail(400, "bad_request", wrong);
+    else
+      x.answer(json(200, json_ns::serialize(railway::to_json(world.knobs))));
   }
 
   /// The form of the page.
@@ -355,42 +313,64 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
       return;
     }
     const auto lock = std::lock_guard{mutex};
-    auto changed = world.knobs;
-    changed.down = false; // A box that is not ticked is not sent.
-    for (const auto& [name, value] : *form) {
-      auto as = json_ns::value(value);
-      if (name == "failNext" && value.empty())
-        as = nullptr;
-      else if (name == "down")
-        as = true;
-      else if (name != "failNext") {
-        auto number = std::int64_t{0};
-        const auto* end = value.data() + value.size();
-        const auto got = std::from_chars(value.data(), end, number);
-        if (got.ec == std::errc{} && got.ptr == end)
-          as = number;
-      }
-      if (const auto wrong = set(changed, name, as); !wrong.empty()) {
-        x.fail(400, "bad_request", wrong);
-        return;
-      }
-    }
-    if (changed.fail_next.empty())
-      changed.fail_count = 0;
+    if (const auto wrong = railway::update(world.knobs, *form); !wrong.empty())
+      x.fail(400, "bad_request", wrong);
     else
-      changed.fail_count = std::max<std::int64_t>(changed.fail_count, 1);
-    world.knobs = changed;
-    x.answer(see_other("/"));
+      x.answer(see_other("/"));
   }
 
-  void crash(http::exchange& x) {
-    const auto lock = std::lock_guard{mutex};
-    world.catch_up();
-    const auto done = world.crash(x.in().param(0));
+  template <class T>
+  static void
+  finish(http::exchange& x, const tl::expected<T, railway::field_error>& done) {
     if (!done)
       x.fail(409, "conflict", done.error().message);
     else
       x.answer(see_other("/"));
+  }
+
+  /// What people do to a deployment behind everybody's back.
+  void act(http::exchange& x) {
+    const auto& id = x.in().param(0);
+    const auto& deed = x.in().param(1);
+    const auto lock = std::lock_guard{mutex};
+    world.catch_up();
+    for (const auto& each : deeds)
+      if (each.name == deed) {
+        finish(x, (world.*each.run)(id));
+        return;
+      }
+    if (deed == "redeploy")
+      finish(x, world.redeploy(id));
+    else if (deed == "log")
+      say(x, id);
+    else
+      x.fail(404, "not_found", "There is no such deed.");
+  }
+
+  /// `{"message", "severity", "build"}`: a line for the log.
+  void say(http::exchange& x, const std::string& id) {
+    auto ec = json_ns::error_code{};
+    const auto body = json_ns::parse(x.in().body, ec);
+    const auto* given = ec ? nullptr : body.if_object();
+    const auto text = [&](std::string_view name, std::string_view otherwise) {
+      const auto* value = given->if_contains(name);
+      return value != nullptr && value->is_string()
+               ? std::string{value->get_string()}
+               : std::string{otherwise};
+    };
+    if (given == nullptr) {
+      x.fail(400, "bad_request", "The body must be a JSON object.");
+      return;
+    }
+    const auto* in_build = given->if_contains("build");
+    finish(x, world.say(id, in_build != nullptr && *in_build == true,
+                        text("severity", "info"), text("message", "")));
+  }
+
+  void remove_project(http::exchange& x) {
+    const auto lock = std::lock_guard{mutex};
+    world.catch_up();
+    finish(x, world.delete_project(x.in().param(0), false));
   }
 
   void home(http::exchange& x) {
@@ -409,30 +389,9 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   }
 
   std::string switches_form() const {
-    const auto& knobs = world.knobs;
-    auto text = std::string{"<form method=\"post\" action=\"/sandbox/railway\">"
-                            "<div class=\"fields\"><label>下一次失败 fail next "
-                            "<select name=\"failNext\"><option value=\"\">—"
-                            "</option>"};
-    for (const auto& each : failures) {
-      text += "<option";
-      text += each == knobs.fail_next ? " selected>" : ">";
-      text += each;
-      text += "</option>";
-    }
-    text += "</select></label>";
-    for (const auto& each : counters) {
-      text += "<label>";
-      text += each.label;
-      text += " <input type=\"number\" min=\"0\" name=\"";
-      text += each.name;
-      text
-        += "\" value=\"" + std::to_string(knobs.*each.member) + "\"></label>";
-    }
-    text += "<label>停机 down <input type=\"checkbox\" name=\"down\"";
-    text += knobs.down ? " checked></label>" : "></label>";
-    text += "</div><p><button>保存 Save</button></p></form>";
-    return text;
+    return "<form method=\"post\" action=\"/sandbox/railway\">"
+           + railway::to_html(world.knobs, initial)
+           + "<p><button>保存 Save</button></p></form>";
   }
 
   std::string project_card(const railway::project& x) const {
@@ -442,6 +401,9 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
               + "</small>";
     text += "</h2><p class=\"dim\">" + escape(x.description) + " <code>" + x.id
             + "</code></p>";
+    if (!x.deleted)
+      text += "<form method=\"post\" action=\"/sandbox/railway/projects/" + x.id
+              + "/delete\"><button class=\"small\">删除 Delete</button></form>";
     if (!x.gone)
       for (const auto& id : x.services)
         text += service_part(*world.find_service(id));
@@ -458,19 +420,28 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
               + escape(mask(value)) + "</code></dd>";
     text += "</dl><div class=\"scroll\"><table><tr><th>部署 deployment<th>状态 "
             "status<th>起 since<th></tr>";
-    for (auto i = x.deployments.rbegin(); i != x.deployments.rend(); ++i) {
+    auto shown = 0;
+    for (auto i = x.deployments.rbegin();
+         i != x.deployments.rend() && shown < 10; ++i, ++shown) {
       const auto& each = *world.find_deployment(*i);
-      const auto now = world.standing_of(each);
       text += "<tr><td><code>" + each.id.substr(0, 8) + "</code><td class=\"";
-      text += tone(now.status);
+      text += tone(each.status);
       text += "\">";
-      text += now.status;
+      text += each.status;
       text += each.stopped ? " (stopped)" : "";
-      text += "<td>" + to_rfc3339(now.since) + "<td>";
-      if (now.status == "SUCCESS")
+      text += "<td>" + to_rfc3339(each.since) + "<td>";
+      const auto button = [&](std::string_view name, std::string_view label) {
         text += "<form class=\"inline\" method=\"post\" "
                 "action=\"/sandbox/railway/deployments/"
-                + each.id + "/crash\"><button>使其崩溃 Crash</button></form>";
+                + each.id + "/" + std::string{name}
+                + "\"><button class=\"small\">" + std::string{label}
+                + "</button></form> ";
+      };
+      for (const auto& one : deeds)
+        if (one.fits(each))
+          button(one.name, one.label);
+      if (!railway::is_in_progress(each))
+        button("redeploy", "重新部署 Redeploy");
       text += "</tr>";
     }
     return text + "</table></div>";
@@ -480,6 +451,7 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   const clock& time;
   std::mutex mutex;
   railway::world world;
+  railway::switches initial;
   graphql::schema schema;
   timestamp window_start;
   std::uint64_t used = 0;

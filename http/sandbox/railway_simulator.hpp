@@ -42,15 +42,15 @@ struct railway_simulator_options {
 
 /// Railway's public GraphQL API at `POST /graphql/v2`: documents are checked
 /// against the real schema's part that is known here, and everything moves on
-/// with the clock. There are no timers: where things stand is worked out when
-/// somebody looks.
+/// with the clock: what is due happens, in its order, when somebody looks.
 ///
 /// For people and scripts: `/` shows switches and everything that exists,
-/// `GET`/`PUT /sandbox/railway` the switches as JSON: `failNext` (`build`,
-/// `deploy`, `crash`, `workflow` or null) and `failCount`, `opaqueErrors`,
-/// `lostAnswers` (the mutation happens, the answer is 504), `rateLimited`,
-/// `slowMs`, `down`. `POST /sandbox/railway/deployments/{id}/crash` crashes
-/// what runs.
+/// `GET`/`PUT /sandbox/railway` the switches as JSON (`railway_switches.hpp`
+/// explains each). `POST /sandbox/railway/deployments/{id}/{deed}` does what
+/// happens behind everybody's back: `crash`, `degrade` (one replica of several
+/// crashes), `sleep`, `wake`, `stop`, `remove`, `redeploy`, `release` (what
+/// hangs goes on) and `log` (`{"message","severity","build"}` adds a line);
+/// `POST /sandbox/railway/projects/{id}/delete` deletes a project.
 class railway_simulator {
 public:
   /// @param time Must outlive the simulator.

@@ -1,7 +1,6 @@
 #include "http/sandbox/railway_world.hpp"
 
 #include <algorithm>
-#include <array>
 
 namespace slipway::sandbox::railway {
 
@@ -27,9 +26,6 @@ const json::object& object_of(const json::object& from, std::string_view name) {
   return value != nullptr && value->is_object() ? value->get_object() : none;
 }
 
-/// Of one service.
-constexpr auto deployments_kept = std::size_t{100};
-
 /// The first label of a domain: letters, digits and dashes.
 std::string label(std::string_view name) {
   std::string result;
@@ -51,18 +47,13 @@ field_error not_found(std::string_view what) {
   return {std::string{what} + " not found"};
 }
 
-bool is_secret_name(std::string_view name) {
-  return name.find("SECRET") != std::string_view::npos
-         || name.find("TOKEN") != std::string_view::npos
-         || name.find("PASSWORD") != std::string_view::npos
-         || name.find("KEY") != std::string_view::npos;
-}
-
 } // namespace
 
 world::world(const railway_simulator_options& options, const clock& time)
   : options_{options}, time_{time} {
   random_.seed(options.seed == 0 ? std::random_device{}() : options.seed);
+  knobs.cooldown_ms = options_.create_cooldown.count();
+  knobs.requests_per_hour = options_.requests_per_hour;
   born_ = now();
   template_id_ = uuid();
   const auto variable = [](std::string_view value, std::string_view about) {
@@ -184,182 +175,6 @@ std::size_t world::live_projects() const {
     }));
 }
 
-standing world::standing_of(const deployment& x) const {
-  const auto at = now();
-  const auto& stages = options_.stages;
-  const auto& in = services_.at(x.service_id);
-  const auto& of = projects_.at(in.project_id);
-  auto removed = x.removed;
-  if (of.deleted && (!removed || *of.deleted < *removed))
-    removed = of.deleted;
-  if (removed && *removed <= at)
-    return at < *removed + stages.removing
-             ? standing{"REMOVING", *removed}
-             : standing{"REMOVED", *removed + stages.removing};
-  if (x.crashed && *x.crashed <= at)
-    return {"CRASHED", *x.crashed};
-  auto live = x.created;
-  if (x.restarted) {
-    if (at < *x.restarted + stages.deploying)
-      return {"DEPLOYING", *x.restarted};
-    live = *x.restarted + stages.deploying;
-  } else {
-    if (at < live + stages.queued)
-      return {"QUEUED", live};
-    live += stages.queued;
-    if (at < live + stages.initializing)
-      return {"INITIALIZING", live};
-    live += stages.initializing;
-    if (at < live + stages.building)
-      return {"BUILDING", live};
-    live += stages.building;
-    if (x.ending == fate::build_fails)
-      return {"FAILED", live};
-    if (at < live + stages.deploying)
-      return {"DEPLOYING", live};
-    live += stages.deploying;
-    if (x.ending == fate::deploy_fails)
-      return {"FAILED", live};
-    if (x.ending == fate::crashes)
-      return {"CRASHED", live};
-  }
-  // A newer one that has come up takes its place.
-  auto is_newer = false;
-  for (const auto& id : in.deployments) {
-    if (id == x.id) {
-      is_newer = true;
-    } else if (is_newer) {
-      const auto& other = deployments_.at(id);
-      const auto up = other.created + stages.queued + stages.initializing
-                      + stages.building + stages.deploying;
-      if (other.ending == fate::good && !other.removed && up <= at)
-        return {"REMOVED", up};
-    }
-  }
-  return {"SUCCESS", live};
-}
-
-bool world::is_in_progress(const deployment& x) const {
-  constexpr auto under_way = std::array<std::string_view, 4>{
-    "QUEUED", "INITIALIZING", "BUILDING", "DEPLOYING"};
-  return std::find(under_way.begin(), under_way.end(), standing_of(x).status)
-         != under_way.end();
-}
-
-std::vector<event> world::events_of(const deployment& x) const {
-  struct step {
-    std::string_view name;
-    millis length;
-    fate fails;
-    std::string_view why;
-  };
-  const auto& t = options_.stages;
-  const auto steps = std::array<step, 6>{{
-    {"SNAPSHOT_CODE", t.initializing, fate::good, ""},
-    {"BUILD_IMAGE", t.building * 7 / 10, fate::build_fails,
-     "failed to pull the image: manifest unknown"},
-    {"PUBLISH_IMAGE", t.building - t.building * 7 / 10, fate::good, ""},
-    {"CREATE_CONTAINER", t.deploying * 3 / 10, fate::good, ""},
-    {"CONFIGURE_NETWORK", t.deploying * 2 / 10, fate::good, ""},
-    {"HEALTHCHECK", t.deploying - t.deploying * 3 / 10 - t.deploying * 2 / 10,
-     fate::deploy_fails, "1/1 replicas never became healthy"},
-  }};
-  std::vector<event> result;
-  auto at = x.created + t.queued;
-  const auto until = x.removed ? std::min(now(), *x.removed) : now();
-  for (const auto& each : steps) {
-    if (at > until)
-      break;
-    event made{each.name, at, std::nullopt, ""};
-    const auto fails = x.ending == each.fails && !each.why.empty();
-    // A build that fails does so at the end of its stage, as the status does.
-    const auto end
-      = at
-        + (fails && x.ending == fate::build_fails ? t.building : each.length);
-    if (end <= until) {
-      made.completed = end;
-      if (fails)
-        made.error = each.why;
-    }
-    result.push_back(std::move(made));
-    if (fails)
-      break;
-    at = end;
-  }
-  return result;
-}
-
-std::vector<log_line> world::build_log(const deployment& x) const {
-  const auto& t = options_.stages;
-  const auto start = x.created + t.queued + t.initializing;
-  const auto end = start + t.building;
-  auto all = std::vector<log_line>{
-    {x.created + t.queued, "info", "scheduling build on Metal builder"},
-    {start, "info", "\x1b[35mpulling\x1b[0m " + x.image},
-    {start + t.building / 3, "info", "\x1b[32m#1\x1b[0m extracting layers"},
-  };
-  if (x.ending == fate::build_fails)
-    all.push_back({end, "error", "failed to pull the image: manifest unknown"});
-  else
-    all.push_back({end, "info", "=== Successfully Built! ==="});
-  const auto until = x.removed ? std::min(now(), *x.removed) : now();
-  all.erase(std::remove_if(all.begin(), all.end(),
-                           [&](const log_line& y) {
-                             return y.at > until;
-                           }),
-            all.end());
-  return all;
-}
-
-std::vector<log_line> world::deploy_log(const deployment& x) const {
-  if (x.ending == fate::build_fails)
-    return {};
-  const auto& t = options_.stages;
-  const auto& in = services_.at(x.service_id);
-  const auto start = x.created + t.queued + t.initializing + t.building;
-  const auto end = start + t.deploying;
-  auto all = std::vector<log_line>{
-    {start, "info", "Starting Container"},
-    {start + t.deploying / 4, "info", in.name + ": reading configuration"},
-  };
-  // Careless programs do this, so whoever shows logs has to cope.
-  for (const auto& [name, value] : in.variables)
-    if (is_secret_name(name) && !value.empty())
-      all.push_back({start + t.deploying / 4, "warn",
-                     "using " + name + "=" + value + " from the environment"});
-  switch (x.ending) {
-    case fate::good:
-      all.push_back({end, "info", in.name + ": listening on 0.0.0.0:8080"});
-      break;
-    case fate::deploy_fails:
-      all.push_back({end, "error", "1/1 replicas never became healthy!"});
-      break;
-    case fate::crashes:
-      all.push_back({end, "error", "fatal: cannot open the database"});
-      all.push_back({end, "error", "container exited with code 1"});
-      break;
-    case fate::build_fails:
-      break;
-  }
-  if (x.restarted)
-    all.push_back({*x.restarted, "info", "Restarting Container"});
-  if (x.crashed)
-    all.push_back({*x.crashed, "error", "container exited with code 137"});
-  if (x.removed)
-    all.push_back({*x.removed, "info", "Stopping Container"});
-  std::stable_sort(all.begin(), all.end(),
-                   [](const log_line& a, const log_line& b) {
-                     return a.at < b.at;
-                   });
-  const auto until = x.removed ? std::min(now(), *x.removed) : now();
-  all.erase(std::remove_if(all.begin(), all.end(),
-                           [&](const log_line& y) {
-                             return y.at > until;
-                           }),
-            all.end());
-  return all;
-}
-
 json::object world::variables_of(const project& of, const service* in) const {
   json::object result;
   for (const auto& [name, value] : of.shared)
@@ -383,17 +198,19 @@ json::object world::variables_of(const project& of, const service* in) const {
 
 void world::catch_up() {
   const auto at = now();
-  auto& all = running_workflows_;
-  for (const auto& id : all) {
-    auto& x = workflows_.at(id);
-    if (at >= x.started + options_.stages.workflow)
-      apply(x, x.started + options_.stages.workflow);
+  while (!agenda_.empty() && agenda_.begin()->first <= at) {
+    const auto [when, what] = *agenda_.begin();
+    agenda_.erase(agenda_.begin());
+    if (what.is_workflow) {
+      const auto i = workflows_.find(what.id);
+      if (i != workflows_.end())
+        apply(i->second, when);
+    } else {
+      const auto i = deployments_.find(what.id);
+      if (i != deployments_.end() && i->second.turn == what.turn)
+        go_on(i->second, when);
+    }
   }
-  all.erase(std::remove_if(all.begin(), all.end(),
-                           [&](const std::string& id) {
-                             return workflows_.at(id).done;
-                           }),
-            all.end());
 }
 
 project* world::live_project(const std::string& id) {
@@ -408,34 +225,6 @@ world::live_service(const std::string& id, const std::string& environment) {
       || live_project(i->second.project_id) == nullptr)
     return nullptr;
   return &i->second;
-}
-
-deployment* world::live_deployment(const std::string& id) {
-  const auto i = deployments_.find(id);
-  if (i == deployments_.end())
-    return nullptr;
-  const auto& in = services_.at(i->second.service_id);
-  return live_project(in.project_id) == nullptr ? nullptr : &i->second;
-}
-
-deployment& world::new_deployment(service& in, timestamp at) {
-  deployment made;
-  made.id = uuid();
-  made.service_id = in.id;
-  made.image = in.image;
-  made.created = at;
-  if (takes_failure("build"))
-    made.ending = fate::build_fails;
-  else if (takes_failure("deploy"))
-    made.ending = fate::deploy_fails;
-  else if (takes_failure("crash"))
-    made.ending = fate::crashes;
-  if (in.deployments.size() >= deployments_kept) {
-    deployments_.erase(in.deployments.front());
-    in.deployments.erase(in.deployments.begin());
-  }
-  in.deployments.push_back(made.id);
-  return deployments_.emplace(made.id, std::move(made)).first->second;
 }
 
 service_domain&
@@ -460,7 +249,8 @@ world::create_project(const json::object& input) {
   if (!workspace.empty() && workspace != options_.workspace_id)
     return tl::unexpected{field_error{"Not Authorized"}};
   const auto at = now();
-  if (last_create_ && at < *last_create_ + options_.create_cooldown)
+  if (knobs.cooldown && last_create_
+      && at < *last_create_ + millis{knobs.cooldown_ms})
     return tl::unexpected{
       field_error{"You are creating projects too quickly. Please wait before "
                   "creating another one (1 project per 30 seconds)."}};
@@ -516,6 +306,10 @@ world::delete_project(const std::string& id, bool scheduled) {
     return tl::unexpected{field_error{"Not Authorized"}};
   x->deleted = now();
   x->gone = !scheduled;
+  for (const auto& each : x->services)
+    for (const auto& own : services_.at(each).deployments)
+      begin_removal(deployments_.at(own), *x->deleted);
+  catch_up();
   return true;
 }
 
@@ -551,7 +345,8 @@ world::deploy_template(const json::object& input) {
   made.started = now();
   made.fails = takes_failure("workflow");
   made.config = config->get_object();
-  running_workflows_.push_back(made.id);
+  agenda_.emplace(made.started + options_.stages.workflow,
+                  due{true, made.id, 0});
   return &workflows_.emplace(made.id, std::move(made)).first->second;
 }
 
@@ -661,84 +456,6 @@ world::create_domain(const json::object& input) {
                        ? std::optional{port->get_int64()}
                        : std::nullopt,
                      now());
-}
-
-world::outcome<const deployment*>
-world::deploy_service(const std::string& service_id,
-                      const std::string& environment_id) {
-  auto* in = live_service(service_id, environment_id);
-  if (in == nullptr)
-    return tl::unexpected{not_found("ServiceInstance")};
-  return &new_deployment(*in, now());
-}
-
-world::outcome<const deployment*>
-world::redeploy_service(const std::string& service_id,
-                        const std::string& environment_id) {
-  const auto* in = live_service(service_id, environment_id);
-  if (in == nullptr)
-    return tl::unexpected{not_found("ServiceInstance")};
-  if (in->deployments.empty())
-    return tl::unexpected{field_error{"Cannot redeploy without a snapshot"}};
-  return redeploy(in->deployments.back());
-}
-
-world::outcome<const deployment*>
-world::redeploy(const std::string& deployment_id) {
-  const auto* x = live_deployment(deployment_id);
-  if (x == nullptr)
-    return tl::unexpected{not_found("Deployment")};
-  if (is_in_progress(*x))
-    return tl::unexpected{
-      field_error{"Cannot redeploy yet, please wait for the original "
-                  "deployment to finish building"}};
-  return &new_deployment(services_.at(x->service_id), now());
-}
-
-world::outcome<bool> world::cancel(const std::string& deployment_id) {
-  return remove(deployment_id);
-}
-
-world::outcome<bool> world::remove(const std::string& deployment_id) {
-  auto* x = live_deployment(deployment_id);
-  if (x == nullptr)
-    return tl::unexpected{not_found("Deployment")};
-  if (!x->removed)
-    x->removed = now();
-  return true;
-}
-
-world::outcome<bool> world::stop(const std::string& deployment_id) {
-  auto* x = live_deployment(deployment_id);
-  if (x == nullptr)
-    return tl::unexpected{not_found("Deployment")};
-  if (standing_of(*x).status == "SUCCESS")
-    x->stopped = now();
-  return true;
-}
-
-world::outcome<bool> world::restart(const std::string& deployment_id) {
-  auto* x = live_deployment(deployment_id);
-  if (x == nullptr)
-    return tl::unexpected{not_found("Deployment")};
-  const auto status = standing_of(*x).status;
-  if (status != "SUCCESS" && status != "CRASHED")
-    return tl::unexpected{
-      field_error{"Only a running or crashed deployment can be restarted."}};
-  x->restarted = now();
-  x->crashed.reset();
-  x->stopped.reset();
-  return true;
-}
-
-world::outcome<bool> world::crash(const std::string& deployment_id) {
-  auto* x = live_deployment(deployment_id);
-  if (x == nullptr)
-    return tl::unexpected{not_found("Deployment")};
-  if (standing_of(*x).status != "SUCCESS")
-    return tl::unexpected{field_error{"Only what runs can crash."}};
-  x->crashed = now();
-  return true;
 }
 
 } // namespace slipway::sandbox::railway

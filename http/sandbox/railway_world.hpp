@@ -3,8 +3,10 @@
 #include "actors/lifecycle/time.hpp"
 #include "http/sandbox/graphql.hpp"
 #include "http/sandbox/railway_simulator.hpp"
+#include "http/sandbox/railway_switches.hpp"
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <random>
@@ -17,18 +19,68 @@
 namespace slipway::sandbox::railway {
 
 /// How a deployment is going to end.
-enum class fate : std::uint8_t { good, build_fails, deploy_fails, crashes };
+enum class fate : std::uint8_t {
+  good,
+  build_fails,
+  deploy_fails,
+  crashes,
+  exits, ///< Comes up, and its process ends with 0.
+  skipped,
+};
+
+/// A step of a deployment, planned ahead to its end.
+struct event {
+  std::string_view step;
+  timestamp created;
+  /// May lie in the future, as `created` may.
+  std::optional<timestamp> completed;
+  std::string error;
+};
+
+/// May lie in the future: then nobody sees it yet.
+struct log_line {
+  timestamp at;
+  std::uint64_t serial; ///< Counts the lines of one deployment.
+  std::string severity;
+  std::string message;
+
+  /// The moment and nanoseconds below its millisecond.
+  using place = std::pair<timestamp, std::uint32_t>;
+
+  [[nodiscard]] place position() const noexcept {
+    return {at, static_cast<std::uint32_t>(serial % 1'000'000)};
+  }
+
+  /// RFC 3339 with nanoseconds. No two lines of a deployment have the same.
+  [[nodiscard]] std::string when() const;
+};
 
 struct deployment {
   std::string id;
   std::string service_id;
   std::string image;
   timestamp created;
+  railway_stages stages; ///< Its own pace.
   fate ending = fate::good;
-  std::optional<timestamp> removed = {};
-  std::optional<timestamp> stopped = {};
-  std::optional<timestamp> restarted = {};
-  std::optional<timestamp> crashed = {}; ///< By hand, while it ran.
+  /// The status that it does not leave by itself.
+  std::string hang_in = {};
+  std::string_view status = "QUEUED";
+  timestamp since = {};
+  bool stopped = false; ///< It is up, and no process of it runs.
+  bool restarting = false;
+  std::int64_t replicas = 1;
+  std::int64_t replicas_down = 0;
+  std::uint64_t turn = 0; ///< What is due for another turn is void.
+  std::vector<event> events = {};
+  std::deque<log_line> build_log = {};
+  std::deque<log_line> deploy_log = {};
+  std::uint64_t lines = 0;
+};
+
+/// Something that has become of a deployment, as a webhook names it.
+struct change {
+  std::string_view type; ///< `Deployment.failed`.
+  timestamp at;
 };
 
 struct service_domain {
@@ -82,36 +134,6 @@ struct workflow {
   boost::json::object config = {};
 };
 
-/// What can be made to go wrong.
-struct switches {
-  std::string fail_next; ///< Empty, `build`, `deploy`, `crash`, `workflow`.
-  std::int64_t fail_count = 0;
-  std::int64_t opaque_errors = 0;
-  std::int64_t lost_answers = 0;
-  std::int64_t rate_limited = 0;
-  std::int64_t slow_ms = 0;
-  bool down = false;
-};
-
-/// Where a deployment stands, and since when.
-struct standing {
-  std::string_view status;
-  timestamp since;
-};
-
-struct event {
-  std::string_view step;
-  timestamp created;
-  std::optional<timestamp> completed;
-  std::string error;
-};
-
-struct log_line {
-  timestamp at;
-  std::string severity;
-  std::string message;
-};
-
 using graphql::field_error;
 
 class world {
@@ -122,7 +144,7 @@ public:
     return time_.now();
   }
 
-  /// Lets everything happen that is due.
+  /// Lets everything happen that is due, in its order.
   void catch_up();
 
   // -- looking ----------------------------------------------------------------
@@ -139,7 +161,7 @@ public:
 
   [[nodiscard]] std::size_t live_projects() const;
 
-  [[nodiscard]] standing standing_of(const deployment& x) const;
+  /// What has begun so far, without ends that are still to come.
   [[nodiscard]] std::vector<event> events_of(const deployment& x) const;
   [[nodiscard]] std::vector<log_line> build_log(const deployment& x) const;
   [[nodiscard]] std::vector<log_line> deploy_log(const deployment& x) const;
@@ -181,17 +203,40 @@ public:
   outcome<bool> remove(const std::string& deployment_id);
   outcome<bool> stop(const std::string& deployment_id);
   outcome<bool> restart(const std::string& deployment_id);
+
+  // -- by hand ----------------------------------------------------------------
+
   outcome<bool> crash(const std::string& deployment_id);
+  /// One replica of several crashes.
+  outcome<bool> degrade(const std::string& deployment_id);
+  outcome<bool> sleep(const std::string& deployment_id);
+  outcome<bool> wake(const std::string& deployment_id);
+  /// Lets go of what hangs.
+  outcome<bool> release(const std::string& deployment_id);
+  /// Adds a line to what a deployment (or its build) has said.
+  outcome<bool> say(const std::string& deployment_id, bool in_build,
+                    std::string severity, std::string message);
 
   std::string uuid();
 
   switches knobs;
 
+  /// Told of every change, in their order, before `catch_up` or the deed
+  /// returns.
+  std::function<void(const project&, const service&, const deployment&, change)>
+    on_change = nullptr;
+
 private:
+  /// A thing that is to happen at some time.
+  struct due {
+    bool is_workflow = false;
+    std::string id;
+    std::uint64_t turn = 0;
+  };
+
   project* live_project(const std::string& id);
   service* live_service(const std::string& id, const std::string& environment);
-  deployment* live_deployment(const std::string& id);
-  deployment& new_deployment(service& in, timestamp at);
+  outcome<deployment*> live_deployment(const std::string& id);
   service_domain&
   new_domain(service& in, std::optional<std::int64_t> port, timestamp at);
   void apply(workflow& what, timestamp at);
@@ -203,7 +248,24 @@ private:
   std::string secret(std::size_t length);
   std::string expand(std::string value);
   bool takes_failure(std::string_view kind);
-  [[nodiscard]] bool is_in_progress(const deployment& x) const;
+
+  // -- the life of a deployment -----------------------------------------------
+
+  deployment& new_deployment(service& in, timestamp at, bool is_again = false);
+  /// Goes on to a status, and plans what follows from it.
+  void enter(deployment& x, std::string_view status, timestamp at);
+  /// The status that it has been in is over.
+  void go_on(deployment& x, timestamp at);
+  /// Takes its steps and lines from here on back.
+  void cut(deployment& x, timestamp at);
+  void begin_removal(deployment& x, timestamp at);
+  /// The newest that is up takes the others' place.
+  void supersede(const deployment& by, timestamp at);
+  void tell(const deployment& x, std::string_view type, timestamp at) const;
+  void add_line(deployment& x, bool in_build, timestamp at,
+                std::string_view severity, std::string message);
+  void write_start(deployment& x, timestamp at);
+  void write_end(deployment& x, timestamp at);
 
   railway_simulator_options options_;
   const clock& time_;
@@ -214,11 +276,14 @@ private:
   std::map<std::string, service> services_;
   std::map<std::string, deployment> deployments_;
   std::map<std::string, workflow> workflows_;
-  std::vector<std::string> running_workflows_;
+  std::multimap<timestamp, due> agenda_;
   std::optional<timestamp> last_create_;
   std::string template_id_;
   boost::json::object template_config_;
   timestamp born_;
 };
+
+/// Whether a deployment is still on its way.
+[[nodiscard]] bool is_in_progress(const deployment& x);
 
 } // namespace slipway::sandbox::railway

@@ -149,6 +149,16 @@ struct fixture {
                   .at("status"));
   }
 
+  /// Does something to a deployment by hand.
+  void act(const std::string& deployment, const std::string& deed,
+           int expected = 303, std::string_view body = "") {
+    CAF_CHECK_EQUAL(
+      fetch(aut->port(), "POST",
+            "/sandbox/railway/deployments/" + deployment + "/" + deed, body)
+        .status,
+      expected);
+  }
+
   /// A service that is being deployed since just now.
   struct running {
     place where;
@@ -682,9 +692,232 @@ CAF_TEST(the page shows what exists and hides what is secret) {
   CAF_CHECK_EQUAL(saved.status, 303);
   const auto now
     = json::parse(fetch(aut->port(), "GET", "/sandbox/railway").body);
-  CAF_CHECK_EQUAL(json::serialize(now),
-                  R"({"failNext":"crash","failCount":1,"opaqueErrors":0,)"
-                  R"("lostAnswers":3,"rateLimited":0,"slowMs":0,"down":true})");
+  CAF_CHECK_EQUAL(text(now.at("failNext")), "crash");
+  CAF_CHECK_EQUAL(now.at("failCount").as_int64(), 1);
+  CAF_CHECK_EQUAL(now.at("lostAnswers").as_int64(), 3);
+  CAF_CHECK(now.at("down").as_bool());
+  // A box that is not ticked is not sent.
+  CAF_CHECK(!now.at("webhooks").as_bool());
+  CAF_CHECK_EQUAL(
+    fetch(aut->port(), "POST", "/sandbox/railway", "failNext=maybe").status,
+    400);
+}
+
+CAF_TEST(every switch is on the page and keeps what it is told) {
+  const auto before
+    = json::parse(fetch(aut->port(), "GET", "/sandbox/railway").body)
+        .as_object();
+  const auto page = fetch(aut->port(), "GET", "/");
+  auto other = json::object{};
+  for (const auto& each : before) {
+    const auto name = std::string{each.key()};
+    CAF_CHECK(page.has("name=\"" + name + "\""));
+    const auto& value = each.value();
+    if (value.is_bool())
+      other[name] = !value.as_bool();
+    else if (value.is_int64())
+      other[name] = value.as_int64() + 7;
+    else if (name == "failNext")
+      other[name] = "deploy";
+    else if (name == "hangIn")
+      other[name] = "BUILDING";
+    else if (name == "garbageAs")
+      other[name] = "cloudflare";
+    else
+      other[name] = "projectCreate";
+  }
+  set(other);
+  auto after = json::parse(fetch(aut->port(), "GET", "/sandbox/railway").body);
+  CAF_CHECK_EQUAL(json::serialize(after), json::serialize(other));
+  for (const auto* wrong :
+       {R"({"slowMs":-1})", R"({"webhookLoss":101})", R"({"hangIn":"SUCCESS"})",
+        R"({"garbageAs":null})", R"({"lostFor":"a b"})", R"({"down":1})",
+        R"({"slowBuilds":0})", R"({"failNext":7})", R"([])"})
+    CAF_CHECK_EQUAL(fetch(aut->port(), "PUT", "/sandbox/railway", wrong).status,
+                    400);
+  after = json::parse(fetch(aut->port(), "GET", "/sandbox/railway").body);
+  CAF_CHECK_EQUAL(json::serialize(after), json::serialize(other));
+  // A count of nothing calls it off.
+  set({{"failCount", 0}, {"hangIn", nullptr}});
+  after = json::parse(fetch(aut->port(), "GET", "/sandbox/railway").body);
+  CAF_CHECK(after.at("failNext").is_null());
+  CAF_CHECK_EQUAL(after.at("hangCount").as_int64(), 0);
+}
+
+CAF_TEST(builds can be slow and deployments hang) {
+  set({{"slowBuilds", 10}});
+  const auto slow = launch("slow");
+  set({{"slowBuilds", 1}});
+  time.advance(whole);
+  CAF_CHECK_EQUAL(status(slow.deployment), "BUILDING");
+  time.advance(options.stages.building * 9);
+  CAF_CHECK_EQUAL(status(slow.deployment), "SUCCESS");
+  for (const auto* where : {"WAITING", "NEEDS_APPROVAL", "QUEUED",
+                            "INITIALIZING", "BUILDING", "DEPLOYING"}) {
+    set({{"hangIn", where}});
+    const auto x = launch(where);
+    time.advance(1h);
+    CAF_CHECK_EQUAL(status(x.deployment), where);
+    const auto other = launch("other");
+    time.advance(whole);
+    CAF_CHECK_EQUAL(status(other.deployment), "SUCCESS");
+    act(x.deployment, "release");
+    CAF_CHECK_NOT_EQUAL(status(x.deployment), where);
+    time.advance(whole);
+    CAF_CHECK_EQUAL(status(x.deployment), "SUCCESS");
+    act(x.deployment, "release", 409);
+  }
+  set({{"hangIn", "REMOVING"}});
+  const auto x = launch("stays");
+  time.advance(whole);
+  act(x.deployment, "remove");
+  time.advance(1h);
+  CAF_CHECK_EQUAL(status(x.deployment), "REMOVING");
+  act(x.deployment, "release");
+  CAF_CHECK_EQUAL(status(x.deployment), "REMOVED");
+}
+
+CAF_TEST(a step that hangs is open until it is let go) {
+  set({{"hangIn", "BUILDING"}});
+  const auto x = launch();
+  time.advance(1h);
+  const auto last = [&] {
+    const auto all
+      = data("query E($id: String!) { deploymentEvents(id: $id, first: 50) { "
+             "edges { node { step createdAt completedAt } } } }",
+             {{"id", x.deployment}})
+          .at("deploymentEvents")
+          .at("edges")
+          .as_array();
+    return all.back().at("node");
+  };
+  CAF_CHECK_EQUAL(text(last().at("step")), "BUILD_IMAGE");
+  CAF_CHECK(last().at("completedAt").is_null());
+  act(x.deployment, "release");
+  CAF_CHECK_EQUAL(text(last().at("step")), "CREATE_CONTAINER");
+}
+
+CAF_TEST(what is cancelled in the middle stops speaking) {
+  const auto x = launch();
+  time.advance(700ms);
+  CAF_CHECK(data("mutation M($id: String!) { deploymentCancel(id: $id) }",
+                 {{"id", x.deployment}})
+              .at("deploymentCancel")
+              .as_bool());
+  time.advance(1h);
+  const auto all
+    = data("query E($id: String!) { deploymentEvents(id: $id, first: 50) { "
+           "edges { node { step completedAt } } } buildLogs(deploymentId: $id) "
+           "{ message } deploymentLogs(deploymentId: $id) { message } }",
+           {{"id", x.deployment}});
+  const auto& steps = all.at("deploymentEvents").at("edges").as_array();
+  CAF_CHECK_EQUAL(steps.size(), 2u);
+  CAF_CHECK(steps.back().at("node").at("completedAt").is_null());
+  CAF_CHECK_EQUAL(all.at("buildLogs").as_array().size(), 2u);
+  CAF_CHECK(all.at("deploymentLogs").as_array().empty());
+}
+
+CAF_TEST(things happen to what runs behind everybodys back) {
+  const auto x = launch();
+  time.advance(whole);
+  const auto replicas = [&](const std::string& id) {
+    const auto all
+      = data("query R($id: String!) { deployment(id: $id) { status "
+             "deploymentStopped instances { id status } } }",
+             {{"id", id}})
+          .at("deployment");
+    auto result = text(all.at("status"));
+    result += all.at("deploymentStopped").as_bool() ? " stopped" : "";
+    for (const auto& each : all.at("instances").as_array())
+      result += " " + text(each.at("status"));
+    return result;
+  };
+  CAF_CHECK_EQUAL(replicas(x.deployment), "SUCCESS RUNNING");
+  act(x.deployment, "sleep");
+  CAF_CHECK_EQUAL(replicas(x.deployment), "SLEEPING");
+  act(x.deployment, "crash", 409);
+  act(x.deployment, "wake");
+  CAF_CHECK_EQUAL(replicas(x.deployment), "SUCCESS RUNNING");
+  act(x.deployment, "degrade");
+  CAF_CHECK_EQUAL(replicas(x.deployment), "CRASHED CRASHED RUNNING");
+  data("mutation M($id: String!) { deploymentRestart(id: $id) }",
+       {{"id", x.deployment}});
+  CAF_CHECK_EQUAL(replicas(x.deployment),
+                  "DEPLOYING INITIALIZING INITIALIZING");
+  time.advance(1'000ms);
+  CAF_CHECK_EQUAL(replicas(x.deployment), "SUCCESS RUNNING RUNNING");
+  act(x.deployment, "crash");
+  CAF_CHECK_EQUAL(replicas(x.deployment), "CRASHED CRASHED CRASHED");
+  act(x.deployment, "redeploy");
+  const auto second = text(instance(x.where).at("latestDeployment").at("id"));
+  CAF_CHECK_NOT_EQUAL(second, x.deployment);
+  time.advance(whole);
+  act(second, "stop");
+  CAF_CHECK_EQUAL(replicas(second), "SUCCESS stopped EXITED");
+  act(second, "sleep", 409);
+  act(second, "remove");
+  time.advance(300ms);
+  CAF_CHECK_EQUAL(replicas(second), "REMOVED stopped");
+  act(second, "dance", 404);
+  act("nope", "crash", 409);
+  CAF_CHECK_EQUAL(
+    fetch(aut->port(), "POST",
+          "/sandbox/railway/projects/" + x.where.project + "/delete")
+      .status,
+    303);
+  CAF_CHECK_EQUAL(error("query S($id: String!) { project(id: $id) { id } }",
+                        {{"id", x.where.project}}),
+                  "Project not found");
+}
+
+CAF_TEST(a process may end well or not start at all) {
+  set({{"failNext", "exit"}});
+  auto x = launch("ends");
+  time.advance(whole);
+  CAF_CHECK_EQUAL(status(x.deployment), "SUCCESS");
+  CAF_CHECK(
+    instance(x.where).at("latestDeployment").at("deploymentStopped").as_bool());
+  set({{"failNext", "skip"}});
+  x = launch("skipped");
+  time.advance(options.stages.queued);
+  CAF_CHECK_EQUAL(status(x.deployment), "SKIPPED");
+}
+
+CAF_TEST(lines are ordered to the nanosecond) {
+  const auto x = launch();
+  time.advance(whole);
+  for (auto i = 0; i < 3; ++i)
+    act(x.deployment, "log", 303,
+        R"({"message":"\u001b[31mline )" + std::to_string(i)
+          + R"(","severity":"error"})");
+  act(x.deployment, "log", 303, R"({"message":"late","build":true})");
+  act(x.deployment, "log", 400, "no");
+  act(x.deployment, "log", 409,
+      R"({"message":")" + std::string(20'000, 'x') + R"("})");
+  const auto lines = [&](std::string_view from) {
+    return data("query L($id: String!, $from: DateTime) { deploymentLogs("
+                "deploymentId: $id, startDate: $from) { timestamp message "
+                "severity } }",
+                {{"id", x.deployment}, {"from", from}})
+      .at("deploymentLogs")
+      .as_array();
+  };
+  const auto all = lines("2026-01-01T00:00:00Z");
+  for (auto i = std::size_t{1}; i < all.size(); ++i)
+    CAF_CHECK(text(all[i - 1].at("timestamp")) < text(all[i].at("timestamp")));
+  CAF_CHECK_EQUAL(text(all.back().at("message")), "\x1b[31mline 2");
+  CAF_CHECK_EQUAL(text(all.back().at("severity")), "error");
+  // From a line on means: with it, and without those before it.
+  const auto rest = lines(text(all[all.size() - 2].at("timestamp")));
+  CAF_CHECK_EQUAL(rest.size(), 2u);
+  CAF_CHECK_EQUAL(text(data("query B($id: String!) { buildLogs(deploymentId: "
+                            "$id, limit: 1) { message } }",
+                            {{"id", x.deployment}})
+                         .at("buildLogs")
+                         .as_array()
+                         .back()
+                         .at("message")),
+                  "late");
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()
