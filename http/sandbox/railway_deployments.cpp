@@ -1,3 +1,4 @@
+#include "http/sandbox/railway_json.hpp"
 #include "http/sandbox/railway_world.hpp"
 
 #include <algorithm>
@@ -186,7 +187,7 @@ void world::write_start(deployment& x, timestamp at) {
     add_line(x, false, at + t.deploying / 4, "info",
              in.name + ": reading configuration");
     // Careless programs do this, so whoever shows logs has to cope.
-    for (const auto& [name, value] : in.variables)
+    for (const auto& [name, value] : in.variables())
       if (is_secret_name(name) && !value.empty())
         add_line(x, false, at + t.deploying / 4, "warn",
                  "using " + name + "=" + value + " from the environment");
@@ -249,9 +250,12 @@ deployment& world::new_deployment(service& in, timestamp at, bool is_again) {
   deployment made;
   made.id = uuid();
   made.service_id = in.id;
-  made.image = in.image;
+  made.image = in.source();
   made.created = at;
   made.stages = options_.stages;
+  const auto replicas
+    = number_of(object_of(in.config, "deploy"), "numReplicas");
+  made.replicas = std::clamp<std::int64_t>(replicas.value_or(1), 1, 10);
   made.stages.building *= knobs.slow_builds;
   if (takes_failure("build"))
     made.ending = fate::build_fails;
@@ -358,9 +362,10 @@ void world::begin_removal(deployment& x, timestamp at) {
 
 world::outcome<deployment*> world::live_deployment(const std::string& id) {
   const auto i = deployments_.find(id);
-  if (i == deployments_.end()
-      || live_project(services_.at(i->second.service_id).project_id) == nullptr)
-    return tl::unexpected{field_error{"Deployment not found"}};
+  const auto* in
+    = i == deployments_.end() ? nullptr : &services_.at(i->second.service_id);
+  if (in == nullptr || in->deleted || live_project(in->project_id) == nullptr)
+    return tl::unexpected{not_found("Deployment")};
   return &i->second;
 }
 
@@ -369,7 +374,13 @@ world::deploy_service(const std::string& service_id,
                       const std::string& environment_id) {
   auto* in = live_service(service_id, environment_id);
   if (in == nullptr)
-    return tl::unexpected{field_error{"ServiceInstance not found"}};
+    return tl::unexpected{not_found("ServiceInstance")};
+  if (in->source().empty())
+    return tl::unexpected{field_error{"Cannot redeploy without a snapshot"}};
+  if (knobs.busy > 0) {
+    --knobs.busy;
+    return tl::unexpected{field_error{"operation is already in progress"}};
+  }
   return &new_deployment(*in, now());
 }
 
@@ -378,7 +389,7 @@ world::redeploy_service(const std::string& service_id,
                         const std::string& environment_id) {
   const auto* in = live_service(service_id, environment_id);
   if (in == nullptr)
-    return tl::unexpected{field_error{"ServiceInstance not found"}};
+    return tl::unexpected{not_found("ServiceInstance")};
   if (in->deployments.empty())
     return tl::unexpected{field_error{"Cannot redeploy without a snapshot"}};
   return redeploy(in->deployments.back());
@@ -389,7 +400,10 @@ world::redeploy(const std::string& deployment_id) {
   const auto x = live_deployment(deployment_id);
   if (!x)
     return tl::unexpected{x.error()};
-  if (is_in_progress(**x))
+  const auto is_busy = knobs.busy > 0;
+  if (is_busy)
+    --knobs.busy;
+  if (is_busy || is_in_progress(**x))
     return tl::unexpected{
       field_error{"Cannot redeploy yet, please wait for the original "
                   "deployment to finish building"}};
@@ -405,7 +419,7 @@ world::outcome<bool> world::remove(const std::string& deployment_id) {
   if (!x)
     return tl::unexpected{x.error()};
   begin_removal(**x, now());
-  catch_up();
+  run_due();
   return true;
 }
 
@@ -495,7 +509,7 @@ world::outcome<bool> world::release(const std::string& deployment_id) {
     if (!each.completed)
       each.completed = now();
   go_on(it, now());
-  catch_up();
+  run_due();
   return true;
 }
 

@@ -260,9 +260,8 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
       = crypto::constant_time_equal(header, "Bearer " + options.token);
     world.catch_up();
     auto graph = railway::graph{world,
-                                {options.workspace_id, options.template_code,
-                                 options.account_token, left(),
-                                 to_rfc3339(window_end())}};
+                                {options.workspace_id, options.account_token,
+                                 left(), to_rfc3339(window_end())}};
     const auto done = graphql::execute(
       schema, what,
       [&](bool is_mutation, std::string_view field,
@@ -404,18 +403,17 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
     if (!x.deleted)
       text += "<form method=\"post\" action=\"/sandbox/railway/projects/" + x.id
               + "/delete\"><button class=\"small\">删除 Delete</button></form>";
-    if (!x.gone)
-      for (const auto& id : x.services)
-        text += service_part(*world.find_service(id));
+    for (const auto* each : world.services_of(x))
+      text += service_part(*each);
     return text + "</div>";
   }
 
   std::string service_part(const railway::service& x) const {
-    auto text = "<h2>" + escape(x.name) + " <small>" + escape(x.image)
+    auto text = "<h2>" + escape(x.name) + " <small>" + escape(x.source())
                 + "</small></h2><dl>";
     for (const auto& each : x.domains)
       text += "<dt>域名 domain</dt><dd>" + escape(each.domain) + "</dd>";
-    for (const auto& [name, value] : x.variables)
+    for (const auto& [name, value] : x.variables())
       text += "<dt><code>" + escape(name) + "</code></dt><dd><code>"
               + escape(mask(value)) + "</code></dd>";
     text += "</dl><div class=\"scroll\"><table><tr><th>部署 deployment<th>状态 "

@@ -27,7 +27,14 @@ struct railway_simulator_options {
   /// The workspace token that requests must carry.
   std::string token;
   std::string workspace_id;
+  /// Of the published template.
   std::string template_code = "slipway-demo";
+  /// A project that exists from the start, to be cloned from: a service with
+  /// several variables, a domain, a volume, and fields that nobody knows.
+  /// Empty: there is none.
+  std::string template_project_id = "5ca1ab1e-0000-4000-8000-000000000001";
+  /// Its service.
+  std::string template_service_id = "5ca1ab1e-0000-4000-8000-000000000002";
   railway_stages stages;
   /// Between two new projects. The real one is 30 s.
   millis create_cooldown{500};

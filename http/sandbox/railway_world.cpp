@@ -1,82 +1,27 @@
 #include "http/sandbox/railway_world.hpp"
 
+#include "http/sandbox/railway_json.hpp"
+
 #include <algorithm>
+#include <array>
 
 namespace slipway::sandbox::railway {
 
 namespace json = boost::json;
 
-namespace {
-
-std::string text_of(const json::object& from, std::string_view name) {
-  const auto* value = from.if_contains(name);
-  if (value == nullptr || !value->is_string())
-    return "";
-  return {value->get_string().data(), value->get_string().size()};
-}
-
-bool flag(const json::object& from, std::string_view name) {
-  const auto* value = from.if_contains(name);
-  return value != nullptr && value->is_bool() && value->get_bool();
-}
-
-const json::object& object_of(const json::object& from, std::string_view name) {
-  static const json::object none;
-  const auto* value = from.if_contains(name);
-  return value != nullptr && value->is_object() ? value->get_object() : none;
-}
-
-/// The first label of a domain: letters, digits and dashes.
-std::string label(std::string_view name) {
-  std::string result;
-  for (const auto c : name) {
-    if (c >= 'A' && c <= 'Z')
-      result += static_cast<char>(c - 'A' + 'a');
-    else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
-      result += c;
-    else if (!result.empty() && result.back() != '-')
-      result += '-';
-  }
-  result.resize(std::min<std::size_t>(result.size(), 40));
-  while (!result.empty() && result.back() == '-')
-    result.pop_back();
-  return result.empty() ? "service" : result;
-}
-
 field_error not_found(std::string_view what) {
   return {std::string{what} + " not found"};
 }
 
-} // namespace
-
 world::world(const railway_simulator_options& options, const clock& time)
-  : options_{options}, time_{time} {
+  : options_{options}, time_{time}, now_{time.now()} {
   random_.seed(options.seed == 0 ? std::random_device{}() : options.seed);
   knobs.cooldown_ms = options_.create_cooldown.count();
   knobs.requests_per_hour = options_.requests_per_hour;
   born_ = now();
-  template_id_ = uuid();
-  const auto variable = [](std::string_view value, std::string_view about) {
-    return json::object{
-      {"defaultValue", value}, {"isOptional", true}, {"description", about}};
-  };
-  json::object app;
-  app["name"] = "app";
-  app["icon"] = nullptr;
-  app["source"] = json::object{{"image", "ghcr.io/slipway-demo/app:1.4.2"}};
-  app["deploy"] = json::object{{"startCommand", "/app/serve"},
-                               {"healthcheckPath", "/health"}};
-  app["networking"] = json::object{
-    {"serviceDomains",
-     json::object{{"<hasDomain>", json::object{{"port", 8080}}}}},
-    {"tcpProxies", json::object{}}};
-  app["variables"] = json::object{
-    {"PORT", variable("8080", "Where the app listens")},
-    {"TIER", variable("basic", "The plan that was bought")},
-    {"SUBSCRIPTION_ID", variable("", "Whose instance this is")},
-    {"APP_SECRET", variable("${{secret(32)}}", "Signs cookies")}};
-  app["volumeMounts"] = json::object{};
-  template_config_["services"] = json::object{{uuid(), std::move(app)}};
+  add_published_template();
+  if (!options_.template_project_id.empty())
+    add_template_project();
 }
 
 // -- making things up ---------------------------------------------------------
@@ -133,7 +78,7 @@ bool world::takes_failure(std::string_view kind) {
 
 const project* world::find_project(const std::string& id) const {
   const auto i = projects_.find(id);
-  return i == projects_.end() || i->second.gone ? nullptr : &i->second;
+  return i == projects_.end() || is_gone(i->second) ? nullptr : &i->second;
 }
 
 const project* world::find_environment(const std::string& id) const {
@@ -143,7 +88,8 @@ const project* world::find_environment(const std::string& id) const {
 
 const service* world::find_service(const std::string& id) const {
   const auto i = services_.find(id);
-  return i == services_.end() || find_project(i->second.project_id) == nullptr
+  return i == services_.end() || i->second.deleted
+             || find_project(i->second.project_id) == nullptr
            ? nullptr
            : &i->second;
 }
@@ -161,10 +107,57 @@ const workflow* world::find_workflow(const std::string& id) const {
   return i == workflows_.end() ? nullptr : &i->second;
 }
 
+const volume* world::find_volume(const std::string& id) const {
+  const auto i = volumes_.find(id);
+  return i == volumes_.end() || find_project(i->second.project_id) == nullptr
+           ? nullptr
+           : &i->second;
+}
+
+const project* world::subject_of(const json::object& arguments) const {
+  constexpr auto names = std::array<std::string_view, 5>{
+    "projectId", "environmentId", "serviceId", "deploymentId", "id"};
+  for (const auto* from : {&arguments, &object_of(arguments, "input")})
+    for (const auto name : names) {
+      const auto id = text_of(*from, name);
+      if (id.empty())
+        continue;
+      auto of = projects_.find(id);
+      if (const auto i = environments_.find(id); i != environments_.end())
+        of = projects_.find(i->second);
+      else if (const auto j = services_.find(id); j != services_.end())
+        of = projects_.find(j->second.project_id);
+      else if (const auto k = deployments_.find(id); k != deployments_.end())
+        of = projects_.find(services_.at(k->second.service_id).project_id);
+      if (of != projects_.end())
+        return &of->second;
+    }
+  return nullptr;
+}
+
 std::vector<const project*> world::projects() const {
   std::vector<const project*> result;
   for (const auto& id : project_order_)
     result.push_back(&projects_.at(id));
+  return result;
+}
+
+std::vector<const service*> world::services_of(const project& x) const {
+  std::vector<const service*> result;
+  if (is_gone(x))
+    return result;
+  for (const auto& id : x.services)
+    if (const auto& each = services_.at(id); !each.deleted)
+      result.push_back(&each);
+  return result;
+}
+
+std::vector<const volume*> world::volumes_of(const project& x) const {
+  std::vector<const volume*> result;
+  if (is_gone(x))
+    return result;
+  for (const auto& id : x.volumes)
+    result.push_back(&volumes_.at(id));
   return result;
 }
 
@@ -175,30 +168,15 @@ std::size_t world::live_projects() const {
     }));
 }
 
-json::object world::variables_of(const project& of, const service* in) const {
-  json::object result;
-  for (const auto& [name, value] : of.shared)
-    result[name] = value;
-  if (in == nullptr)
-    return result;
-  for (const auto& [name, value] : in->variables)
-    result[name] = value;
-  result["RAILWAY_PROJECT_ID"] = of.id;
-  result["RAILWAY_PROJECT_NAME"] = of.name;
-  result["RAILWAY_ENVIRONMENT_ID"] = of.environment_id;
-  result["RAILWAY_ENVIRONMENT_NAME"] = of.environment_name;
-  result["RAILWAY_SERVICE_ID"] = in->id;
-  result["RAILWAY_SERVICE_NAME"] = in->name;
-  if (!in->domains.empty())
-    result["RAILWAY_PUBLIC_DOMAIN"] = in->domains.front().domain;
-  return result;
-}
-
 // -- doing --------------------------------------------------------------------
 
 void world::catch_up() {
-  const auto at = now();
-  while (!agenda_.empty() && agenda_.begin()->first <= at) {
+  now_ = std::max(now_, time_.now());
+  run_due();
+}
+
+void world::run_due() {
+  while (!agenda_.empty() && agenda_.begin()->first <= now_) {
     const auto [when, what] = *agenda_.begin();
     agenda_.erase(agenda_.begin());
     if (what.is_workflow) {
@@ -221,26 +199,11 @@ project* world::live_project(const std::string& id) {
 service*
 world::live_service(const std::string& id, const std::string& environment) {
   const auto i = services_.find(id);
-  if (i == services_.end() || i->second.environment_id != environment
+  if (i == services_.end() || i->second.deleted
+      || i->second.environment_id != environment
       || live_project(i->second.project_id) == nullptr)
     return nullptr;
   return &i->second;
-}
-
-service_domain&
-world::new_domain(service& in, std::optional<std::int64_t> port, timestamp at) {
-  static constexpr auto hex = std::string_view{"0123456789abcdef"};
-  const auto& of = projects_.at(in.project_id);
-  service_domain made;
-  made.id = uuid();
-  made.port = port;
-  made.created = at;
-  made.domain = label(in.name) + "-" + label(of.environment_name) + "-";
-  for (auto i = 0; i < 4; ++i)
-    made.domain += hex[random_() % 16];
-  made.domain += ".up.railway.app.localhost";
-  in.domains.push_back(std::move(made));
-  return in.domains.back();
 }
 
 world::outcome<const project*>
@@ -257,9 +220,16 @@ world::create_project(const json::object& input) {
   if (live_projects() >= options_.projects_max)
     return tl::unexpected{
       field_error{"Project limit reached for this plan.", "PLAN_LIMIT"}};
+  const auto name = text_of(input, "name");
+  if (knobs.unique_names && !name.empty()
+      && std::any_of(projects_.begin(), projects_.end(), [&](const auto& x) {
+           return !x.second.deleted && x.second.name == name;
+         }))
+    return tl::unexpected{
+      field_error{"A project named \"" + name + "\" already exists"}};
   project made;
   made.id = uuid();
-  made.name = text_of(input, "name");
+  made.name = name;
   if (made.name.empty())
     made.name = "quiet-harbour-" + secret(4);
   made.description = text_of(input, "description");
@@ -290,6 +260,8 @@ void world::forget_oldest() {
       deployments_.erase(each);
     services_.erase(id);
   }
+  for (const auto& id : x.volumes)
+    volumes_.erase(id);
   for (auto i = workflows_.begin(); i != workflows_.end();)
     i = i->second.project_id == x.id && i->second.done ? workflows_.erase(i)
                                                        : std::next(i);
@@ -307,155 +279,9 @@ world::delete_project(const std::string& id, bool scheduled) {
   x->deleted = now();
   x->gone = !scheduled;
   for (const auto& each : x->services)
-    for (const auto& own : services_.at(each).deployments)
-      begin_removal(deployments_.at(own), *x->deleted);
-  catch_up();
+    take_down(services_.at(each), *x->deleted);
+  run_due();
   return true;
-}
-
-world::outcome<const workflow*>
-world::deploy_template(const json::object& input) {
-  const auto template_id = text_of(input, "templateId");
-  if (template_id != template_id_)
-    return tl::unexpected{not_found("Template")};
-  const auto* config = input.if_contains("serializedConfig");
-  if (config == nullptr || !config->is_object()
-      || object_of(config->get_object(), "services").empty())
-    return tl::unexpected{field_error{
-      "serializedConfig must be an object with services.", "BAD_USER_INPUT"}};
-  auto project_id = text_of(input, "projectId");
-  const auto environment_id = text_of(input, "environmentId");
-  if (project_id.empty()) {
-    json::object fresh;
-    fresh["workspaceId"] = text_of(input, "workspaceId");
-    const auto made = create_project(fresh);
-    if (!made)
-      return tl::unexpected{made.error()};
-    project_id = (*made)->id;
-  }
-  const auto* into = live_project(project_id);
-  if (into == nullptr)
-    return tl::unexpected{not_found("Project")};
-  if (!environment_id.empty() && environment_id != into->environment_id)
-    return tl::unexpected{not_found("Environment")};
-  workflow made;
-  made.id = uuid();
-  made.project_id = project_id;
-  made.template_id = template_id;
-  made.started = now();
-  made.fails = takes_failure("workflow");
-  made.config = config->get_object();
-  agenda_.emplace(made.started + options_.stages.workflow,
-                  due{true, made.id, 0});
-  return &workflows_.emplace(made.id, std::move(made)).first->second;
-}
-
-void world::apply(workflow& what, timestamp at) {
-  what.done = true;
-  auto* into = live_project(what.project_id);
-  if (what.fails || into == nullptr) {
-    what.error = into == nullptr
-                   ? "The project has been deleted."
-                   : "Failed to create a service of the template.";
-    return;
-  }
-  for (const auto& each : object_of(what.config, "services"))
-    if (each.value().is_object())
-      add_service(*into, what.template_id, each.key(),
-                  each.value().get_object(), at);
-  what.config.clear();
-}
-
-void world::add_service(project& to, const std::string& template_id,
-                        std::string_view key, const json::object& config,
-                        timestamp at) {
-  service made;
-  made.id = uuid();
-  made.instance_id = uuid();
-  made.project_id = to.id;
-  made.environment_id = to.environment_id;
-  made.name = text_of(config, "name");
-  if (made.name.empty())
-    made.name = "service-" + secret(4);
-  made.icon = text_of(config, "icon");
-  made.image = text_of(object_of(config, "source"), "image");
-  const auto& deploy = object_of(config, "deploy");
-  made.start_command = text_of(deploy, "startCommand");
-  made.healthcheck_path = text_of(deploy, "healthcheckPath");
-  made.template_id = template_id;
-  made.template_service_id = key;
-  made.created = at;
-  for (const auto& each : object_of(config, "variables")) {
-    if (!each.value().is_object())
-      continue;
-    const auto& x = each.value().get_object();
-    const auto* given = x.if_contains("value");
-    auto value = given != nullptr && given->is_string()
-                   ? text_of(x, "value")
-                   : text_of(x, "defaultValue");
-    made.variables[std::string{each.key()}] = expand(std::move(value));
-  }
-  to.services.push_back(made.id);
-  auto& in = services_.emplace(made.id, std::move(made)).first->second;
-  for (const auto& each :
-       object_of(object_of(config, "networking"), "serviceDomains")) {
-    const auto* port = each.value().is_object()
-                         ? each.value().get_object().if_contains("port")
-                         : nullptr;
-    new_domain(in,
-               port != nullptr && port->is_int64()
-                 ? std::optional{port->get_int64()}
-                 : std::nullopt,
-               at);
-  }
-  new_deployment(in, at);
-}
-
-world::outcome<bool> world::upsert_variables(const json::object& input) {
-  auto* of = live_project(text_of(input, "projectId"));
-  if (of == nullptr)
-    return tl::unexpected{not_found("Project")};
-  if (of->environment_id != text_of(input, "environmentId"))
-    return tl::unexpected{not_found("Environment")};
-  const auto* given = input.if_contains("variables");
-  if (given == nullptr || !given->is_object())
-    return tl::unexpected{
-      field_error{"variables must be an object.", "BAD_USER_INPUT"}};
-  const auto service_id = text_of(input, "serviceId");
-  auto* in = service_id.empty() ? nullptr
-                                : live_service(service_id, of->environment_id);
-  if (!service_id.empty() && in == nullptr)
-    return tl::unexpected{not_found("Service")};
-  auto& target = in == nullptr ? of->shared : in->variables;
-  if (flag(input, "replace"))
-    target.clear();
-  for (const auto& each : given->get_object())
-    target[std::string{each.key()}]
-      = each.value().is_string()
-          ? expand(std::string{each.value().get_string()})
-          : json::serialize(each.value());
-  if (flag(input, "skipDeploys"))
-    return true;
-  for (const auto& id : of->services) {
-    auto& each = services_.at(id);
-    if ((in == nullptr || in == &each) && !each.deployments.empty())
-      new_deployment(each, now());
-  }
-  return true;
-}
-
-world::outcome<const service_domain*>
-world::create_domain(const json::object& input) {
-  auto* in = live_service(text_of(input, "serviceId"),
-                          text_of(input, "environmentId"));
-  if (in == nullptr)
-    return tl::unexpected{not_found("ServiceInstance")};
-  const auto* port = input.if_contains("targetPort");
-  return &new_domain(*in,
-                     port != nullptr && port->is_int64()
-                       ? std::optional{port->get_int64()}
-                       : std::nullopt,
-                     now());
 }
 
 } // namespace slipway::sandbox::railway

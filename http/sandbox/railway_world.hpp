@@ -98,15 +98,35 @@ struct service {
   std::string environment_id;
   std::string name;
   std::string icon;
-  std::string image;
-  std::string start_command;
-  std::string healthcheck_path;
   std::string template_id;
   std::string template_service_id;
   timestamp created;
-  std::map<std::string, std::string> variables = {};
+  std::optional<timestamp> deleted = {};
+  /// Its part of the environment's configuration, kept as it came: whatever
+  /// nobody here knows stays. Domains and mounts are added when it is shown.
+  boost::json::object config = {};
   std::vector<service_domain> domains = {};
   std::vector<std::string> deployments = {};
+
+  /// An image or a repository; empty where there is nothing to deploy.
+  [[nodiscard]] std::string source() const;
+
+  /// The variables with their values.
+  [[nodiscard]] std::map<std::string, std::string> variables() const;
+};
+
+/// A volume with its one instance.
+struct volume {
+  std::string id;
+  std::string instance_id;
+  std::string name;
+  std::string project_id;
+  std::string environment_id;
+  std::string service_id; ///< Empty once it is detached.
+  std::string region;
+  timestamp created;
+  /// `mountPath`, and whatever else came with it.
+  boost::json::object mount = {};
 };
 
 struct project {
@@ -119,8 +139,12 @@ struct project {
   std::optional<timestamp> deleted = {};
   /// Scheduled deletions can still be looked at.
   bool gone = false;
-  std::vector<std::string> services = {};
-  std::map<std::string, std::string> shared = {};
+  std::vector<std::string> services = {}; ///< Deleted ones included.
+  std::vector<std::string> volumes = {};
+  /// The shared variables, as a configuration has them.
+  boost::json::object shared = {};
+  /// What else the environment's configuration holds.
+  boost::json::object rest = {};
 };
 
 struct workflow {
@@ -134,17 +158,44 @@ struct workflow {
   boost::json::object config = {};
 };
 
+struct blueprint {
+  std::string id;
+  std::string code;
+  std::string name;
+  bool published = false;
+  timestamp created;
+  boost::json::object config = {};
+};
+
+struct notification_rule {
+  std::string id;
+  std::string project_id; ///< Empty: all projects of the workspace.
+  std::vector<std::string> event_types;
+  std::vector<std::string> severities;
+  bool ephemeral = false;
+  timestamp created;
+
+  struct channel {
+    std::string id;
+    boost::json::object config;
+  };
+
+  std::vector<channel> channels = {};
+};
+
 using graphql::field_error;
 
 class world {
 public:
   world(const railway_simulator_options& options, const clock& time);
 
-  [[nodiscard]] timestamp now() const {
-    return time_.now();
+  /// The moment of the last `catch_up`: it stands still meanwhile, so that all
+  /// of an answer is of one moment.
+  [[nodiscard]] timestamp now() const noexcept {
+    return now_;
   }
 
-  /// Lets everything happen that is due, in its order.
+  /// Lets everything happen that has become due, in its order.
   void catch_up();
 
   // -- looking ----------------------------------------------------------------
@@ -155,11 +206,51 @@ public:
   [[nodiscard]] const deployment* find_deployment(const std::string& id) const;
 
   [[nodiscard]] const workflow* find_workflow(const std::string& id) const;
+  [[nodiscard]] const volume* find_volume(const std::string& id) const;
+
+  /// A published template by its code, or any by its id.
+  [[nodiscard]] const blueprint*
+  find_template(const std::string& id, const std::string& code) const;
+
+  /// Those that were made here; oldest first.
+  [[nodiscard]] std::vector<const blueprint*> templates() const;
+
+  [[nodiscard]] const std::map<std::string, notification_rule>& rules() const {
+    return rules_;
+  }
+
+  /// The project of anything that these arguments name, deleted or not.
+  [[nodiscard]] const project*
+  subject_of(const boost::json::object& arguments) const;
 
   /// Oldest first, deleted ones included.
   [[nodiscard]] std::vector<const project*> projects() const;
 
+  /// Those that are not deleted; oldest first.
+  [[nodiscard]] std::vector<const service*> services_of(const project& x) const;
+  [[nodiscard]] std::vector<const volume*> volumes_of(const project& x) const;
+
   [[nodiscard]] std::size_t live_projects() const;
+
+  /// Whether lists show by now what happened then.
+  [[nodiscard]] bool is_listed(timestamp then) const {
+    return now() >= then + millis{knobs.lag_lists_ms};
+  }
+
+  /// Whether those who ask for it by its id get it by now.
+  [[nodiscard]] bool is_found(timestamp then) const {
+    return now() >= then + millis{knobs.lag_by_id_ms};
+  }
+
+  /// Whether nothing of a project is left to be seen.
+  [[nodiscard]] bool is_gone(const project& x) const {
+    return x.gone && is_found(*x.deleted);
+  }
+
+  /// The configuration of a project's environment.
+  /// @param open Values of variables are shown.
+  [[nodiscard]] boost::json::object
+  configuration_of(const project& x, bool open) const;
 
   /// What has begun so far, without ends that are still to come.
   [[nodiscard]] std::vector<event> events_of(const deployment& x) const;
@@ -169,14 +260,6 @@ public:
   /// The variables as the service sees them, Railway's own included.
   [[nodiscard]] boost::json::object
   variables_of(const project& of, const service* in) const;
-
-  [[nodiscard]] const std::string& template_id() const noexcept {
-    return template_id_;
-  }
-
-  [[nodiscard]] const boost::json::object& template_config() const noexcept {
-    return template_config_;
-  }
 
   [[nodiscard]] timestamp born() const noexcept {
     return born_;
@@ -190,6 +273,18 @@ public:
   outcome<const project*> create_project(const boost::json::object& input);
   outcome<bool> delete_project(const std::string& id, bool scheduled);
   outcome<const workflow*> deploy_template(const boost::json::object& input);
+  outcome<const blueprint*> generate_template(const boost::json::object& input);
+  outcome<const service*> create_service(const boost::json::object& input);
+  outcome<bool>
+  delete_service(const std::string& id, const std::string& environment_id);
+  outcome<const volume*> create_volume(const boost::json::object& input);
+  outcome<bool> delete_volume(const std::string& id);
+  /// @returns an id that stands for the commit.
+  outcome<std::string> commit_patch(const std::string& environment_id,
+                                    const boost::json::object& patch);
+  outcome<const notification_rule*>
+  create_rule(const boost::json::object& input);
+  outcome<bool> delete_rule(const std::string& id);
   outcome<bool> upsert_variables(const boost::json::object& input);
   outcome<const service_domain*>
   create_domain(const boost::json::object& input);
@@ -234,15 +329,35 @@ private:
     std::uint64_t turn = 0;
   };
 
+  void run_due();
   project* live_project(const std::string& id);
   service* live_service(const std::string& id, const std::string& environment);
   outcome<deployment*> live_deployment(const std::string& id);
+  service& new_service(project& in, std::string name, timestamp at);
+  volume& new_volume(project& in, std::string service_id,
+                     boost::json::object mount, timestamp at);
   service_domain&
   new_domain(service& in, std::optional<std::int64_t> port, timestamp at);
   void apply(workflow& what, timestamp at);
   void
   add_service(project& to, const std::string& template_id, std::string_view key,
-              const boost::json::object& config, timestamp at);
+              boost::json::object config, timestamp at);
+  void take_down(service& x, timestamp at);
+  void add_published_template();
+  void add_template_project();
+
+  // -- configurations ---------------------------------------------------------
+
+  [[nodiscard]] boost::json::object
+  configuration_of(const service& x, bool open) const;
+  /// @returns what is wrong with it as the configuration of this service.
+  [[nodiscard]] std::optional<field_error>
+  check(const service& of, const boost::json::object& config) const;
+  /// Makes a checked configuration that of the service.
+  void configure(service& x, boost::json::object config, timestamp at);
+  void configure_domains(service& x, boost::json::object& config, timestamp at);
+  void configure_volumes(service& x, boost::json::object& config);
+
   /// Makes room once there are many deleted projects.
   void forget_oldest();
   std::string secret(std::size_t length);
@@ -269,19 +384,24 @@ private:
 
   railway_simulator_options options_;
   const clock& time_;
+  timestamp now_;
   std::mt19937_64 random_;
   std::map<std::string, project> projects_;
   std::vector<std::string> project_order_;
   std::map<std::string, std::string> environments_; ///< To their project.
   std::map<std::string, service> services_;
   std::map<std::string, deployment> deployments_;
+  std::map<std::string, volume> volumes_;
   std::map<std::string, workflow> workflows_;
+  std::deque<blueprint> templates_;
+  std::map<std::string, notification_rule> rules_;
   std::multimap<timestamp, due> agenda_;
   std::optional<timestamp> last_create_;
-  std::string template_id_;
-  boost::json::object template_config_;
+  std::optional<timestamp> last_volume_;
   timestamp born_;
 };
+
+[[nodiscard]] field_error not_found(std::string_view what);
 
 /// Whether a deployment is still on its way.
 [[nodiscard]] bool is_in_progress(const deployment& x);

@@ -27,6 +27,7 @@ struct fixture {
     options.workspace_id = "ws-1";
     options.seed = 42;
     options.create_cooldown = 0ms;
+    options.template_project_id.clear();
     restart();
   }
 
@@ -147,6 +148,35 @@ struct fixture {
                      {{"id", deployment}})
                   .at("deployment")
                   .at("status"));
+  }
+
+  /// A service with nothing in it. @returns its id.
+  std::string
+  add_service(const place& where, std::string_view name = "gateway") {
+    return text(data("mutation S($input: ServiceCreateInput!) { "
+                     "serviceCreate(input: $input) { id } }",
+                     {{"input",
+                       {{"projectId", where.project},
+                        {"environmentId", where.environment},
+                        {"name", name}}}})
+                  .at("serviceCreate")
+                  .at("id"));
+  }
+
+  /// @returns what was wrong with the patch.
+  std::string commit(const place& where, const json::object& patch) {
+    return error("mutation C($e: String!, $patch: EnvironmentConfig) { "
+                 "environmentPatchCommit(environmentId: $e, patch: $patch, "
+                 "commitMessage: \"test\") }",
+                 {{"e", where.environment}, {"patch", patch}});
+  }
+
+  json::value configuration(const place& where) {
+    return data("query C($id: String!) { environment(id: $id) { "
+                "config(decryptVariables: true) } }",
+                {{"id", where.environment}})
+      .at("environment")
+      .at("config");
   }
 
   /// Does something to a deployment by hand.
@@ -918,6 +948,510 @@ CAF_TEST(lines are ordered to the nanosecond) {
                          .back()
                          .at("message")),
                   "late");
+}
+
+CAF_TEST(there is a project to be cloned from) {
+  options = {};
+  options.token = "token-1";
+  options.workspace_id = "ws-1";
+  options.seed = 42;
+  restart();
+  const auto of
+    = data("query P($id: String!) { project(id: $id) { baseEnvironmentId "
+           "description environments { edges { node { id name } } } services { "
+           "edges { node { id name createdAt templateServiceId } } } } }",
+           {{"id", options.template_project_id}})
+        .at("project");
+  CAF_CHECK(!of.at("description").is_null());
+  const auto& service = of.at("services").at("edges").at(0).at("node");
+  CAF_CHECK_EQUAL(text(service.at("id")), options.template_service_id);
+  const auto config = [&](bool open) {
+    return data(
+             "query C($id: String!, $open: Boolean) { environment(id: $id) { "
+             "config(decryptVariables: $open) } }",
+             {{"id", of.at("baseEnvironmentId")}, {"open", open}})
+      .at("environment")
+      .at("config");
+  };
+  const auto all = config(true);
+  const auto& x = all.at("services").at(options.template_service_id);
+  CAF_CHECK_EQUAL(text(x.at("source").at("image")),
+                  "ghcr.io/slipway-demo/gateway:2.1.0");
+  CAF_CHECK_EQUAL(text(x.at("variables").at("GREETING").at("value")), "hello");
+  CAF_CHECK_EQUAL(text(x.at("variables").at("GREETING").at("audience").at(0)),
+                  "everybody");
+  CAF_CHECK_EQUAL(text(x.at("variables").at("APP_SECRET").at("value")).size(),
+                  32u);
+  CAF_CHECK_EQUAL(x.at("quota").at("burst").as_int64(), 1'000);
+  const auto& mounts = x.at("volumeMounts").as_object();
+  CAF_REQUIRE_EQUAL(mounts.size(), 1u);
+  CAF_CHECK_EQUAL(text(mounts.begin()->value().at("mountPath")), "/data");
+  CAF_CHECK(all.at("volumes").as_object().contains(mounts.begin()->key()));
+  const auto& domains = x.at("networking").at("serviceDomains").as_object();
+  CAF_REQUIRE_EQUAL(domains.size(), 1u);
+  CAF_CHECK_EQUAL(domains.begin()->value().at("port").as_int64(), 8080);
+  CAF_CHECK(domains.begin()->key().find("gateway-production-") == 0);
+  CAF_CHECK(all.as_object().contains("retentionPolicy"));
+  const auto closed = json::serialize(config(false));
+  CAF_CHECK(closed.find("hello") == std::string::npos);
+  CAF_CHECK(closed.find(text(x.at("variables").at("APP_SECRET").at("value")))
+            == std::string::npos);
+  // It runs, as a project does that was made by hand.
+  time.advance(whole);
+  CAF_CHECK_EQUAL(text(instance({"", text(of.at("baseEnvironmentId"))})
+                         .at("latestDeployment")
+                         .at("status")),
+                  "SUCCESS");
+}
+
+CAF_TEST(a patch makes an empty service a running one) {
+  const auto where = create();
+  const auto service = add_service(where);
+  CAF_CHECK(instance(where).at("latestDeployment").is_null());
+  CAF_CHECK_EQUAL(
+    error("mutation D($e: String!, $s: String!) { serviceInstanceDeployV2("
+          "environmentId: $e, serviceId: $s) }",
+          {{"e", where.environment}, {"s", service}}),
+    "Cannot redeploy without a snapshot");
+  const auto volume
+    = text(data("mutation V($input: VolumeCreateInput!) { volumeCreate(input: "
+                "$input) { id name } }",
+                {{"input",
+                  {{"projectId", where.project},
+                   {"environmentId", where.environment},
+                   {"serviceId", service},
+                   {"mountPath", "/data"}}}})
+             .at("volumeCreate")
+             .at("id"));
+  const auto mounted
+    = data("query V($id: String!) { environment(id: $id) { volumeInstances { "
+           "edges { node { mountPath serviceId state volumeId volume { id name "
+           "} service { name } } } } } }",
+           {{"id", where.environment}})
+        .at("environment")
+        .at("volumeInstances")
+        .at("edges")
+        .as_array();
+  CAF_REQUIRE_EQUAL(mounted.size(), 1u);
+  CAF_CHECK_EQUAL(text(mounted.at(0).at("node").at("volumeId")), volume);
+  CAF_CHECK_EQUAL(text(mounted.at(0).at("node").at("serviceId")), service);
+  auto config = json::parse(R"({
+    "source": {"image": "example/app:1", "pullPolicy": ["always"]},
+    "deploy": {"startCommand": "/run", "numReplicas": 2, "later": null},
+    "networking": {"serviceDomains": {"<hasDomain>": {"port": 9000}},
+                   "tcpProxies": {}},
+    "variables": {"A": {"value": "1", "note": {"of": "mine"}},
+                  "B": {"value": "${{secret(8)}}"}},
+    "neverHeardOf": {"deep": [1, {"er": true}], "ratio": 0.25}})")
+                  .as_object();
+  config["volumeMounts"]
+    = json::object{{volume, json::object{{"mountPath", "/var/data"}}}};
+  CAF_CHECK_EQUAL(commit(where, {{"services", {{service, config}}}}), "");
+  time.advance(whole);
+  const auto x = instance(where);
+  CAF_CHECK_EQUAL(text(x.at("latestDeployment").at("status")), "SUCCESS");
+  CAF_CHECK_EQUAL(
+    x.at("domains").at("serviceDomains").at(0).at("targetPort").as_int64(),
+    9000);
+  const auto shown = configuration(where).at("services").at(service);
+  CAF_CHECK_EQUAL(json::serialize(shown.at("neverHeardOf")),
+                  json::serialize(config.at("neverHeardOf")));
+  CAF_CHECK_EQUAL(json::serialize(shown.at("source")),
+                  json::serialize(config.at("source")));
+  CAF_CHECK(!shown.at("deploy").as_object().contains("later"));
+  CAF_CHECK_EQUAL(text(shown.at("variables").at("A").at("note").at("of")),
+                  "mine");
+  CAF_CHECK_EQUAL(text(shown.at("variables").at("B").at("value")).size(), 8u);
+  CAF_CHECK_EQUAL(text(shown.at("volumeMounts").at(volume).at("mountPath")),
+                  "/var/data");
+  // The same once more changes nothing, and so deploys nothing.
+  const auto first = text(x.at("latestDeployment").at("id"));
+  config["variables"].as_object().erase("B");
+  config["networking"].as_object().erase("serviceDomains");
+  CAF_CHECK_EQUAL(commit(where, {{"services", {{service, config}}}}), "");
+  CAF_CHECK_EQUAL(text(instance(where).at("latestDeployment").at("id")), first);
+  // Null takes away, and anything that changes is deployed.
+  CAF_CHECK_EQUAL(commit(where, {{"services",
+                                  {{service,
+                                    {{"variables", {{"A", nullptr}}},
+                                     {"volumeMounts", {{volume, nullptr}}}}}}},
+                                 {"sharedVariables", {{"S", {{"value", "s"}}}}},
+                                 {"somethingElse", {{"x", 1}}}}),
+                  "");
+  const auto after = configuration(where);
+  CAF_CHECK(!after.at("services")
+               .at(service)
+               .at("variables")
+               .as_object()
+               .contains("A"));
+  CAF_CHECK(
+    after.at("services").at(service).at("volumeMounts").as_object().empty());
+  CAF_CHECK_EQUAL(text(after.at("sharedVariables").at("S").at("value")), "s");
+  CAF_CHECK_EQUAL(after.at("somethingElse").at("x").as_int64(), 1);
+  CAF_CHECK_NOT_EQUAL(text(instance(where).at("latestDeployment").at("id")),
+                      first);
+}
+
+CAF_TEST(a patch is done as a whole or not at all) {
+  const auto where = create();
+  const auto one = add_service(where, "one");
+  const auto other = launch("other");
+  time.advance(whole);
+  const auto taken = text(instance(other.where)
+                            .at("domains")
+                            .at("serviceDomains")
+                            .at(0)
+                            .at("domain"));
+  const auto before = json::serialize(configuration(where));
+  const auto good = json::object{{"source", {{"image", "a/b"}}}};
+  const auto refuse = [&](json::object services) {
+    return commit(where, {{"services", services},
+                          {"sharedVariables", {{"S", {{"value", "s"}}}}}});
+  };
+  CAF_CHECK_EQUAL(refuse({{one, good}, {"nope", good}}), "Service not found");
+  CAF_CHECK_EQUAL(refuse({{one, good}, {other.service, good}}),
+                  "Service not found");
+  CAF_CHECK_EQUAL(
+    refuse({{one, {{"networking", {{"serviceDomains", {{taken, {}}}}}}}}}),
+    "Domain " + taken + " is already in use");
+  CAF_CHECK_EQUAL(
+    refuse({{one, {{"volumeMounts", {{"nope", {{"mountPath", "/x"}}}}}}}}),
+    "Volume not found");
+  CAF_CHECK_EQUAL(refuse({{one, {{"big", std::string(300'000, 'x')}}}}),
+                  "The configuration of a service is too large.");
+  CAF_CHECK_EQUAL(commit({"", "nope"}, {}), "Environment not found");
+  CAF_CHECK_EQUAL(json::serialize(configuration(where)), before);
+  CAF_CHECK(instance(where).at("latestDeployment").is_null());
+  // A service can be taken away the same way.
+  CAF_CHECK_EQUAL(refuse({{one, {{"isDeleted", true}}}}), "");
+  CAF_CHECK(instance(where).is_null());
+}
+
+CAF_TEST(a service comes with its source and goes with its deployments) {
+  const auto where = create();
+  const auto made
+    = data("mutation S($input: ServiceCreateInput!) { serviceCreate(input: "
+           "$input) { id name projectId templateServiceId } }",
+           {{"input",
+             {{"projectId", where.project},
+              {"environmentId", where.environment},
+              {"name", "one"},
+              {"source", {{"image", "a/b:1"}}},
+              {"variables", {{"X", "y"}}}}}})
+        .at("serviceCreate");
+  const auto id = text(made.at("id"));
+  CAF_CHECK_EQUAL(text(made.at("name")), "one");
+  time.advance(whole);
+  const auto up = text(instance(where).at("latestDeployment").at("id"));
+  CAF_CHECK_EQUAL(status(up), "SUCCESS");
+  data("mutation V($input: VolumeCreateInput!) { volumeCreate(input: $input) { "
+       "id } }",
+       {{"input",
+         {{"projectId", where.project},
+          {"serviceId", id},
+          {"mountPath", "/data"}}}});
+  const auto remove = [&] {
+    return error(
+      "mutation D($id: String!, $e: String) { serviceDelete(id: $id, "
+      "environmentId: $e) }",
+      {{"id", id}, {"e", where.environment}});
+  };
+  CAF_CHECK_EQUAL(remove(), "");
+  CAF_CHECK_EQUAL(remove(), "Service not found");
+  CAF_CHECK(instance(where).is_null());
+  CAF_CHECK_EQUAL(
+    error("query S($id: String!) { deployment(id: $id) { id } }", {{"id", up}}),
+    "Deployment not found");
+  const auto left
+    = data("query V($id: String!) { environment(id: $id) { volumeInstances { "
+           "edges { node { serviceId volumeId } } } } }",
+           {{"id", where.environment}})
+        .at("environment")
+        .at("volumeInstances")
+        .at("edges")
+        .as_array();
+  CAF_REQUIRE_EQUAL(left.size(), 1u);
+  CAF_CHECK(left.at(0).at("node").at("serviceId").is_null());
+  CAF_CHECK_EQUAL(
+    error("mutation D($id: String!) { volumeDelete(volumeId: $id) }",
+          {{"id", left.at(0).at("node").at("volumeId")}}),
+    "");
+  CAF_CHECK_EQUAL(
+    error("mutation S($input: ServiceCreateInput!) { serviceCreate(input: "
+          "$input) { id } }",
+          {{"input", {{"projectId", "nope"}}}}),
+    "Project not found");
+}
+
+CAF_TEST(what a template holds arrives unchanged) {
+  options.template_project_id = railway_simulator_options{}.template_project_id;
+  restart();
+  const auto made
+    = data("mutation G($input: TemplateGenerateInput!) { "
+           "templateGenerate(input: $input) { id code status serializedConfig "
+           "} }",
+           {{"input", {{"projectId", options.template_project_id}}}})
+        .at("templateGenerate");
+  CAF_CHECK_EQUAL(text(made.at("status")), "UNPUBLISHED");
+  const auto listed
+    = data("query W($id: String!) { workspaceTemplates(workspaceId: $id) { "
+           "edges { node { id serializedConfig } } } }",
+           {{"id", "ws-1"}})
+        .at("workspaceTemplates")
+        .at("edges")
+        .as_array();
+  CAF_REQUIRE_EQUAL(listed.size(), 2u);
+  const auto where = create();
+  for (const auto& edge : listed) {
+    const auto& of = edge.at("node");
+    data("mutation D($input: TemplateDeployV2Input!) { templateDeployV2(input: "
+         "$input) { workflowId } }",
+         {{"input",
+           {{"templateId", of.at("id")},
+            {"projectId", where.project},
+            {"environmentId", where.environment},
+            {"serializedConfig", of.at("serializedConfig")}}}});
+  }
+  time.advance(options.stages.workflow);
+  const auto clones = configuration(where);
+  for (const auto& edge : listed) {
+    const auto& of = edge.at("node").at("serializedConfig").at("services");
+    const auto& wanted = of.as_object().begin()->value();
+    auto found = 0;
+    for (const auto& each : clones.at("services").as_object())
+      if (each.value().at("source") == wanted.at("source")) {
+        ++found;
+        CAF_CHECK(each.value().at("quota") == wanted.at("quota"));
+        CAF_CHECK_EQUAL(each.value().at("volumeMounts").as_object().size(),
+                        wanted.at("volumeMounts").as_object().size());
+      }
+    CAF_CHECK_EQUAL(found, 1);
+  }
+  // Each has a volume and a domain of its own.
+  CAF_CHECK_EQUAL(clones.at("volumes").as_object().size(), 1u);
+  CAF_CHECK(json::serialize(made).find("<hasDomain>") != std::string::npos);
+}
+
+CAF_TEST(notification rules are kept) {
+  const auto rules = [&] {
+    return data(
+             "query R($w: String!) { notificationRules(workspaceId: $w) { id "
+             "eventTypes projectId severities channels { id config } } }",
+             {{"w", "ws-1"}})
+      .at("notificationRules")
+      .as_array();
+  };
+  CAF_CHECK(rules().empty());
+  const auto input = json::object{
+    {"workspaceId", "ws-1"},
+    {"eventTypes", json::array{"Deployment.failed", "Deployment.deployed"}},
+    {"channelConfigs",
+     json::array{json::object{{"type", "webhook"},
+                              {"url", "http://127.0.0.1:1/x"},
+                              {"more", json::object{{"a", 1}}}}}}};
+  const auto query = "mutation R($input: CreateNotificationRuleInput!) { "
+                     "notificationRuleCreate(input: $input) { id workspaceId } "
+                     "}";
+  const auto id = text(
+    data(query, {{"input", input}}).at("notificationRuleCreate").at("id"));
+  const auto all = rules();
+  CAF_REQUIRE_EQUAL(all.size(), 1u);
+  CAF_CHECK_EQUAL(json::serialize(all.at(0).at("eventTypes")),
+                  R"(["Deployment.failed","Deployment.deployed"])");
+  CAF_CHECK_EQUAL(json::serialize(all.at(0).at("channels").at(0).at("config")),
+                  json::serialize(input.at("channelConfigs").at(0)));
+  auto other = input;
+  other["workspaceId"] = "ws-2";
+  CAF_CHECK_EQUAL(error(query, {{"input", other}}), "Not Authorized");
+  other = input;
+  other["channelConfigs"] = json::array{json::object{{"url", "x"}}};
+  CAF_CHECK_EQUAL(error(query, {{"input", other}}), "A channel needs a type.");
+  const auto remove = [&] {
+    return error("mutation D($id: String!) { notificationRuleDelete(id: $id) }",
+                 {{"id", id}});
+  };
+  CAF_CHECK_EQUAL(remove(), "");
+  CAF_CHECK_EQUAL(remove(), "NotificationRule not found");
+  CAF_CHECK(rules().empty());
+  for (auto i = 0; i < 50; ++i)
+    CAF_CHECK_EQUAL(error(query, {{"input", input}}), "");
+  CAF_CHECK(error(query, {{"input", input}}).find("limit")
+            != std::string::npos);
+}
+
+CAF_TEST(one document reads many environments or none) {
+  const auto a = launch("a");
+  const auto b = launch("b");
+  const auto query
+    = "query Watch($e0: String!, $e1: String!, $d0: String!) { e0: "
+      "environment(id: $e0) { ...F } e1: environment(id: $e1) { ...F } v0: "
+      "deploymentEvents(id: $d0, first: 50) { edges { node { step } } } } "
+      "fragment F on Environment { id serviceInstances { edges { node { "
+      "serviceName activeDeployments { id } latestDeployment { id status "
+      "deploymentStopped instances { status } } } } } }";
+  const auto good = data(query, {{"e0", a.where.environment},
+                                 {"e1", b.where.environment},
+                                 {"d0", a.deployment}});
+  CAF_CHECK_EQUAL(text(good.at("e1").at("id")), b.where.environment);
+  CAF_CHECK_EQUAL(good.at("v0").at("edges").as_array().size(), 2u);
+  const auto bad = ask(
+    query, {{"e0", a.where.environment}, {"e1", "nope"}, {"d0", a.deployment}});
+  CAF_CHECK(bad.at("data").is_null());
+  CAF_CHECK_EQUAL(json::serialize(bad.at("errors").at(0).at("path")),
+                  R"(["e1"])");
+  CAF_CHECK_EQUAL(text(bad.at("errors").at(0).at("message")),
+                  "Environment not found");
+}
+
+CAF_TEST(what is new takes its time to be seen) {
+  set({{"lagListsMs", 5'000}, {"lagByIdMs", 2'000}});
+  const auto where = create("late");
+  const auto listed = [&] {
+    return data("{ projects { edges { node { name deletedAt } } } }")
+      .at("projects")
+      .at("edges")
+      .as_array();
+  };
+  const auto by_id = [&] {
+    return error("query P($id: String!) { project(id: $id) { id } }",
+                 {{"id", where.project}});
+  };
+  // The project is there for whoever writes.
+  const auto flow = deploy(where);
+  CAF_CHECK_EQUAL(workflow(flow), "NotFound");
+  CAF_CHECK_EQUAL(by_id(), "Project not found");
+  CAF_CHECK(listed().empty());
+  time.advance(2'000ms);
+  CAF_CHECK_EQUAL(by_id(), "");
+  CAF_CHECK_EQUAL(workflow(flow), "Complete");
+  CAF_CHECK(listed().empty());
+  CAF_CHECK(instance(where).is_null());
+  CAF_CHECK(configuration(where).at("services").as_object().empty());
+  time.advance(3'000ms);
+  CAF_CHECK_EQUAL(listed().size(), 1u);
+  time.advance(1'000ms);
+  const auto x = instance(where);
+  CAF_CHECK_EQUAL(text(x.at("serviceName")), "app");
+  const auto first = text(x.at("latestDeployment").at("id"));
+  // A newer deployment hides behind the old one.
+  const auto second
+    = text(data("mutation D($e: String!, $s: String!) { "
+                "serviceInstanceDeployV2(environmentId: $e, serviceId: $s) }",
+                {{"e", where.environment}, {"s", x.at("serviceId")}})
+             .at("serviceInstanceDeployV2"));
+  const auto look = [&] {
+    return error("query S($id: String!) { deployment(id: $id) { id } }",
+                 {{"id", second}});
+  };
+  CAF_CHECK_EQUAL(look(), "Deployment not found");
+  time.advance(2'000ms);
+  CAF_CHECK_EQUAL(look(), "");
+  CAF_CHECK_EQUAL(text(instance(where).at("latestDeployment").at("id")), first);
+  time.advance(3'000ms);
+  CAF_CHECK_EQUAL(text(instance(where).at("latestDeployment").at("id")),
+                  second);
+  // What has gone stays to be seen as long.
+  CAF_CHECK_EQUAL(error("mutation D($id: String!) { projectDelete(id: $id) }",
+                        {{"id", where.project}}),
+                  "");
+  CAF_CHECK_EQUAL(by_id(), "");
+  CAF_CHECK_EQUAL(listed().size(), 1u);
+  CAF_CHECK(listed().at(0).at("node").at("deletedAt").is_null());
+  time.advance(2'000ms);
+  CAF_CHECK_EQUAL(by_id(), "Project not found");
+  CAF_CHECK_EQUAL(listed().size(), 1u);
+  time.advance(3'000ms);
+  CAF_CHECK(listed().empty());
+}
+
+CAF_TEST(a new project is nobodys for a while) {
+  set({{"authLagMs", 3'000}});
+  const auto where = create();
+  const auto upsert = [&] {
+    return error("mutation U($input: VariableCollectionUpsertInput!) { "
+                 "variableCollectionUpsert(input: $input) }",
+                 {{"input",
+                   {{"projectId", where.project},
+                    {"environmentId", where.environment},
+                    {"variables", json::object{}}}}});
+  };
+  const auto read = [&] {
+    return error("query E($id: String!) { environment(id: $id) { id } }",
+                 {{"id", where.environment}});
+  };
+  CAF_CHECK_EQUAL(upsert(), "Not Authorized");
+  CAF_CHECK_EQUAL(read(), "Not Authorized");
+  CAF_CHECK_EQUAL(commit(where, {}), "Not Authorized");
+  time.advance(3'000ms);
+  CAF_CHECK_EQUAL(upsert(), "");
+  CAF_CHECK_EQUAL(read(), "");
+}
+
+CAF_TEST(creating can be doubled refused and slowed down) {
+  set({{"duplicateServices", 1}});
+  const auto twice = create("twice");
+  CAF_CHECK_EQUAL(workflow(deploy(twice)), "Running");
+  time.advance(options.stages.workflow);
+  CAF_CHECK_EQUAL(configuration(twice).at("services").as_object().size(), 2u);
+  const auto once = launch("once");
+  CAF_CHECK_EQUAL(configuration(once.where).at("services").as_object().size(),
+                  1u);
+  time.advance(whole);
+  set({{"busy", 3}});
+  const auto redeploy = [&] {
+    return error("mutation R($id: String!) { deploymentRedeploy(id: $id) { id "
+                 "} }",
+                 {{"id", once.deployment}});
+  };
+  CAF_CHECK(redeploy().find("Cannot redeploy yet") == 0);
+  const auto at
+    = json::object{{"e", once.where.environment}, {"s", once.service}};
+  CAF_CHECK_EQUAL(error("mutation D($e: String!, $s: String!) { "
+                        "serviceInstanceDeployV2(environmentId: $e, serviceId: "
+                        "$s) }",
+                        at),
+                  "operation is already in progress");
+  const auto domain = [&] {
+    return error("mutation D($input: ServiceDomainCreateInput!) { "
+                 "serviceDomainCreate(input: $input) { domain } }",
+                 {{"input",
+                   {{"environmentId", once.where.environment},
+                    {"serviceId", once.service}}}});
+  };
+  CAF_CHECK_EQUAL(domain(),
+                  "Failed to create service domain, please try again");
+  CAF_CHECK_EQUAL(domain(), "");
+  CAF_CHECK_EQUAL(redeploy(), "");
+  set({{"uniqueNames", true}});
+  CAF_CHECK_EQUAL(
+    error("mutation { projectCreate(input: {name: \"once\"}) { id "
+          "} }"),
+    "A project named \"once\" already exists");
+  CAF_CHECK_EQUAL(
+    error("mutation S($input: ServiceCreateInput!) { serviceCreate(input: "
+          "$input) { id } }",
+          {{"input", {{"projectId", once.where.project}, {"name", "app"}}}}),
+    "A service named \"app\" already exists");
+  const auto make = [&] {
+    return error("mutation { projectCreate(input: {}) { id } }");
+  };
+  set({{"cooldownMs", 30'000}});
+  time.advance(30'000ms);
+  create("fresh");
+  CAF_CHECK(make().find("too quickly") != std::string::npos);
+  set({{"cooldown", false}});
+  CAF_CHECK_EQUAL(make(), "");
+  set({{"cooldown", true}, {"volumeCooldownMs", 1'000}});
+  const auto volume = [&] {
+    return error(
+      "mutation V($input: VolumeCreateInput!) { volumeCreate(input: "
+      "$input) { id } }",
+      {{"input", {{"projectId", once.where.project}, {"mountPath", "/data"}}}});
+  };
+  CAF_CHECK_EQUAL(volume(), "");
+  CAF_CHECK(volume().find("Whoa there pal") == 0);
+  time.advance(1'000ms);
+  CAF_CHECK_EQUAL(volume(), "");
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()
