@@ -150,6 +150,13 @@ struct fixture {
                   .at("status"));
   }
 
+  /// Without asking the API, which may be in trouble.
+  std::size_t count_projects() {
+    const auto all
+      = json::parse(fetch(aut->port(), "GET", "/sandbox/railway/state").body);
+    return all.at("projects").as_array().size();
+  }
+
   /// A service with nothing in it. @returns its id.
   std::string
   add_service(const place& where, std::string_view name = "gateway") {
@@ -1452,6 +1459,138 @@ CAF_TEST(creating can be doubled refused and slowed down) {
   CAF_CHECK(volume().find("Whoa there pal") == 0);
   time.advance(1'000ms);
   CAF_CHECK_EQUAL(volume(), "");
+}
+
+CAF_TEST(answers get lost before and after the deed) {
+  const auto make = json::object{
+    {"query", "mutation { projectCreate(input: {name: \"p\"}) { id } }"}};
+  const auto read
+    = json::object{{"query", "{ projects { edges { cursor } } }"}};
+  set({{"lostBefore", 1}});
+  CAF_CHECK_EQUAL(post(read).status, 200);
+  CAF_CHECK_EQUAL(post(make).status, 504);
+  CAF_CHECK_EQUAL(count_projects(), 0u);
+  set({{"lostAnswers", 1}});
+  CAF_CHECK_EQUAL(post(make).status, 504);
+  CAF_CHECK_EQUAL(count_projects(), 1u);
+  // By name reads get lost, too, and others do not.
+  set({{"lostAnswers", 1}, {"lostFor", "projects"}});
+  CAF_CHECK_EQUAL(post(make).status, 200);
+  CAF_CHECK_EQUAL(post(read).status, 504);
+  CAF_CHECK_EQUAL(post(read).status, 200);
+  set({{"lostBefore", 1}, {"lostFor", "projectDelete"}});
+  CAF_CHECK_EQUAL(post(make).status, 200);
+  CAF_CHECK_EQUAL(count_projects(), 3u);
+}
+
+CAF_TEST(one field can be made to fail obscurely) {
+  const auto make = json::object{
+    {"query", "mutation { a: projectCreate(input: {name: \"p\"}) { id } }"}};
+  set({{"opaqueErrors", 2}, {"opaqueFor", "projectCreate"}});
+  CAF_CHECK_EQUAL(count_projects(), 0u);
+  const auto x = post(make);
+  CAF_CHECK_EQUAL(x.status, 200);
+  const auto body = json::parse(x.body);
+  CAF_CHECK(body.at("data").is_null());
+  CAF_CHECK_EQUAL(text(body.at("errors").at(0).at("message")),
+                  "Problem processing request");
+  CAF_CHECK(!body.at("errors").at(0).as_object().contains("path"));
+  CAF_CHECK_EQUAL(count_projects(), 0u);
+  set({{"opaqueAfter", true}});
+  CAF_CHECK(post(make).has("Problem processing request"));
+  CAF_CHECK_EQUAL(count_projects(), 1u);
+  CAF_CHECK(!post(make).has("errors"));
+}
+
+CAF_TEST(answers can be garbage) {
+  const auto make = json::object{
+    {"query", "mutation { projectCreate(input: {name: \"p\"}) { id } }"}};
+  const auto ask_as = [&](std::string_view shape) {
+    set(
+      {{"garbage", 1}, {"garbageAs", shape}, {"garbageFor", "projectCreate"}});
+    const auto unharmed
+      = post({{"query", "{ projects { edges { cursor } } }"}});
+    CAF_CHECK(unharmed.has("\"data\""));
+    return post(make);
+  };
+  const auto is_json = [](const loopback::answer& x) {
+    auto ec = json::error_code{};
+    json::parse(x.body, ec);
+    return !ec;
+  };
+  auto x = ask_as("html200");
+  CAF_CHECK_EQUAL(x.status, 200);
+  CAF_CHECK(!is_json(x));
+  CAF_CHECK_EQUAL(count_projects(), 1u);
+  x = ask_as("html502");
+  CAF_CHECK_EQUAL(x.status, 502);
+  CAF_CHECK_EQUAL(count_projects(), 2u);
+  x = ask_as("truncated");
+  CAF_CHECK_EQUAL(x.status, 200);
+  CAF_CHECK_EQUAL(x.header("Content-Type"), "application/json");
+  CAF_CHECK(!x.body.empty());
+  CAF_CHECK(!is_json(x));
+  CAF_CHECK_EQUAL(count_projects(), 3u);
+  x = ask_as("cloudflare");
+  CAF_CHECK_EQUAL(x.status, 429);
+  CAF_CHECK_EQUAL(x.body, "error code: 1015");
+  CAF_CHECK_EQUAL(x.header("X-RateLimit-Limit"), "");
+  CAF_CHECK_EQUAL(count_projects(), 3u);
+  CAF_CHECK_EQUAL(post(make).status, 200);
+}
+
+CAF_TEST(there is a limit for each second and for strangers) {
+  const auto query
+    = json::object{{"query", "{ projects { edges { cursor } } }"}};
+  set({{"requestsPerSecond", 2}});
+  CAF_CHECK_EQUAL(post(query).status, 200);
+  CAF_CHECK_EQUAL(post(query).status, 200);
+  const auto x = post(query);
+  CAF_CHECK_EQUAL(x.status, 429);
+  CAF_CHECK_EQUAL(x.header("Retry-After"), "1");
+  time.advance(1'000ms);
+  CAF_CHECK_EQUAL(post(query).status, 200);
+  set({{"requestsPerSecond", 0}, {"requestsPerHour", 4}});
+  CAF_CHECK_EQUAL(post(query).header("X-RateLimit-Remaining"), "0");
+  CAF_CHECK_EQUAL(post(query).status, 429);
+  set({{"requestsPerHour", 1'000}});
+  const auto unnamed = [&] {
+    return fetch(aut->port(), "POST", "/graphql/v2", json::serialize(query),
+                 {{"Authorization", "Bearer token-1"}});
+  };
+  for (auto i = 0; i < 10; ++i)
+    CAF_CHECK_EQUAL(unnamed().status, 200);
+  CAF_CHECK_EQUAL(unnamed().body, "error code: 1015");
+  CAF_CHECK_EQUAL(post(query).status, 200);
+  time.advance(1'000ms);
+  CAF_CHECK_EQUAL(unnamed().status, 200);
+}
+
+CAF_TEST(scripts see everything at once) {
+  const auto x = launch("seen");
+  const auto state
+    = json::parse(fetch(aut->port(), "GET", "/sandbox/railway/state").body);
+  CAF_CHECK(state.at("requests").as_int64() > 0);
+  CAF_CHECK_EQUAL(state.at("requests").as_int64() + state.at("left").as_int64(),
+                  10'000);
+  const auto& project = state.at("projects").at(0);
+  CAF_CHECK_EQUAL(text(project.at("id")), x.where.project);
+  CAF_CHECK(project.at("deletedAt").is_null());
+  const auto& service = project.at("services").at(0);
+  CAF_CHECK_EQUAL(text(service.at("id")), x.service);
+  CAF_CHECK_EQUAL(text(service.at("deployments").at(0).at("id")), x.deployment);
+  CAF_CHECK_EQUAL(text(service.at("deployments").at(0).at("status")), "QUEUED");
+  CAF_CHECK_EQUAL(fetch(aut->port(), "POST",
+                        "/sandbox/railway/services/" + x.service + "/delete")
+                    .status,
+                  303);
+  CAF_CHECK(
+    json::parse(fetch(aut->port(), "GET", "/sandbox/railway/state").body)
+      .at("projects")
+      .at(0)
+      .at("services")
+      .as_array()
+      .empty());
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()
