@@ -2,6 +2,7 @@
 
 #include "http/crypto/form.hpp"
 #include "http/sandbox/railway_desk.hpp"
+#include "http/sandbox/railway_hooks.hpp"
 #include "http/sandbox/railway_json.hpp"
 #include "http/sandbox/railway_page.hpp"
 #include "http/sandbox/railway_schema.hpp"
@@ -18,11 +19,20 @@ namespace json_ns = boost::json;
 /// The longest `slowMs`, and some.
 constexpr auto request_timeout = millis{130'000};
 
+/// How often somebody looks who has to be told.
+constexpr auto pulse = millis{20};
+
 } // namespace
 
 struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   impl(railway_simulator_options given, const clock& time)
-    : options{std::move(given)}, world{options, time}, initial{world.knobs} {
+    : options{std::move(given)}, world{options, time}, initial{world.knobs},
+      hooks{world, options.workspace_id, time, options.seed} {
+    world.on_change
+      = [this](const railway::project& of, const railway::service& in,
+               const railway::deployment& x, railway::change what) {
+          hooks.told(of, in, x, what);
+        };
   }
 
   // -- life -------------------------------------------------------------------
@@ -69,9 +79,25 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   }
 
   void stop() {
+    clockwork.stop();
     if (server)
       server->stop(millis{500});
-    clockwork.stop();
+    hooks.stop();
+  }
+
+  /// Things happen when somebody looks. Whoever is to be told of them needs
+  /// somebody who does.
+  void keep_looking() {
+    if (is_looking || !hooks.needed())
+      return;
+    is_looking = clockwork.after(pulse, [weak = weak_from_this()] {
+      if (auto self = weak.lock()) {
+        const auto lock = std::lock_guard{self->mutex};
+        self->is_looking = false;
+        self->world.catch_up();
+        self->keep_looking();
+      }
+    });
   }
 
   // -- the API ----------------------------------------------------------------
@@ -98,6 +124,7 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
     const auto lock = std::lock_guard{mutex};
     world.catch_up();
     x.answer(desk->answer(x.in()));
+    keep_looking();
   }
 
   // -- for people and scripts -------------------------------------------------
@@ -179,8 +206,9 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   }
 
   [[nodiscard]] railway::surroundings around() const {
-    return {initial, options.workspace_id, desk->used(), desk->left(),
-            desk->window_end()};
+    return {initial,      options.workspace_id, desk->used(),
+            desk->left(), desk->window_end(),   0,
+            hooks.sent()};
   }
 
   void home(http::exchange& x) {
@@ -195,8 +223,10 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   std::mutex mutex;
   railway::world world;
   railway::switches initial;
+  railway::hooks hooks;
   graphql::schema schema;
   std::optional<railway::desk> desk;
+  bool is_looking = false;
   timer clockwork{1'000};
   std::optional<http::server> server;
 };
