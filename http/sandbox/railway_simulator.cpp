@@ -6,6 +6,7 @@
 #include "http/sandbox/railway_json.hpp"
 #include "http/sandbox/railway_page.hpp"
 #include "http/sandbox/railway_schema.hpp"
+#include "http/sandbox/railway_sockets.hpp"
 #include "http/sandbox/timer.hpp"
 
 #include <mutex>
@@ -18,6 +19,8 @@ namespace json_ns = boost::json;
 
 /// The longest `slowMs`, and some.
 constexpr auto request_timeout = millis{130'000};
+
+constexpr auto sockets_max = std::size_t{64};
 
 /// How often somebody looks who has to be told.
 constexpr auto pulse = millis{20};
@@ -46,6 +49,10 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
       return tl::unexpected{"sandbox: railway schema: " + read.error()};
     schema = std::move(*read);
     desk.emplace(options, schema, world);
+    sockets
+      = std::make_shared<railway::sockets>(mutex, world, *desk, schema, [this] {
+          keep_looking();
+        });
     http::router routes;
     add_style(routes);
     // Everything happens under the lock, at one moment.
@@ -62,6 +69,12 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
            [this](std::shared_ptr<http::exchange> x) {
              admit(std::move(x));
            })
+      .add(method::get, "/graphql/v2", "socket",
+           [this](const std::shared_ptr<http::exchange>& x) {
+             const auto lock = std::lock_guard{mutex};
+             world.catch_up();
+             sockets->open(x);
+           })
       .add(method::get, "/sandbox/railway", "switches", to(&impl::show))
       .add(method::put, "/sandbox/railway", "switches", to(&impl::put))
       .add(method::post, "/sandbox/railway", "switches", to(&impl::post))
@@ -74,6 +87,7 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
            to(&impl::delete_service));
     auto limits = server_for(options.listen);
     limits.request_timeout = request_timeout;
+    limits.max_streams = sockets_max;
     server.emplace(limits, std::move(routes));
     return server->start();
   }
@@ -88,13 +102,14 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   /// Things happen when somebody looks. Whoever is to be told of them needs
   /// somebody who does.
   void keep_looking() {
-    if (is_looking || !hooks.needed())
+    if (is_looking || (!hooks.needed() && sockets->size() == 0))
       return;
     is_looking = clockwork.after(pulse, [weak = weak_from_this()] {
       if (auto self = weak.lock()) {
         const auto lock = std::lock_guard{self->mutex};
         self->is_looking = false;
         self->world.catch_up();
+        self->sockets->pump();
         self->keep_looking();
       }
     });
@@ -207,7 +222,7 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
 
   [[nodiscard]] railway::surroundings around() const {
     return {initial,      options.workspace_id, desk->used(),
-            desk->left(), desk->window_end(),   0,
+            desk->left(), desk->window_end(),   sockets->size(),
             hooks.sent()};
   }
 
@@ -226,6 +241,7 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
   railway::hooks hooks;
   graphql::schema schema;
   std::optional<railway::desk> desk;
+  std::shared_ptr<railway::sockets> sockets;
   bool is_looking = false;
   timer clockwork{1'000};
   std::optional<http::server> server;
