@@ -117,25 +117,21 @@ std::vector<event> world::events_of(const deployment& x) const {
   return result;
 }
 
-namespace {
-
 std::vector<log_line>
-lines_until(const std::deque<log_line>& all, timestamp at) {
-  std::vector<log_line> result;
-  for (const auto& each : all)
-    if (each.at <= at)
-      result.push_back(each);
+world::log_of(const deployment& x, bool in_build,
+              const std::optional<log_line::place>& after) const {
+  const auto& all = in_build ? x.build_log : x.deploy_log;
+  // They lie in their order.
+  auto first = all.begin();
+  if (after)
+    first = std::upper_bound(all.begin(), all.end(), *after,
+                             [](const log_line::place& a, const log_line& b) {
+                               return a < b.position();
+                             });
+  auto result = std::vector<log_line>{};
+  for (; first != all.end() && first->at <= now(); ++first)
+    result.push_back(*first);
   return result;
-}
-
-} // namespace
-
-std::vector<log_line> world::build_log(const deployment& x) const {
-  return lines_until(x.build_log, now());
-}
-
-std::vector<log_line> world::deploy_log(const deployment& x) const {
-  return lines_until(x.deploy_log, now());
 }
 
 // -- what it says -------------------------------------------------------------

@@ -119,11 +119,11 @@ resolved graph::query(std::string_view field, const json::object& args) const {
     });
   if (field == "buildLogs")
     return of_deployment([&](const deployment& x) {
-      return show_.logs(x, all_.build_log(x), args);
+      return show_.logs(x, all_.log_of(x, true), args);
     });
   if (field == "deploymentLogs")
     return of_deployment([&](const deployment& x) {
-      return show_.logs(x, all_.deploy_log(x), args);
+      return show_.logs(x, all_.log_of(x, false), args);
     });
   if (field == "template") {
     const auto* x

@@ -49,15 +49,20 @@ struct railway_simulator_options {
 
 /// Railway's public GraphQL API at `POST /graphql/v2`: documents are checked
 /// against the real schema's part that is known here, and everything moves on
-/// with the clock: what is due happens, in its order, when somebody looks.
+/// with the clock: what is due happens, in its order, when somebody looks. Logs
+/// can be followed over WebSocket (`graphql-transport-ws`) at the same path,
+/// and the webhooks of notification rules are posted; where there are such
+/// listeners, somebody looks all the time.
 ///
 /// For people and scripts: `/` shows switches and everything that exists,
-/// `GET`/`PUT /sandbox/railway` the switches as JSON (`railway_switches.hpp`
-/// explains each). `POST /sandbox/railway/deployments/{id}/{deed}` does what
-/// happens behind everybody's back: `crash`, `degrade` (one replica of several
+/// `GET`/`PUT /sandbox/railway` are the switches as JSON
+/// (`railway_switches.hpp` explains each), `GET /sandbox/railway/state` is all
+/// the rest. `POST /sandbox/railway/deployments/{id}/{deed}` does what happens
+/// behind everybody's back: `crash`, `degrade` (one replica of several
 /// crashes), `sleep`, `wake`, `stop`, `remove`, `redeploy`, `release` (what
 /// hangs goes on) and `log` (`{"message","severity","build"}` adds a line);
-/// `POST /sandbox/railway/projects/{id}/delete` deletes a project.
+/// `POST /sandbox/railway/projects/{id}/delete` and `…/services/{id}/delete`
+/// delete.
 class railway_simulator {
 public:
   /// @param time Must outlive the simulator.

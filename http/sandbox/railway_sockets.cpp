@@ -2,7 +2,7 @@
 
 #include "http/sandbox/railway_json.hpp"
 
-#include <algorithm>
+#include <utility>
 
 namespace slipway::sandbox::railway {
 
@@ -196,13 +196,7 @@ bool sockets::serve(session& to, const std::string& id, subscription& x) {
     about = nullptr;
   auto lines = std::vector<log_line>{};
   if (about != nullptr)
-    lines = x.is_build ? all_.build_log(*about) : all_.deploy_log(*about);
-  if (x.seen)
-    lines.erase(std::remove_if(lines.begin(), lines.end(),
-                               [&](const log_line& y) {
-                                 return y.position() <= *x.seen;
-                               }),
-                lines.end());
+    lines = all_.log_of(*about, x.is_build, x.seen);
   const auto is_first = !x.seen;
   const auto is_over
     = about == nullptr

@@ -254,8 +254,12 @@ public:
 
   /// What has begun so far, without ends that are still to come.
   [[nodiscard]] std::vector<event> events_of(const deployment& x) const;
-  [[nodiscard]] std::vector<log_line> build_log(const deployment& x) const;
-  [[nodiscard]] std::vector<log_line> deploy_log(const deployment& x) const;
+
+  /// What a deployment has said so far, or its build.
+  /// @param after Only what comes after this line.
+  [[nodiscard]] std::vector<log_line>
+  log_of(const deployment& x, bool in_build,
+         const std::optional<log_line::place>& after = std::nullopt) const;
 
   /// The variables as the service sees them, Railway's own included.
   [[nodiscard]] boost::json::object

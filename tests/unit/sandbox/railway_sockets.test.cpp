@@ -2,6 +2,8 @@
 
 #include "tests/unit/sandbox/railway_fixture.hpp"
 
+#include <algorithm>
+
 using namespace railway_test;
 using loopback::eventually;
 
