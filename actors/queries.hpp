@@ -130,6 +130,13 @@ struct note_orphan {
   timestamp at{};
 };
 
+/// Adds a line to a subscription's history that no transition goes with.
+struct note_history {
+  using result = std::monostate;
+  subscription_id id{};
+  history_entry entry;
+};
+
 /// The project has gone, or belongs to an instance after all.
 struct close_orphan {
   using result = std::monostate;
@@ -402,16 +409,17 @@ using store_job = std::variant<
   job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
   job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
   job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
-  job<query::match_records>, job<query::note_orphan>, job<query::close_orphan>,
-  job<query::close_vanished_orphans>, job<query::search_records>,
-  job<query::list_timeline>, job<query::list_records>,
-  job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
-  job<query::list_notifications>, job<query::mark_notification_read>,
-  job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
-  job<query::read_stats>, job<query::list_attention>,
-  job<query::list_callbacks>, job<query::find_callback>,
-  job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
-  job<query::ask_soon>, job<query::ping>>;
+  job<query::match_records>, job<query::note_orphan>, job<query::note_history>,
+  job<query::close_orphan>, job<query::close_vanished_orphans>,
+  job<query::search_records>, job<query::list_timeline>,
+  job<query::list_records>, job<query::list_credentials>, job<query::find_key>,
+  job<query::list_history>, job<query::list_notifications>,
+  job<query::mark_notification_read>, job<query::remember_user>,
+  job<query::due_mails>, job<query::mark_mail>, job<query::read_stats>,
+  job<query::list_attention>, job<query::list_callbacks>,
+  job<query::find_callback>, job<query::settle_callback>,
+  job<query::keep_forged>, job<query::claim_asks>, job<query::ask_soon>,
+  job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;
 

@@ -199,6 +199,13 @@ constexpr auto note_orphan_statement = pg::statement{
   "removed_by_us = false RETURNING seen_at",
   true};
 
+constexpr auto note_history_statement = pg::statement{
+  "store_note_history",
+  "INSERT INTO events (subscription_id, revision, at, kind, operation, "
+  "outcome, summary) SELECT id, revision, $2, $3, $4, $5, $6 "
+  "FROM subscriptions WHERE id = $1",
+  true};
+
 constexpr auto close_orphan_statement
   = pg::statement{"store_close_orphan",
                   "UPDATE orphans SET gone_at = $2, removed_by_us = $3 "
@@ -694,6 +701,18 @@ public:
                 [](const pg::result& rows) -> answer<timestamp> {
                   return rows.time(0, 0);
                 });
+  }
+
+  answer<std::monostate> operator()(const note_history& q) {
+    return with(note_history_statement,
+                pg::params{}
+                  .add(key(q.id))
+                  .add(q.entry.at)
+                  .add(static_cast<std::int16_t>(q.entry.kind))
+                  .add(q.entry.operation)
+                  .add(q.entry.outcome)
+                  .add(q.entry.summary),
+                nothing_of);
   }
 
   answer<std::monostate> operator()(const close_orphan& q) {

@@ -265,7 +265,7 @@ std::optional<std::string> read_reason(const exchange_ptr& from) {
   auto out = body.text("reason", 500);
   if (!body)
     return std::nullopt;
-  if (out.empty()) {
+  if (out.find_first_not_of(' ') == out.npos) {
     from->fail(400, "reason_required",
                "Expected a reason for the audit trail: {\"reason\":\"…\"}");
     return std::nullopt;

@@ -10,6 +10,7 @@
 #include "http/mail/notifier.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/payment/reconciler.hpp"
+#include "http/provider/janitor.hpp"
 #include "http/provider/railway.hpp"
 #include "http/server/server.hpp"
 #include "persistence/embedded.hpp"
@@ -101,6 +102,8 @@ struct server::impl {
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
   observer_actor observing;
+  provider::caller_actor calling; ///< Null without a provider.
+  janitor_actor keeper;           ///< Null without a provider.
   std::shared_ptr<api::context> context;
   std::unique_ptr<http::server> listener;
   std::unique_ptr<http::server> admin;
@@ -196,14 +199,25 @@ struct server::impl {
       = actors->spawn(registry, environment_ptr{env}, std::move(recovered));
     env->dispatcher = actors->spawn(dispatcher, environment_ptr{env});
     if (settings.railway) {
+      calling
+        = actors->spawn(provider::caller, environment_ptr{env},
+                        provider::caller_options{*settings.railway, network});
       auto options = provider::railway_options{};
       options.settings = *settings.railway;
       options.plans = settings.plans;
       options.poll_interval = settings.deployment.poll_interval;
-      options.network = network;
+      options.caller = calling;
       options.keys = keys;
       env->provider = actors->spawn(provider::railway, environment_ptr{env},
                                     std::move(options));
+      auto keeping = provider::janitor_options{};
+      keeping.settings = *settings.railway;
+      keeping.caller = calling;
+      if (settings.railway->register_webhook)
+        keeping.webhook_url = settings.http.public_url + "/api/railway/webhook/"
+                              + settings.railway->webhook_secret.reveal();
+      keeper = actors->spawn(provider::janitor, environment_ptr{env},
+                             std::move(keeping));
     }
     if (settings.mail) {
       auto options = mail::notifier_options{};
@@ -231,6 +245,8 @@ struct server::impl {
       must_live(x, "store");
     must_live(env->registry, "registry");
     must_live(env->dispatcher, "dispatcher");
+    must_live(calling, "caller");
+    must_live(keeper, "janitor");
     must_live(env->provider, "provider");
     must_live(env->notifier, "notifier");
     must_live(env->reconciler, "reconciler");
@@ -380,6 +396,8 @@ struct server::impl {
       end(observing);
       end(env->dispatcher);
       end(env->provider);
+      end(keeper);
+      end(calling);
       end(env->reconciler);
       end(env->notifier);
       end(env->registry);
@@ -403,6 +421,8 @@ struct server::impl {
     admin.reset();
     context.reset();
     observing = nullptr;
+    calling = nullptr;
+    keeper = nullptr;
     env.reset();
     actors.reset();
   }

@@ -111,7 +111,7 @@ std::vector<made_service> made_services_of(const json::value& project) {
     if (is_live(node))
       out.push_back({word_at(node, "id"), word_at(node, "name"),
                      word_at(node, "templateServiceId"),
-                     word_at(node, "createdAt")});
+                     word_at(node, "createdAt"), false});
   });
   return out;
 }
@@ -120,8 +120,8 @@ std::vector<std::string> surplus_of(std::vector<made_service> services) {
   // Times in one format compare as texts; ids decide between equal ones, so
   // that whoever looks again finds the same.
   std::sort(services.begin(), services.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.template_service, a.created_at, a.id)
-           < std::tie(b.template_service, b.created_at, b.id);
+    return std::tie(a.template_service, b.in_use, a.created_at, a.id)
+           < std::tie(b.template_service, a.in_use, b.created_at, b.id);
   });
   auto out = std::vector<std::string>{};
   for (auto i = std::size_t{1}; i < services.size(); ++i)

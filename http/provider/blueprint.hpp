@@ -60,6 +60,7 @@ struct made_service {
   std::string name;
   std::string template_service; ///< Which one of the template; may be empty.
   std::string created_at;       ///< RFC 3339.
+  bool in_use = false;          ///< It has been configured, or deployed.
 };
 
 /// The live services of a project.
@@ -67,7 +68,8 @@ struct made_service {
 made_services_of(const boost::json::value& project);
 
 /// Those that are there a second time, because the template was deployed twice:
-/// all but the oldest of each. Without the template's key nothing is surplus.
+/// all but one of each, which is the oldest of those in use, else the oldest.
+/// Without the template's key nothing is surplus.
 [[nodiscard]] std::vector<std::string>
 surplus_of(std::vector<made_service> services);
 

@@ -248,8 +248,11 @@ struct janitor_state::impl {
 
   void note(const listed_project& x, bool known, judgement is) {
     const auto fresh = open.insert(x.id).second;
-    if (fresh)
+    if (fresh) {
       spdlog::warn("janitor: project {} ({}) is {}", x.id, x.name, is.reason);
+      if (known)
+        tell(x, "found", "Orphan project " + x.id + ": " + is.reason);
+    }
     ask(query::note_orphan{x.id, x.name,
                            known ? x.subscription : subscription_id{},
                            is.reason, began},
@@ -257,6 +260,19 @@ struct janitor_state::impl {
           // Reported first, removed when it is seen again.
           if (seen && is.is == judgement::remove && *seen < at)
             confirm(x);
+        });
+  }
+
+  /// For the subscription's own story.
+  void tell(const listed_project& x, const char* outcome, std::string what) {
+    ask(query::note_history{x.subscription,
+                            {now(), history_kind::provider, std::move(what),
+                             delete_project.field, outcome}},
+        [id = x.id](job<query::note_history>::reply& done) {
+          if (!done)
+            spdlog::warn("janitor: what became of project {} is not in the "
+                         "history: {}",
+                         id, to_string(done.error()));
         });
   }
 
@@ -287,6 +303,7 @@ struct janitor_state::impl {
         if (!gone)
           return; // The next sweep finds it again.
         spdlog::warn("janitor: project {} ({}) has been removed", x.id, x.name);
+        tell(x, "ok", "Orphan project " + x.id + " removed");
         close(x.id, true);
       });
     });

@@ -2,6 +2,7 @@
 
 #include "http/provider/answer.hpp"
 #include "http/provider/blueprint.hpp"
+#include "http/provider/caller.hpp"
 #include "http/provider/documents.hpp"
 #include "http/provider/variables.hpp"
 #include "http/provider/view.hpp"
@@ -27,14 +28,8 @@ namespace json = boost::json;
 using lifecycle::phase;
 using namespace std::chrono_literals;
 
-/// How long a shut-out token is left alone when the provider does not say.
-constexpr auto blocked_pause = millis{60'000};
-
 /// A read without an answer is simply made again.
 constexpr auto read_timeout_max = millis{30'000};
-
-/// Calls that wait for the budget; more are refused.
-constexpr auto calls_waiting_max = std::size_t{1'000};
 
 /// Pages of projects that a look-up reads at most: 5 000 projects, the newest
 /// ones first.
@@ -43,9 +38,37 @@ constexpr auto pages_max = 50;
 /// Looks at a fresh project before its services or its domain count as missing.
 constexpr auto looks_max = 4;
 
-std::string with_source(std::string url) {
-  url += url.find('?') == std::string::npos ? '?' : '&';
-  return url + "source=slipway";
+/// Who goes first. What leads up to a creation goes with it.
+urgency urgency_of(phase at) {
+  switch (at) {
+    case phase::cancelling:
+    case phase::terminating:
+    case phase::halting:
+      return urgency::removal;
+    case phase::creating_project:
+      return urgency::creation;
+    case phase::idle:
+    case phase::skipped:
+    case phase::queued:
+    case phase::deploying_template:
+    case phase::awaiting_workflow:
+    case phase::configuring:
+    case phase::deploying:
+    case phase::running:
+    case phase::failed:
+    case phase::stopped:
+    case phase::backing_off:
+    case phase::lapsed:
+      return urgency::step;
+  }
+  return urgency::step;
+}
+
+/// Whether the call is one that the journal hears of before it leaves.
+bool is_announced(const operation& what) {
+  const auto field = std::string_view{what.field};
+  return field == create_project.field || field == deploy_template.field
+         || field == create_service.field;
 }
 
 /// Whether another attempt of ours could end differently.
@@ -112,6 +135,7 @@ struct railway_state::impl {
     /// A call that changes something is on its way: nothing may overtake it.
     bool mutating = false;
     bool mutated = false;    ///< The last call was one that changes something.
+    bool creates = false;    ///< …that had been announced before.
     bool gate_ready = false; ///< Nothing found: to be created at its turn.
     bool looked_at_gate = false;
     bool looked_for_surplus = false;
@@ -120,6 +144,9 @@ struct railway_state::impl {
     /// Services deployed again in this step, with their new deployments.
     std::map<std::string, std::string> fresh;
     std::set<std::string> stopped; ///< Deployments cancelled in this step.
+    /// Set once this task is over or superseded: none of its calls that waits
+    /// for the budget may leave any more.
+    withdrawal over = std::make_shared<std::atomic<bool>>(false);
     timestamp poll_at{};
     std::string seen_status;
     std::uint8_t seen_progress = 0;
@@ -137,19 +164,9 @@ struct railway_state::impl {
     }
   };
 
-  struct pending_call {
-    subscription_id of{};
-    /// The task that a change belongs to; 0 for reads.
-    std::uint64_t serial = 0;
-    timestamp expires{}; ///< Not sent any more after this.
-    client::http_request request;
-    client::http_callback done;
-  };
-
   provider_actor::pointer self = nullptr;
   environment_ptr env;
   railway_options options;
-  std::string url;
   std::unordered_map<std::uint64_t, task> tasks;
   std::uint64_t last_serial = 0;
   timestamp born{};
@@ -158,14 +175,6 @@ struct railway_state::impl {
   std::unordered_map<std::uint64_t, timestamp> doubts;
   alive_guard alive;
 
-  // The budget.
-  std::deque<pending_call> waiting_calls;
-  timestamp paused_until{};
-  timestamp hour_began{};
-  std::uint32_t used_this_hour = 0;
-  timestamp second_began{};
-  std::uint32_t used_this_second = 0;
-  bool pump_armed = false;
   // One creation at a time, and none sooner than the interval after the answer
   // to the one before: whatever the network did, the provider sees it kept.
   timestamp next_create_at{};
@@ -180,6 +189,15 @@ struct railway_state::impl {
 
   [[nodiscard]] timestamp now() const {
     return env->clock->now();
+  }
+
+  /// Ends a task, and with it whatever of it has not left yet.
+  void erase(subscription_id id) {
+    const auto where = tasks.find(raw(id));
+    if (where == tasks.end())
+      return;
+    *where->second.over = true;
+    tasks.erase(where);
   }
 
   task* find(subscription_id id, std::uint64_t serial) {
@@ -209,50 +227,39 @@ struct railway_state::impl {
   /// history unless they fail: they would drown it.
   template <class F>
   void call(task& t, const operation& what, json::object variables, F next) {
-    auto body = json::object{};
-    body["query"] = what.document;
-    body["variables"] = std::move(variables);
-    auto request = client::http_request{};
-    request.method = "POST";
-    request.url = url;
-    request.headers
-      = {{"Content-Type", "application/json"},
-         {"Accept", "application/json"},
-         {"Authorization", "Bearer " + options.settings.token.reveal()}};
-    request.body = json::serialize(body);
+    auto out = std::make_shared<provider::call>();
+    out->field = what.field;
+    out->document = what.document;
+    out->variables = std::move(variables);
+    out->mutates = what.mutates;
+    out->how = urgency_of(t.at());
     // Creations have been seen to take a minute, reads have not.
-    request.timeout = what.mutates ? options.settings.request_timeout
-                                   : std::min(options.settings.request_timeout,
-                                              read_timeout_max);
-    request.max_response_bytes = 8 * 1024 * 1024;
+    out->timeout = what.mutates ? options.settings.request_timeout
+                                : std::min(options.settings.request_timeout,
+                                           read_timeout_max);
+    out->expires = now() + out->timeout;
+    out->withdrawn = t.over;
     const auto id = t.subject->id;
     const auto serial = t.serial;
     t.mutating = what.mutates;
     t.mutated = what.mutates;
-    enqueue({id, what.mutates ? serial : 0, now() + request.timeout,
-             std::move(request),
-             [this, me = provider_actor{self}, id, serial, what,
-              next = std::move(next)](client::http_outcome outcome) mutable {
-               // On the network's thread: understand here, act in the actor.
-               auto got = std::make_shared<answer>(read_answer(outcome));
-               caf::anon_send(me, std::make_shared<std::function<void()>>(
-                                    [this, id, serial, what, next, got] {
-                                      answered(id, serial, what, *got, next);
-                                    }));
-             }});
+    t.creates = what.mutates && is_announced(what);
+    out->done = [this, me = provider_actor{self}, id, serial, what,
+                 next = std::move(next)](answer told) {
+      auto got = std::make_shared<answer>(std::move(told));
+      caf::anon_send(me, std::make_shared<std::function<void()>>(
+                           [this, id, serial, what, next, got] {
+                             answered(id, serial, what, *got, next);
+                           }));
+    };
+    self->send(options.caller, std::move(out));
   }
 
   template <class F>
   void answered(subscription_id id, std::uint64_t serial, const operation& what,
                 answer& got, const F& next) {
-    env->metrics->provider_request(what.field, to_string(got.is));
     if (std::string_view{what.field} == create_project.field)
       open_gate();
-    if (got.is == answer_class::blocked) {
-      paused_until = now() + std::max<millis>(got.retry_after, blocked_pause);
-      spdlog::error("provider: shut out ({}), no calls until {}", got.message,
-                    to_rfc3339(paused_until));
-    }
     auto* t = find(id, serial);
     if (what.mutates && !is_without_effect(got.is)
         && (got.is != answer_class::ok || t == nullptr || t->superseded))
@@ -267,68 +274,6 @@ struct railway_state::impl {
       succeed_task(*t, what, got);
     else
       next(*t, got);
-  }
-
-  // -- the budget
-  // -------------------------------------------------------------------
-
-  void enqueue(pending_call what) {
-    if (waiting_calls.size() >= calls_waiting_max) {
-      what.done(client::http_failure{client::failure_kind::refused,
-                                     "too many calls wait for the budget"});
-      return;
-    }
-    waiting_calls.push_back(std::move(what));
-    pump();
-  }
-
-  /// When the next call may leave; not later than `at` means: now.
-  timestamp next_call_at(timestamp at) {
-    if (paused_until > at)
-      return paused_until;
-    if (at - hour_began >= 1h) {
-      hour_began = at;
-      used_this_hour = 0;
-    }
-    if (used_this_hour >= options.settings.requests_per_hour)
-      return hour_began + 1h;
-    if (at - second_began >= 1s) {
-      second_began = at;
-      used_this_second = 0;
-    }
-    if (used_this_second >= options.settings.requests_per_second)
-      return second_began + 1s;
-    return at;
-  }
-
-  void pump() {
-    const auto at = now();
-    while (!waiting_calls.empty()) {
-      const auto free_at = next_call_at(at);
-      if (free_at > at) {
-        if (!std::exchange(pump_armed, true))
-          self->delayed_send(self, free_at - at,
-                             std::make_shared<std::function<void()>>([this] {
-                               pump_armed = false;
-                               pump();
-                             }));
-        break;
-      }
-      auto next = std::move(waiting_calls.front());
-      waiting_calls.pop_front();
-      // A creation must not leave when nobody waits for it any more.
-      if (next.expires < at
-          || (next.serial != 0 && find(next.of, next.serial) == nullptr)) {
-        next.done(client::http_failure{client::failure_kind::refused,
-                                       "waited too long for the budget"});
-        continue;
-      }
-      ++used_this_hour;
-      ++used_this_second;
-      options.network->send(std::move(next.request), std::move(next.done));
-    }
-    env->metrics->provider_budget_remaining(
-      static_cast<double>(options.settings.requests_per_hour) - used_this_hour);
   }
 
   // -- reporting
@@ -347,7 +292,7 @@ struct railway_state::impl {
     auto report = make_command(t, std::move(what));
     auto again = std::move(t.again);
     const auto id = t.subject->id;
-    tasks.erase(raw(id));
+    erase(id);
     self->send(env->registry, std::move(report));
     pump_gate();
     // Ordered anew by a supervisor that was restarted in between. Should the
@@ -379,9 +324,13 @@ struct railway_state::impl {
     what.attempt = t.attempt();
     what.in = t.at();
     what.permanent = permanent;
-    what.hopeless = got.is == answer_class::plan;
-    what.without_effect = t.mutated && is_without_effect(got.is);
-    what.in_doubt = t.mutated && !what.without_effect;
+    // What the API itself says of our document or of the account's plan, it
+    // says to every attempt.
+    what.hopeless = got.is == answer_class::plan
+                    || (got.is == answer_class::invalid && !got.code.empty());
+    // Only what was announced can be taken back, not what else has failed.
+    what.without_effect = t.creates && is_without_effect(got.is);
+    what.in_doubt = t.mutated && !is_without_effect(got.is);
     what.retry_after = retry_after;
     what.reason = std::move(reason);
     what.chance = env->chance();
@@ -425,7 +374,7 @@ struct railway_state::impl {
     auto calls = std::move(t.calls);
     const auto again = std::move(t.again);
     const auto id = t.subject->id;
-    tasks.erase(raw(id));
+    erase(id);
     pump_gate();
     if (!again)
       return;
@@ -439,6 +388,13 @@ struct railway_state::impl {
     begin(std::move(subject), std::move(calls));
   }
 
+  /// Another task waits for the answer to what has left; what has not left
+  /// shall not.
+  static void supersede(task& t) {
+    t.superseded = true;
+    *t.over = true;
+  }
+
   void open_gate() {
     creating = false;
     next_create_at = now() + options.settings.create_interval;
@@ -448,7 +404,7 @@ struct railway_state::impl {
   /// Ends a task without a report.
   void abandon(task& t) {
     auto again = std::move(t.again);
-    tasks.erase(raw(t.subject->id));
+    erase(t.subject->id);
     pump_gate();
     if (again)
       begin(std::move(again));
@@ -472,7 +428,7 @@ struct railway_state::impl {
       // way has made must be there to be found.
       if (t.mutating) {
         t.again = std::move(subject);
-        t.superseded = true;
+        supersede(t);
         return;
       }
     }
@@ -480,8 +436,8 @@ struct railway_state::impl {
   }
 
   void begin(record_ptr subject, std::vector<provider_call> calls = {}) {
+    erase(subject->id);
     auto& t = tasks[raw(subject->id)];
-    t = task{};
     t.subject = std::move(subject);
     t.calls = std::move(calls);
     t.serial = ++last_serial;
@@ -520,7 +476,7 @@ struct railway_state::impl {
     }
     spdlog::error("provider: nothing to do for {} in {}",
                   to_text(t.subject->id), lifecycle::to_string(t.at()));
-    tasks.erase(raw(t.subject->id));
+    erase(t.subject->id);
   }
 
   // -- looking
@@ -942,9 +898,24 @@ struct railway_state::impl {
       find_volumes(t, from, ours.front().id);
       return;
     }
-    // Made twice, by a call that was believed lost: the oldest stays.
-    call(t, read_services, {{"id", t.state().instance.project_id}},
+    // Made twice, by a call that was believed lost: the one that has been
+    // configured stays, else the oldest.
+    call(t, read_config, {{"id", t.state().instance.environment_id}},
          [this, from](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the configuration");
+             return;
+           }
+           auto config = std::make_shared<json::value>(
+             value_at(value_at(got.data, "environment"), "config"));
+           remove_twins(t, from, std::move(config));
+         });
+  }
+
+  void remove_twins(task& t, const blueprint_ptr& from,
+                    std::shared_ptr<const json::value> config) {
+    call(t, read_services, {{"id", t.state().instance.project_id}},
+         [this, from, config = std::move(config)](task& t, answer& got) {
            if (got.is != answer_class::ok) {
              finish_failed(t, got, "reading the services");
              return;
@@ -953,8 +924,10 @@ struct railway_state::impl {
            std::erase_if(all, [&](const made_service& x) {
              return x.name != from->service_name;
            });
-           for (auto& x : all)
+           for (auto& x : all) {
              x.template_service = from->service_id;
+             x.in_use = is_patched(*config, x.id, to_text(t.subject->id));
+           }
            auto surplus = std::make_shared<std::vector<std::string>>(
              surplus_of(std::move(all)));
            remove_services(t, surplus, [this](task& t) {
@@ -1291,7 +1264,7 @@ struct railway_state::impl {
     }
     if (services.size() > 1 && !t.looked_for_surplus) {
       t.looked_for_surplus = true;
-      remove_surplus(t);
+      remove_surplus(t, services);
       return;
     }
     // The one that the world can reach stands for the instance.
@@ -1330,15 +1303,26 @@ struct railway_state::impl {
 
   /// A template that was deployed twice, by a call that was believed lost, has
   /// made everything twice.
-  void remove_surplus(task& t) {
+  void remove_surplus(task& t, const std::vector<service_view>& services) {
+    auto deployed = std::set<std::string>{};
+    for (const auto& x : services)
+      if (!x.deployment_id.empty())
+        deployed.insert(x.id);
     call(t, read_services, {{"id", t.state().instance.project_id}},
-         [this](task& t, answer& got) {
+         [this, deployed = std::move(deployed)](task& t, answer& got) {
            if (got.is != answer_class::ok) {
              finish_failed(t, got, "reading the services");
              return;
            }
+           auto made = made_services_of(value_at(got.data, "project"));
+           for (auto& x : made) {
+             x.in_use = deployed.count(x.id) != 0;
+             // Clones of a service know nothing of a template but its name.
+             if (clones_a_project())
+               x.template_service = x.name;
+           }
            auto surplus = std::make_shared<std::vector<std::string>>(
-             surplus_of(made_services_of(value_at(got.data, "project"))));
+             surplus_of(std::move(made)));
            if (!surplus->empty())
              spdlog::warn("provider: removing {} surplus services of {}",
                           surplus->size(), to_text(t.subject->id));
@@ -1719,11 +1703,11 @@ struct railway_state::impl {
     // What is on its way cannot be called back: whoever comes next has to wait
     // for its answer.
     if (where->second.mutating) {
-      where->second.superseded = true;
+      supersede(where->second);
       where->second.again = nullptr;
       return;
     }
-    tasks.erase(where);
+    erase(id);
     pump_gate();
   }
 
@@ -1754,10 +1738,8 @@ void railway_state::start(provider_actor::pointer self, environment_ptr env,
   impl_->self = self;
   impl_->alive = alive_guard{env->metrics, name};
   impl_->env = std::move(env);
-  impl_->url = with_source(options.settings.endpoint);
   impl_->born = impl_->now();
   impl_->options = std::move(options);
-  impl_->pump(); // Shows the whole budget before the first call.
   impl_->on_tick();
 }
 

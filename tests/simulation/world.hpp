@@ -155,7 +155,9 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     options.settings.endpoint = "http://127.0.0.1/graphql/v2";
     options.settings.template_code = "web";
     options.settings.workspace_id = "ws";
-    options.network = railway.connect();
+    options.caller = keep(
+      sys.spawn(provider::caller, environment_ptr{env},
+                provider::caller_options{options.settings, railway.connect()}));
     options.keys = keys;
     env->provider
       = keep(sys.spawn(provider::railway, environment_ptr{env}, options));

@@ -203,6 +203,13 @@ CAF_TEST(of services that were made twice the oldest stay) {
   CAF_CHECK(surplus(project({{"b", "web", "2026-01-01T00:00:00.000Z"},
                              {"a", "web", "2026-01-01T00:00:00.000Z"}}))
             == ids({"b"}));
+  // What is in use stays, however old the others are.
+  auto used = made_services_of(project({{"a", "web", "2026-01-01T00:00:01Z"},
+                                        {"b", "web", "2026-01-01T00:00:02Z"},
+                                        {"c", "web", "2026-01-01T00:00:03Z"}}));
+  used[1].in_use = true;
+  used[2].in_use = true;
+  CAF_CHECK(surplus_of(used) == ids({"c", "a"}));
   // Not of a template: a user may have added them.
   CAF_CHECK(surplus(project({{"a", "", "2026-01-01T00:00:00.000Z"},
                              {"b", "", "2026-01-01T00:00:00.000Z"}}))
