@@ -208,13 +208,15 @@ struct log_line {
   log_source source = log_source::event;
   std::string level; ///< `info`, `warn`, `error` …
   std::string message;
-  /// Continues behind this line, see `log_query`.
+  /// Continues behind this line, see `log_query`. Only followers are told.
   std::string cursor;
 };
 
 struct log_page {
   std::vector<log_line> lines; ///< Oldest first.
   std::string next_cursor;     ///< Empty: nothing more for now.
+  /// Continues behind the last line, whenever there is more. Never empty.
+  std::string tail_cursor;
 };
 
 /// Lines of one subscription's present deployment, in one order.
@@ -232,12 +234,27 @@ struct log_query {
 
 using log_query_ptr = std::shared_ptr<log_query>;
 
-/// Somebody who wants to see new lines as they come.
+enum class follower_state : std::uint8_t {
+  gone,  ///< Nothing reaches the reader any more.
+  busy,  ///< What was sent last is still on its way.
+  ready, ///< Takes more.
+};
+
+/// Somebody who wants to see new lines as they come. Everything is called on
+/// the LOGBOOK's thread, and must not block. Dropped when the reader is gone or
+/// has stayed for long enough; whoever wants more comes back with the cursor of
+/// the last line.
 struct log_follower {
-  log_query from; ///< `done` is not used.
-  /// Takes one line; false: the reader is gone. On the LOGBOOK's thread.
+  /// `done` is called only to refuse the reader; nothing else is called then.
+  /// Without a cursor: the newest lines of each log, and all of our events.
+  /// `limit` is not used.
+  log_query from;
+  /// Asked before each line, and every second.
+  std::function<follower_state()> state;
+  /// Takes one line; false: the reader is gone.
   std::function<bool(const log_line&)> take;
-  /// Called every few seconds without a line; false: the reader is gone.
+  /// Called once when the reader has been let in, then whenever there was no
+  /// line for a while; false: the reader is gone.
   std::function<bool()> beat;
 };
 
@@ -387,7 +404,7 @@ using provider_actor
                      // INTERNAL: Goes on with an answer from the network or the
                      // STORE.
                      caf::reacts_to<continuation>,
-                     // INTERNAL: Looks at the deployments under way.
+                     // INTERNAL: Forgets doubts that time has settled.
                      caf::reacts_to<tick>>;
 
 /// The WATCHER: looks at what is being deployed and at what runs, and reports

@@ -30,6 +30,14 @@ std::string_view to_string(callback_source x) noexcept {
   return "?";
 }
 
+std::string_view level_of(const history_entry& x) noexcept {
+  const auto failed = x.kind == history_kind::provider
+                        ? x.outcome != "ok"
+                        : x.operation == "step_failed" || x.outcome == "failed"
+                            || x.outcome == "backing_off";
+  return failed ? "error" : "info";
+}
+
 std::string_view to_string(history_kind x) noexcept {
   switch (x) {
     case history_kind::state:

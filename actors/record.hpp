@@ -93,6 +93,9 @@ struct history_entry {
   std::string outcome;
 };
 
+/// How grave an entry is where it stands in a log: `info` or `error`.
+[[nodiscard]] std::string_view level_of(const history_entry& x) noexcept;
+
 /// One call to the provider, for the history.
 struct provider_call {
   timestamp at{};

@@ -12,6 +12,7 @@
 #include "http/payment/reconciler.hpp"
 #include "http/provider/janitor.hpp"
 #include "http/provider/railway.hpp"
+#include "http/provider/watcher.hpp"
 #include "http/server/server.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/journal.hpp"
@@ -207,6 +208,10 @@ struct server::impl {
       options.plans = settings.plans;
       options.poll_interval = settings.deployment.poll_interval;
       options.caller = calling;
+      env->watcher = actors->spawn(
+        provider::watcher, environment_ptr{env},
+        provider::watcher_options{*settings.railway,
+                                  settings.deployment.poll_interval, calling});
       options.keys = keys;
       env->provider = actors->spawn(provider::railway, environment_ptr{env},
                                     std::move(options));
@@ -246,6 +251,7 @@ struct server::impl {
     must_live(env->registry, "registry");
     must_live(env->dispatcher, "dispatcher");
     must_live(calling, "caller");
+    must_live(env->watcher, "watcher");
     must_live(keeper, "janitor");
     must_live(env->provider, "provider");
     must_live(env->notifier, "notifier");
@@ -397,6 +403,7 @@ struct server::impl {
       end(env->dispatcher);
       end(env->provider);
       end(keeper);
+      end(env->watcher);
       end(calling);
       end(env->reconciler);
       end(env->notifier);

@@ -1,9 +1,7 @@
 #include "http/provider/answer.hpp"
 
 #include "http/crypto/text.hpp"
-
-#include <boost/json/parse.hpp>
-#include <boost/json/parse_options.hpp>
+#include "http/provider/json_text.hpp"
 
 #include <algorithm>
 #include <array>
@@ -200,11 +198,8 @@ read_errors(const json::array& errors, const client::http_response& response) {
 
 answer read_body(const client::http_response& response) {
   const auto status = "HTTP " + std::to_string(response.status);
-  auto error = boost::system::error_code{};
-  auto options = json::parse_options{};
-  options.max_depth = 256;
-  auto body = json::parse(response.body, error, {}, options);
-  if (error || !body.is_object()) {
+  const auto parsed = parse_json(response.body);
+  if (!parsed || !parsed->is_object()) {
     if (is_shut_out(response))
       return fail(answer_class::blocked, status + " without JSON",
                   read_retry_after(response));
@@ -214,6 +209,7 @@ answer read_body(const client::http_response& response) {
     return fail(answer_class::in_doubt,
                 status + " without JSON: " + clean(response.body));
   }
+  const auto& body = *parsed;
   const auto spoken = [](answer got) {
     got.spoken = true;
     return got;

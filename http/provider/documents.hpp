@@ -188,6 +188,51 @@ mutation CommitPatch($environmentId: String!, $patch: EnvironmentConfig!, $messa
 )graphql",
                                                true};
 
+/// The selection of `read_environment`, for many of them in one document. Such
+/// documents are put together by `make_look_document`.
+inline constexpr auto* environment_selection = R"selection({
+  id
+  serviceInstances {
+    edges {
+      node {
+        serviceId
+        serviceName
+        domains {
+          serviceDomains { domain }
+          customDomains { domain }
+        }
+        latestDeployment { id status deploymentStopped }
+      }
+    }
+  }
+}
+)selection";
+
+/// That of `read_events`.
+inline constexpr auto* steps_selection = R"selection({
+  edges { node { step completedAt payload { error } } }
+}
+)selection";
+
+/// Which deployments serve where the latest one does not.
+inline constexpr auto read_serving = operation{"environment",
+                                               R"graphql(
+query ReadServing($id: String!) {
+  environment(id: $id) {
+    id
+    serviceInstances {
+      edges {
+        node {
+          serviceId
+          activeDeployments { id status deploymentStopped }
+        }
+      }
+    }
+  }
+}
+)graphql",
+                                               false};
+
 inline constexpr auto create_domain = operation{"serviceDomainCreate",
                                                 R"graphql(
 mutation CreateDomain($input: ServiceDomainCreateInput!) {
@@ -211,6 +256,15 @@ query ReadDeployment($id: String!) {
 }
 )graphql",
                                                   false};
+
+/// Whether any replica of a crashed deployment still runs.
+inline constexpr auto read_replicas = operation{"deployment",
+                                                R"graphql(
+query ReadReplicas($id: String!) {
+  deployment(id: $id) { id status deploymentStopped instances { status } }
+}
+)graphql",
+                                                false};
 
 inline constexpr auto read_events = operation{"deploymentEvents",
                                               R"graphql(

@@ -31,6 +31,9 @@ using namespace std::chrono_literals;
 /// A read without an answer is simply made again.
 constexpr auto read_timeout_max = millis{30'000};
 
+/// How often it is seen to what has become visible.
+constexpr auto tick_interval = millis{5'000};
+
 /// Pages of projects that a look-up reads at most: 5 000 projects, the newest
 /// ones first.
 constexpr auto pages_max = 50;
@@ -130,8 +133,6 @@ struct railway_state::impl {
     int page = 0;
     int looks = 0;
     std::vector<std::pair<std::string, std::string>> found; ///< createdAt, id
-    bool watching = false;
-    bool polling = false;
     /// A call that changes something is on its way: nothing may overtake it.
     bool mutating = false;
     bool mutated = false;    ///< The last call was one that changes something.
@@ -147,9 +148,6 @@ struct railway_state::impl {
     /// Set once this task is over or superseded: none of its calls that waits
     /// for the budget may leave any more.
     withdrawal over = std::make_shared<std::atomic<bool>>(false);
-    timestamp poll_at{};
-    std::string seen_status;
-    std::uint8_t seen_progress = 0;
 
     [[nodiscard]] const lifecycle::state& state() const {
       return subject->state;
@@ -414,13 +412,15 @@ struct railway_state::impl {
   // ---------------------------------------------------------------------------
 
   void receive(record_ptr subject) {
+    if (subject->state.deployment.at != phase::deploying)
+      stop_watching(subject->id);
     const auto where = tasks.find(raw(subject->id));
     if (where != tasks.end()) {
       auto& t = where->second;
       const auto same = t.at() == subject->state.deployment.at
                         && t.attempt() == subject->state.deployment.attempt;
       // At work on just this: two of them could create twice.
-      if (same && !t.watching) {
+      if (same) {
         t.again = std::move(subject);
         return;
       }
@@ -455,7 +455,7 @@ struct railway_state::impl {
         configure_step(t);
         return;
       case phase::deploying:
-        watch_step(t);
+        hand_over(record_ptr{t.subject});
         return;
       case phase::cancelling:
       case phase::terminating:
@@ -1416,146 +1416,18 @@ struct railway_state::impl {
   // -- deploying
   // ------------------------------------------------------------------------------
 
-  void watch_step(task& t) {
-    t.watching = true;
-    t.seen_progress = t.state().deployment.progress;
-    poll(t);
+  /// Looking is the WATCHER's.
+  void hand_over(const record_ptr& subject) {
+    erase(subject->id);
+    pump_gate();
+    if (env->watcher)
+      self->send(env->watcher, watch_order{subject});
   }
 
-  void poll(task& t) {
-    t.polling = true;
-    call(t, read_environment, {{"id", t.state().instance.environment_id}},
-         [this](task& t, answer& got) {
-           t.polling = false;
-           t.poll_at = now() + options.poll_interval;
-           // Polls that fail are simply made again: the attempt's deadline
-           // bounds them.
-           if (got.is == answer_class::ok)
-             observe(t, services_of(value_at(got.data, "environment")));
-           else
-             t.poll_at
-               = now()
-                 + std::max<millis>(got.retry_after, options.poll_interval);
-         });
-  }
-
-  void observe(task& t, const std::vector<service_view>& services) {
-    if (services.empty())
-      return;
-    const service_view* failed = nullptr;
-    const service_view* slowest = nullptr;
-    auto progress = std::uint8_t{100};
-    auto all_running = true;
-    for (const auto& x : services) {
-      const auto means = read_status(x.status, x.stopped);
-      if (means.is == status_meaning::failed
-          || means.is == status_meaning::gone)
-        failed = &x;
-      all_running = all_running && means.is == status_meaning::running;
-      if (slowest == nullptr || means.progress < progress) {
-        slowest = &x;
-        progress = means.progress;
-      }
-    }
-    if (failed != nullptr) {
-      const auto& expected = t.state().deployment.deployment_id;
-      if (failed->id == t.state().instance.service_id && !expected.empty()
-          && failed->deployment_id != expected)
-        judge_expected(t, *failed);
-      else
-        explain_failure(t, *failed);
-      return;
-    }
-    if (all_running) {
-      finish(t, lifecycle::deployment_observed{now(),
-                                               t.attempt(),
-                                               lifecycle::condition::running,
-                                               100,
-                                               slowest->status,
-                                               {},
-                                               env->chance()});
-      return;
-    }
-    refine_progress(t, *slowest, progress);
-  }
-
-  void
-  report_progress(task& t, const std::string& status, std::uint8_t progress) {
-    if (progress <= t.seen_progress)
-      return;
-    t.seen_progress = progress;
-    self->send(env->registry,
-               make_command(t, lifecycle::deployment_observed{
-                                 now(),
-                                 t.attempt(),
-                                 lifecycle::condition::in_progress,
-                                 progress,
-                                 status,
-                                 {},
-                                 env->chance()}));
-  }
-
-  /// The provider gives no percentage; the steps it has begun make one.
-  void refine_progress(task& t, const service_view& x, std::uint8_t progress) {
-    if (x.status != "BUILDING" && x.status != "DEPLOYING") {
-      report_progress(t, x.status, progress);
-      return;
-    }
-    call(t, read_events, {{"id", x.deployment_id}},
-         [this, status = x.status, progress](task& t, answer& got) {
-           auto best = progress;
-           for_each_node(value_at(got.data, "deploymentEvents"),
-                         [&](const json::value& node) {
-                           best = std::max(
-                             best, progress_of_step(text_at(node, "step")));
-                         });
-           report_progress(t, status, best);
-         });
-  }
-
-  /// The service shows another failed deployment than the one we wait for:
-  /// either ours has been replaced, or the list lags behind. Ours decides.
-  void judge_expected(task& t, service_view x) {
-    const auto expected = t.state().deployment.deployment_id;
-    t.polling = true;
-    call(t, read_deployment, {{"id", expected}},
-         [this, x = std::move(x), expected](task& t, answer& got) {
-           t.polling = false;
-           t.poll_at = now() + options.poll_interval;
-           if (got.is != answer_class::ok)
-             return;
-           const auto& ours = value_at(got.data, "deployment");
-           const auto& stopped = value_at(ours, "deploymentStopped");
-           const auto is = read_status(text_at(ours, "status"),
-                                       stopped.is_bool() && stopped.get_bool())
-                             .is;
-           if (is != status_meaning::failed && is != status_meaning::gone)
-             return;
-           auto judged = x;
-           judged.deployment_id = expected;
-           judged.status = word_at(ours, "status");
-           explain_failure(t, judged);
-         });
-  }
-
-  void explain_failure(task& t, const service_view& x) {
-    t.watching = false; // Decided: nothing may start this over.
-    call(t, read_events, {{"id", x.deployment_id}},
-         [this, name = x.name, status = x.status](task& t, answer& got) {
-           auto why = std::string{};
-           for_each_node(value_at(got.data, "deploymentEvents"),
-                         [&](const json::value& node) {
-                           const auto text
-                             = text_at(value_at(node, "payload"), "error");
-                           if (!text.empty())
-                             why = word_at(node, "step") + ": " + clean(text);
-                         });
-           auto reason = "service " + clean(name) + " is " + status
-                         + (why.empty() ? std::string{} : " (" + why + ")");
-           finish(t, lifecycle::deployment_observed{
-                       now(), t.attempt(), lifecycle::condition::failed, 0,
-                       status, std::move(reason), env->chance()});
-         });
+  /// Something else is done for it now, or nothing.
+  void stop_watching(subscription_id id) {
+    if (env->watcher)
+      self->send(env->watcher, watch_dropped{id});
   }
 
   // -- halting
@@ -1697,6 +1569,7 @@ struct railway_state::impl {
   // -------------------------------------------------------------------------------------
 
   void drop(subscription_id id) {
+    stop_watching(id);
     const auto where = tasks.find(raw(id));
     if (where == tasks.end())
       return;
@@ -1716,15 +1589,7 @@ struct railway_state::impl {
     for (auto it = doubts.begin(); it != doubts.end();)
       it = it->second + options.settings.visibility_lag < at ? doubts.erase(it)
                                                              : std::next(it);
-    auto due = std::vector<std::uint64_t>{};
-    for (const auto& [id, t] : tasks)
-      if (t.watching && !t.polling && t.poll_at <= at)
-        due.push_back(id);
-    for (auto id : due)
-      if (const auto where = tasks.find(id); where != tasks.end())
-        poll(where->second);
-    self->delayed_send(self, std::min(options.poll_interval, millis{250}),
-                       tick{});
+    self->delayed_send(self, tick_interval, tick{});
   }
 };
 

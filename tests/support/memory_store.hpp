@@ -286,6 +286,17 @@ struct memory_database {
     return credentials[raw(q.id)];
   }
 
+  answer<query::list_history::result> run(const query::list_history& q) {
+    auto out = query::list_history::result{};
+    for (std::size_t i = 0; i < history.size(); ++i) {
+      const auto number = static_cast<std::int64_t>(i) + 1;
+      if (history[i].subscription == q.id && number > q.after
+          && out.size() < q.limit)
+        out.push_back({number, history[i].entry});
+    }
+    return out;
+  }
+
   answer<std::vector<query::due_mails::row>> run(const query::due_mails& q) {
     auto out = std::vector<query::due_mails::row>{};
     for (const auto& x : notices)

@@ -89,7 +89,7 @@ test('a creation that shows up after the second one: the surplus goes, what '
   assert.equal(status, 'running');
   assert.ok(publicUrl);
   assert.deepEqual(await world.attentionOf(subscription), []);
-  assert.match(await world.history(subscription), /surplus|orphan/i);
+  assert.match(await world.history(subscription), /surplus|orphan|projectDelete/i);
 });
 
 test('it shows up while the second one is being built', async () => {
@@ -161,9 +161,12 @@ test('a project of our pattern that nobody knows is reported, not removed',
     assert.ok(entry.reason && entry.suggestedAction && entry.since);
     assert.ok(entry.reason.includes(stranger.id)
       || entry.suggestedAction.includes(stranger.id), 'which one it is');
-    await world.eventually('counted for alerts', async () => (
-      (await world.metrics()).sum('slipway_attention',
-        { kind: 'orphan_project' }) === 1));
+    await world.eventually('counted for alerts', async () => {
+      const counted = (await world.metrics()).sum('slipway_attention',
+        { kind: 'orphan_project' });
+      if (counted === 1) return true;
+      throw new Error(`counted ${counted}`);
+    }, { within: 30_000 });
     await swept();
     assert.equal(stranger.deletedAt, null, 'it was removed');
     assert.equal((await world.attention())

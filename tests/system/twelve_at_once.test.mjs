@@ -36,8 +36,10 @@ test('never more than three at work: failures, hangs, cancels, kill -9',
   async () => {
     await start({
       railway: { times: { building: 300, deploying: 200 } },
-      config: { deployment: { max_concurrent: SLOTS, attempts: 2,
-        deadline: '3s' } },
+      // A creation that the kill leaves in doubt must be settled well before
+      // the deadline that the hangs wait for.
+      config: { railway: { visibility_lag: '500ms' },
+        deployment: { max_concurrent: SLOTS, attempts: 2, deadline: '5s' } },
     });
     const { railway } = world;
     const all = [];

@@ -232,7 +232,6 @@ test('the rule whose creation was lost is not made twice, others stay',
         channelConfigs: [{ type: 'webhook', url: 'https://example.com/hook' }] });
       const fault = there.fault({ operation: 'notificationRuleCreate',
         kind: '504', when: 'after' });
-      there.fault({ operation: 'notificationRules', kind: 'opaque' });
       await own.server.start();
       await own.eventually('it was made', () => fault.fired === 1,
         { within: 30_000 });
