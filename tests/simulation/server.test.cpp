@@ -25,8 +25,11 @@ struct simulation final : simulated_world {
 
   std::vector<customer> customers;
   std::set<std::uint64_t> granted;
-  std::uint64_t runs = 0;     ///< Entered running.
-  std::uint64_t failures = 0; ///< Entered failed.
+  std::uint64_t runs = 0;          ///< Entered running.
+  std::uint64_t failures = 0;      ///< Entered failed.
+  std::uint64_t cancellations = 0; ///< Cancelled, as its user sees it.
+  std::uint64_t terminations = 0;  ///< Taken away after it ran or failed.
+  std::uint64_t halts = 0;         ///< Attempts that were halted.
 
   using simulated_world::simulated_world;
 
@@ -91,6 +94,12 @@ struct simulation final : simulated_world {
     });
   }
 
+  void terminate(std::size_t who) {
+    insist(customers[who].id, [this] {
+      return terminate_requested{time.now(), actor_kind::operator_};
+    });
+  }
+
   // -- what is always true
   // ----------------------------------------------------------
 
@@ -101,6 +110,17 @@ struct simulation final : simulated_world {
     const auto id = raw(t.next.id);
     runs += from != to && to == phase::running;
     failures += from != to && to == phase::failed;
+    halts += from != to && to == phase::halting;
+    terminations += from != to && from == phase::terminating;
+    cancellations
+      += (from != to && from == phase::cancelling)
+         || (to == phase::stopped
+             && (from == phase::queued || from == phase::backing_off));
+    if (builds(from) && !works(to) && to != phase::running)
+      complain("the slot of what builds was given back in "
+               + std::string{to_string(to)});
+    if (to == phase::queued && !after.deployment.queue_rank)
+      complain("queued without a place");
     if (from == phase::queued && to == phase::creating_project)
       granted.insert(id);
     if (!holds_slot(to))
@@ -137,15 +157,20 @@ struct simulation final : simulated_world {
     }
     auto success = std::uint64_t{0};
     auto failed = std::uint64_t{0};
+    auto cancelled = std::uint64_t{0};
+    auto terminated = std::uint64_t{0};
     for (const auto& n : db->notices) {
       success += n.what.kind == notice_kind::deployment_success;
       failed += n.what.kind == notice_kind::deployment_failed;
+      cancelled += n.what.kind == notice_kind::deployment_cancelled;
+      terminated += n.what.kind == notice_kind::instance_terminated;
       if (n.what.by_mail && n.mail != query::mail_status::sent)
         complain("a mail is still owed");
     }
-    if (success != runs || failed != failures)
+    if (success != runs || failed != failures || cancelled != cancellations
+        || terminated != terminations)
       complain("notices and turns differ");
-    if (mails.size() != success + failed)
+    if (mails.size() != success + failed + terminated)
       complain("mails and notices differ");
     if (!dispatcher_of().held.empty() || !dispatcher_of().granting.empty())
       complain("a slot was not returned");
@@ -189,6 +214,10 @@ struct simulation final : simulated_world {
         later(2min + some(14min), [this, i] {
           retry(i);
         });
+      if (roll(4) == 0)
+        later(1min + some(15min), [this, i] {
+          terminate(i);
+        });
     }
     for (auto i = roll(5); i > 0; --i)
       later(some(15min), [this] {
@@ -221,6 +250,8 @@ void play_quarter(std::uint64_t quarter) {
   auto calls = std::size_t{0};
   auto runs = std::uint64_t{0};
   auto failures = std::uint64_t{0};
+  auto terminations = std::uint64_t{0};
+  auto halts = std::uint64_t{0};
   auto bad = std::size_t{0};
   for (auto seed = seeds.first; seed < seeds.end; ++seed) {
     auto world = simulation{seed};
@@ -232,13 +263,17 @@ void play_quarter(std::uint64_t quarter) {
     calls += world.railway.calls;
     runs += world.runs;
     failures += world.failures;
+    terminations += world.terminations;
+    halts += world.halts;
   }
   CAF_MESSAGE(seeds.count()
               << " seeds, " << crashes << " crashes, " << calls << " calls, "
-              << runs << " runs, " << failures << " failures");
+              << runs << " runs, " << failures << " failures, " << terminations
+              << " terminations, " << halts << " halts");
   CAF_CHECK_EQUAL(bad, 0u);
   CAF_CHECK(seeds.count() < 100
-            || (runs > 100 && failures > 0 && crashes > 100));
+            || (runs > 100 && failures > 0 && crashes > 100 && terminations > 10
+                && halts > 100));
 }
 
 } // namespace

@@ -260,6 +260,12 @@ struct memory_database {
     return x.seen_at;
   }
 
+  answer<none> run(const query::note_history& q) {
+    if (const auto* found = find(q.id))
+      history.push_back({q.id, found->state.revision, q.entry});
+    return none{};
+  }
+
   answer<none> run(const query::close_orphan& q) {
     const auto where = orphans.find(q.project_id);
     if (where != orphans.end() && !where->second.gone_at) {
