@@ -4,7 +4,9 @@
 #include "actors/lifecycle/machine.hpp"
 #include "actors/metrics.hpp"
 
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace slipway {
@@ -44,6 +46,8 @@ struct environment {
   slipway::entropy* entropy = nullptr;
   slipway::metrics* metrics = nullptr;
   lifecycle::rules rules;
+  /// Where a plan has rules of its own.
+  std::map<std::string, lifecycle::rules> plan_rules;
   actor_limits limits;
   bool mail = false; ///< Whether notices go out by mail.
   std::uint32_t max_concurrent = 3;
@@ -57,6 +61,13 @@ struct environment {
   logbook_actor logbook;   ///< Null without a provider.
   notifier_actor notifier; ///< Null without mail.
   reconciler_actor reconciler;
+
+  /// The rules for subscriptions of this plan.
+  [[nodiscard]] const lifecycle::rules&
+  rules_of(const std::string& plan) const {
+    const auto own = plan_rules.find(plan);
+    return own == plan_rules.end() ? rules : own->second;
+  }
 
   /// The journal that writes this subscription: always the same one.
   [[nodiscard]] const journal_actor& journal_of(subscription_id id) const {

@@ -404,7 +404,7 @@ using provider_actor
                      // INTERNAL: Goes on with an answer from the network or the
                      // STORE.
                      caf::reacts_to<continuation>,
-                     // INTERNAL: Looks at the deployments under way.
+                     // INTERNAL: Forgets doubts that time has settled.
                      caf::reacts_to<tick>>;
 
 /// The WATCHER: looks at what is being deployed and at what runs, and reports
@@ -417,6 +417,14 @@ using watcher_actor
                      caf::reacts_to<continuation>,
                      // INTERNAL: Looks at what is due.
                      caf::reacts_to<tick>>;
+
+/// The JANITOR: finds what should not be at the provider, and keeps our webhook
+/// registered there.
+using janitor_actor = caf::typed_actor< // INTERNAL: Goes on with an answer from
+                                        // the network or the STORE.
+  caf::reacts_to<continuation>,
+  // INTERNAL: Sweeps when it is time.
+  caf::reacts_to<tick>>;
 
 /// The LOGBOOK: the provider's log lines and our own events as one stream.
 using logbook_actor

@@ -9,7 +9,8 @@ namespace slipway {
 
 /// What can need attention; the words of the contract's `kind`.
 inline constexpr const char* attention_kinds[]
-  = {"deployment_failed", "stuck",           "surplus_payment",
+  = {"deployment_failed", "instance_down",   "refunded_running",
+     "orphan_project",    "stuck",           "surplus_payment",
      "refund_failed",     "refund_stuck",    "order_unsettled",
      "payment_mismatch",  "unknown_payment", "undeliverable_mail"};
 

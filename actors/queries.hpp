@@ -99,6 +99,94 @@ struct slots {
   std::size_t waiting_max = 0;
 };
 
+/// Instances that came to run and are looked at now and then, by id.
+struct list_watched {
+  using result = std::vector<record>;
+  subscription_id after{}; ///< 0: from the first.
+  std::size_t limit = 0;
+};
+
+/// Whose live instance lies in this project of the provider.
+struct find_by_project {
+  using result = record;
+  std::string project_id;
+};
+
+/// What is stored of these subscriptions, in any order; unknown ones are left
+/// out.
+struct match_records {
+  using result = std::vector<record>;
+  std::vector<subscription_id> ids;
+};
+
+/// Writes down a project at the provider that should not be there.
+/// @returns when it was seen first.
+struct note_orphan {
+  using result = timestamp;
+  std::string project_id;
+  std::string name;
+  subscription_id subscription{}; ///< 0: none of ours.
+  std::string reason;             ///< For people.
+  timestamp at{};
+};
+
+/// Adds a line to a subscription's history that no transition goes with.
+struct note_history {
+  using result = std::monostate;
+  subscription_id id{};
+  history_entry entry;
+};
+
+/// The project has gone, or belongs to an instance after all.
+struct close_orphan {
+  using result = std::monostate;
+  std::string project_id;
+  timestamp at{};
+  bool removed_by_us = false;
+};
+
+/// Closes all orphans that were last seen before `at`: those that a whole sweep
+/// has not found any more.
+struct close_vanished_orphans {
+  using result = std::monostate;
+  timestamp at{};
+};
+
+/// Subscriptions of all users, newest first.
+struct search_records {
+  using result = std::vector<record>;
+  /// The id of a user, a project or a gateway's transaction, or a mail address;
+  /// as a whole. Empty: of all.
+  std::string text;
+  subscription_id id{}; ///< This one only; 0: any.
+  std::optional<lifecycle::subscription_status> status;
+  std::vector<lifecycle::phase> phases; ///< Empty: in any.
+  subscription_id before{};             ///< 0: from the newest.
+  std::size_t limit = 0;
+};
+
+/// All that is known to have happened to one subscription, oldest first:
+/// history, callbacks, in-app notifications.
+struct list_timeline {
+  /// Where a page ends; rows of one moment keep an order.
+  struct place {
+    timestamp at{};
+    std::int16_t source = 0;
+    std::int64_t id = 0;
+  };
+  struct row {
+    place where;
+    std::string kind; ///< `state`, `provider`, `callback` …
+    std::string summary;
+    std::string operation;
+    std::string outcome;
+  };
+  using result = std::vector<row>;
+  subscription_id id{};
+  place after{};
+  std::size_t limit = 0;
+};
+
 /// A user's subscriptions, newest first.
 struct list_records {
   using result = std::vector<record>;
@@ -320,14 +408,18 @@ struct job {
 using store_job = std::variant<
   job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
   job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
-  job<query::slots>, job<query::list_records>, job<query::list_credentials>,
-  job<query::find_key>, job<query::list_history>,
-  job<query::list_notifications>, job<query::mark_notification_read>,
-  job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
-  job<query::read_stats>, job<query::list_attention>,
-  job<query::list_callbacks>, job<query::find_callback>,
-  job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
-  job<query::ask_soon>, job<query::ping>>;
+  job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
+  job<query::match_records>, job<query::note_orphan>, job<query::note_history>,
+  job<query::close_orphan>, job<query::close_vanished_orphans>,
+  job<query::search_records>, job<query::list_timeline>,
+  job<query::list_records>, job<query::list_credentials>, job<query::find_key>,
+  job<query::list_history>, job<query::list_notifications>,
+  job<query::mark_notification_read>, job<query::remember_user>,
+  job<query::due_mails>, job<query::mark_mail>, job<query::read_stats>,
+  job<query::list_attention>, job<query::list_callbacks>,
+  job<query::find_callback>, job<query::settle_callback>,
+  job<query::keep_forged>, job<query::claim_asks>, job<query::ask_soon>,
+  job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;
 

@@ -62,6 +62,16 @@ std::string_view to_string(notice_kind x) noexcept {
       return "DEPLOYMENT_FAILED";
     case notice_kind::refund_completed:
       return "REFUND_COMPLETED";
+    case notice_kind::deployment_cancelled:
+      return "DEPLOYMENT_CANCELLED";
+    case notice_kind::instance_terminated:
+      return "INSTANCE_TERMINATED";
+    case notice_kind::instance_down:
+      return "INSTANCE_DOWN";
+    case notice_kind::instance_recovered:
+      return "INSTANCE_RECOVERED";
+    case notice_kind::instance_changed:
+      return "INSTANCE_CHANGED";
   }
   return "?";
 }

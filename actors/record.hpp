@@ -109,6 +109,13 @@ enum class notice_kind : std::uint8_t {
   deployment_success = 1,
   deployment_failed = 2,
   refund_completed = 3,
+  deployment_cancelled = 4,
+  instance_terminated = 5,
+  instance_down = 6,      ///< It ran, and does not any more; `error` says why.
+  instance_recovered = 7, ///< It runs again.
+  /// It still does what it was bought for; `error` says what changed:
+  /// `sleeping`, `degraded` or `redeployed`.
+  instance_changed = 8,
 };
 
 /// What the outside calls it: `DEPLOYMENT_SUCCESS`.

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace slipway {
@@ -11,6 +12,7 @@ namespace slipway {
 namespace {
 
 using lifecycle::effect;
+using lifecycle::instance_health;
 using lifecycle::phase;
 using lifecycle::verdict;
 
@@ -49,10 +51,56 @@ notice make_notice(notice_kind kind, const record& about, timestamp at) {
       what.by_mail = true;
       break;
     case notice_kind::refund_completed:
+    case notice_kind::instance_terminated:
       what.by_mail = true;
+      break;
+    case notice_kind::deployment_cancelled:
+      break;
+    case notice_kind::instance_down:
+      what.error = s.deployment.error;
+      what.by_mail = true;
+      break;
+    case notice_kind::instance_recovered:
+      what.public_url = s.instance.public_url;
+      what.by_mail = true;
+      break;
+    case notice_kind::instance_changed:
+      what.public_url = s.instance.public_url;
+      what.error = s.instance.health == instance_health::healthy
+                     ? "redeployed"
+                     : std::string{to_string(s.instance.health)};
       break;
   }
   return what;
+}
+
+/// The notice that an effect asks for, if it does.
+std::optional<notice_kind> notice_of(effect what) {
+  switch (what) {
+    case effect::notify_paid:
+      return notice_kind::payment_received;
+    case effect::notify_running:
+      return notice_kind::deployment_success;
+    case effect::notify_failed:
+      return notice_kind::deployment_failed;
+    case effect::notify_refunded:
+      return notice_kind::refund_completed;
+    case effect::notify_cancelled:
+      return notice_kind::deployment_cancelled;
+    case effect::notify_terminated:
+      return notice_kind::instance_terminated;
+    case effect::notify_down:
+      return notice_kind::instance_down;
+    case effect::notify_recovered:
+      return notice_kind::instance_recovered;
+    case effect::notify_changed:
+      return notice_kind::instance_changed;
+    case effect::request_slot:
+    case effect::release_slot:
+    case effect::run_step:
+      break;
+  }
+  return std::nullopt;
 }
 
 /// Tells of what went back just now, not of what went back before.
@@ -66,6 +114,16 @@ notice make_refund_notice(const lifecycle::state& before, const record& about,
   return what;
 }
 
+bool is_being_taken_away(phase at) {
+  return at == phase::cancelling || at == phase::terminating;
+}
+
+/// Whether the caller wants to hear of the provider's confirmation.
+bool wants_it_taken_away(const lifecycle::event& what) {
+  return std::holds_alternative<lifecycle::cancel_requested>(what)
+         || std::holds_alternative<lifecycle::terminate_requested>(what);
+}
+
 /// Which orders differ, as bits by position.
 std::uint64_t
 changed_orders(const lifecycle::state& before, const lifecycle::state& after) {
@@ -77,6 +135,10 @@ changed_orders(const lifecycle::state& before, const lifecycle::state& after) {
 }
 
 } // namespace
+
+const lifecycle::rules& supervisor_state::rules() const {
+  return env->rules_of(current.plan);
+}
 
 void supervisor_state::receive(command_ptr what) {
   ++handled;
@@ -101,7 +163,7 @@ void supervisor_state::process(command_ptr what) {
       what->reply->deliver({errc::forbidden, verdict::stale, nullptr});
     return;
   }
-  auto made = lifecycle::decide(current.state, what->what, env->rules);
+  auto made = lifecycle::decide(current.state, what->what, rules());
   if (made.is == verdict::applied)
     append(std::move(what), std::move(made));
   else
@@ -124,9 +186,8 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
     return;
   }
   if (why == verdict::already_applied
-      && current.state.deployment.at == phase::cancelling
-      && std::holds_alternative<lifecycle::cancel_requested>(what->what)
-      && what->reply) {
+      && is_being_taken_away(current.state.deployment.at)
+      && wants_it_taken_away(what->what) && what->reply) {
     if (cancel_waiters.size() < 16)
       wait_for_cancellation(std::move(what->reply));
     else
@@ -139,7 +200,7 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
     self->send(
       env->store_of(current.id),
       make_job(query::move_timer{current.id, current.state.revision,
-                                 lifecycle::wake_at(current.state, env->rules)},
+                                 lifecycle::wake_at(current.state, rules())},
                [](job<query::move_timer>::reply) {
                  // Where that fails the row is found due once more.
                }));
@@ -156,8 +217,8 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   t->orders_changed = changed_orders(current.state, made.next);
   t->instance_changed = current.state.instance != made.next.instance;
   for (const auto& order : made.next.orders)
-    t->first_asks.push_back(lifecycle::first_ask(order, at, env->rules));
-  t->wake_at = lifecycle::wake_at(made.next, env->rules);
+    t->first_asks.push_back(lifecycle::first_ask(order, at, rules()));
+  t->wake_at = lifecycle::wake_at(made.next, rules());
   t->history.reserve(what->calls.size() + 2);
   for (auto& call : what->calls)
     t->history.push_back({call.at, history_kind::provider,
@@ -175,19 +236,11 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   t->next = current;
   t->next.state = std::move(made.next);
   t->next.updated_at = at;
-  for (auto x : made.effects) {
-    if (x == effect::notify_paid)
-      t->notices.push_back(
-        make_notice(notice_kind::payment_received, t->next, at));
-    else if (x == effect::notify_running)
-      t->notices.push_back(
-        make_notice(notice_kind::deployment_success, t->next, at));
-    else if (x == effect::notify_failed)
-      t->notices.push_back(
-        make_notice(notice_kind::deployment_failed, t->next, at));
-    else if (x == effect::notify_refunded)
-      t->notices.push_back(make_refund_notice(current.state, t->next, at));
-  }
+  for (auto x : made.effects)
+    if (const auto kind = notice_of(x))
+      t->notices.push_back(*kind == notice_kind::refund_completed
+                             ? make_refund_notice(current.state, t->next, at)
+                             : make_notice(*kind, t->next, at));
   if (!env->mail)
     for (auto& x : t->notices)
       x.by_mail = false;
@@ -233,8 +286,8 @@ void supervisor_state::committed(const commit_result& what) {
   current = std::move(done->next);
   release_effects();
   const auto waits_for_provider
-    = current.state.deployment.at == phase::cancelling
-      && std::holds_alternative<lifecycle::cancel_requested>(cause->what);
+    = is_being_taken_away(current.state.deployment.at)
+      && wants_it_taken_away(cause->what);
   if (cause->reply) {
     if (waits_for_provider)
       wait_for_cancellation(std::move(cause->reply));
@@ -255,7 +308,7 @@ void supervisor_state::wait_for_cancellation(reply_ptr reply) {
 
 void supervisor_state::settle_cancel_waiters() {
   if (cancel_waiters.empty()
-      || current.state.deployment.at == phase::cancelling)
+      || is_being_taken_away(current.state.deployment.at))
     return;
   for (auto& waiter : std::exchange(cancel_waiters, {}))
     waiter.reply->deliver({errc::none, verdict::applied, &current});
@@ -294,6 +347,11 @@ void supervisor_state::run(effect what) {
       [[fallthrough]];
     case effect::notify_failed:
     case effect::notify_refunded:
+    case effect::notify_cancelled:
+    case effect::notify_terminated:
+    case effect::notify_down:
+    case effect::notify_recovered:
+    case effect::notify_changed:
       env->metrics->notification("in_app", "created");
       if (env->notifier)
         self->send(env->notifier, mail_nudge{});
@@ -302,7 +360,7 @@ void supervisor_state::run(effect what) {
 }
 
 void supervisor_state::arm() {
-  const auto due = lifecycle::wake_at(current.state, env->rules);
+  const auto due = lifecycle::wake_at(current.state, rules());
   if (!due)
     return;
   const auto now = env->clock->now();
@@ -347,7 +405,7 @@ bool supervisor_state::is_idle() const {
     return false;
   if (!lifecycle::is_settled(current.state.deployment.at))
     return false;
-  const auto due = lifecycle::wake_at(current.state, env->rules);
+  const auto due = lifecycle::wake_at(current.state, rules());
   return !due || *due > env->clock->now() + env->limits.linger;
 }
 

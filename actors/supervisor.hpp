@@ -51,6 +51,7 @@ private:
   void settle_cancel_waiters();
   void next();
   [[nodiscard]] bool is_idle() const;
+  [[nodiscard]] const lifecycle::rules& rules() const;
 
 public:
   /// Somebody who wants to hear of the provider's confirmation.

@@ -190,6 +190,11 @@ constexpr key table[]{
    "The last part of the webhook's path, /api/railway/webhook/SECRET. Unset: "
    "no webhook, states are only polled.",
    kind::path_part_file, 1, 256, "", optional, AT(railway->webhook_secret)},
+  {"railway", "register_webhook",
+   "Whether Railway is told to post to our webhook, by a notification rule of "
+   "the workspace. Needs http.public_url, workspace_id and "
+   "webhook_secret_file.",
+   kind::boolean, 0, 0, "", optional, AT(railway->register_webhook)},
   {"railway", "create_interval",
    "Time between two new projects. Railway refuses more than one per 30 s and "
    "token.",
@@ -206,6 +211,13 @@ constexpr key table[]{
   {"railway", "request_timeout", "How long one request may take.",
    kind::duration, 100 * ms, 10 * m, "", optional,
    AT(railway->request_timeout)},
+  {"railway", "watch_interval",
+   "Everything that runs is looked at once within this, if the budget allows.",
+   kind::duration, 1 * s, 1 * d, "", optional, AT(railway->watch_interval)},
+  {"railway", "sweep_interval",
+   "How often new projects of our name are held against our rows, to find what "
+   "a lost answer left behind.",
+   kind::duration, 1 * s, 1 * d, "", optional, AT(railway->sweep_interval)},
   // -- [deployment]
   {"deployment", "max_concurrent",
    "Deployments at one time; the others queue up.", kind::integer, 1, 1'000, "",
@@ -220,6 +232,10 @@ constexpr key table[]{
    kind::duration, 1 * ms, 1 * d, "", optional, AT(deployment.backoff_max)},
   {"deployment", "deadline", "Of one attempt.", kind::duration, 1 * s, 1 * d,
    "", optional, AT(deployment.deadline)},
+  {"deployment", "priority_head_start",
+   "In the queue, each step of a plan's priority counts as if it had been paid "
+   "for so much earlier.",
+   kind::duration, 0, 1 * d, "", optional, AT(deployment.priority_head_start)},
   {"deployment", "poll_interval",
    "How often a deployment under way is looked at.", kind::duration, 100 * ms,
    10 * m, "", optional, AT(deployment.poll_interval)},

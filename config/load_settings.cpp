@@ -802,6 +802,12 @@ private:
   }
 
   void check_railway() {
+    if (result_.railway && result_.railway->register_webhook) {
+      const auto* because = "railway.register_webhook needs it";
+      require("http.public_url", because);
+      require("railway.workspace_id", because);
+      require("railway.webhook_secret_file", because);
+    }
     const auto* project = "railway.template_project_id";
     const auto* service = "railway.template_service_id";
     if (has("railway.template_code") || has("railway.template_id")

@@ -146,6 +146,9 @@ struct railway_settings {
   std::string template_project_id;
   std::string template_service_id;
   secret webhook_secret;
+  /// Whether to have Railway post to our webhook by itself: a notification rule
+  /// of the workspace.
+  bool register_webhook = false;
   millis create_interval{31'000};
   /// What was created may stay invisible for so long: a creation whose answer
   /// was lost is looked for at least this long before it is made again.
@@ -153,6 +156,10 @@ struct railway_settings {
   std::uint32_t requests_per_hour = 10'000;
   std::uint32_t requests_per_second = 20;
   millis request_timeout{90'000};
+  /// Everything that runs is looked at once within this, if the budget allows.
+  millis watch_interval{600'000};
+  /// How often new projects of our name are held against our rows.
+  millis sweep_interval{300'000};
 };
 
 struct deployment_settings {
@@ -163,6 +170,9 @@ struct deployment_settings {
   /// Of one attempt.
   millis deadline{900'000};
   millis poll_interval{5'000};
+  /// Each step of a plan's priority counts as if it had been paid for so much
+  /// earlier.
+  millis priority_head_start{600'000};
 };
 
 enum class late_payment_policy : std::uint8_t { revive, refund };

@@ -27,13 +27,15 @@ WITH changed AS (
     retry_at = n.retry_at, completed_at = n.completed_at,
     workflow_id = n.workflow_id, deployment_id = n.deployment_id,
     error = n.error, ended_by = n.ended_by, revision = n.expected + 1,
-    settled = n.settled, wake_at = n.wake_at, updated_at = n.updated_at
+    settled = n.settled, wake_at = n.wake_at, updated_at = n.updated_at,
+    queue_rank = n.queue_rank
   FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-              $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
+              $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
     AS n (id, expected, epoch, status, start_at, end_at, phase, phase_at,
           attempt, attempt_limit, tries, progress, intent_at, queued_at,
           started_at, deadline_at, retry_at, completed_at, workflow_id,
-          deployment_id, error, ended_by, settled, wake_at, updated_at)
+          deployment_id, error, ended_by, settled, wake_at, updated_at,
+          queue_rank)
   WHERE s.id = n.id AND s.revision = n.expected AND s.owner = $1
     AND s.epoch = n.epoch
   RETURNING s.id, s.revision, s.user_id
@@ -42,8 +44,8 @@ WITH changed AS (
     applied, amount_minor, refunded_minor, created_at, expires_at, paid_at,
     transaction_id, idempotency_key, pay_code, refund_seq, refund_minor,
     refund_for, refund_error, refunds_counted, ask_at)
-  SELECT o.* FROM unnest($27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37,
-                         $38, $39, $40, $41, $42, $43, $44, $45, $46)
+  SELECT o.* FROM unnest($28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
+                         $39, $40, $41, $42, $43, $44, $45, $46, $47)
     AS o (subscription_id, seq, gateway, method, status, applied, amount_minor,
           refunded_minor, created_at, expires_at, paid_at, transaction_id,
           idempotency_key, pay_code, refund_seq, refund_minor, refund_for,
@@ -62,27 +64,29 @@ WITH changed AS (
 ), placed AS (
   INSERT INTO instances AS i (subscription_id, seq, status, project_id,
     environment_id, service_id, service_name, public_url, created_at,
-    deleted_at)
-  SELECT o.* FROM unnest($47, $48, $49, $50, $51, $52, $53, $54, $55, $56)
+    deleted_at, health, sleep_told)
+  SELECT o.* FROM unnest($48, $49, $50, $51, $52, $53, $54, $55, $56, $57,
+                         $58, $59)
     AS o (subscription_id, seq, status, project_id, environment_id, service_id,
-          service_name, public_url, created_at, deleted_at)
+          service_name, public_url, created_at, deleted_at, health, sleep_told)
   JOIN changed c ON c.id = o.subscription_id
   ON CONFLICT (subscription_id, seq) DO UPDATE SET
     status = excluded.status, project_id = excluded.project_id,
     environment_id = excluded.environment_id,
     service_id = excluded.service_id, service_name = excluded.service_name,
-    public_url = excluded.public_url, deleted_at = excluded.deleted_at
+    public_url = excluded.public_url, deleted_at = excluded.deleted_at,
+    health = excluded.health, sleep_told = excluded.sleep_told
 ), told AS (
   INSERT INTO events (subscription_id, revision, at, kind, operation, outcome,
     summary)
   SELECT o.id, c.revision, o.at, o.kind, o.operation, o.outcome, o.summary
-  FROM unnest($57, $58, $59, $60, $61, $62)
+  FROM unnest($60, $61, $62, $63, $64, $65)
     WITH ORDINALITY AS o (id, at, kind, operation, outcome, summary, line)
   JOIN changed c ON c.id = o.id
   ORDER BY o.line
 ), notices AS (
   SELECT c.id, c.revision, c.user_id, o.*
-  FROM unnest($63, $64, $65, $66, $67, $68, $69, $70, $71)
+  FROM unnest($66, $67, $68, $69, $70, $71, $72, $73, $74)
     AS o (subscription_id, kind, instance_seq, public_url, error, duration_ms,
           amount_minor, created_at, by_mail)
   JOIN changed c ON c.id = o.subscription_id
@@ -98,7 +102,7 @@ WITH changed AS (
     duration_ms, amount_minor, created_at, created_at
   FROM notices WHERE by_mail
 ), given AS (
-  SELECT * FROM unnest($72, $73, $74, $75, $76, $77, $78, $79, $80, $81)
+  SELECT * FROM unnest($75, $76, $77, $78, $79, $80, $81, $82, $83, $84)
     AS o (gateway, source, dedupe_key, received_at, order_id, subscription_id,
           reason, headers, body, deliveries)
 ), kept AS (
@@ -322,6 +326,9 @@ void add_rows(pg::params& to, const batch& some) {
   column([](const auto& t) {
     return t.next.updated_at;
   });
+  deployment([](const auto& d) {
+    return d.queue_rank;
+  });
 }
 
 /// An order with what its row holds besides.
@@ -445,6 +452,12 @@ void add_instances(pg::params& to, const batch& some) {
   });
   column([](const auto& i) {
     return i.deleted_at;
+  });
+  column([](const auto& i) {
+    return number(i.health);
+  });
+  column([](const auto& i) {
+    return i.sleep_told;
   });
 }
 

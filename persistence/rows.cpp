@@ -18,9 +18,10 @@ const char* const record_columns
     "s.attempt_limit, s.tries, s.progress, s.intent_at, s.queued_at, "
     "s.started_at, s.deadline_at, s.retry_at, s.completed_at, s.workflow_id, "
     "s.deployment_id, s.error, s.ended_by, s.revision, s.epoch, s.created_at, "
-    "s.updated_at, i.seq, i.status, i.project_id, i.environment_id, "
+    "s.updated_at, s.queue_rank, i.seq, i.status, i.project_id, "
+    "i.environment_id, "
     "i.service_id, i.service_name, i.public_url, i.created_at, "
-    "i.deleted_at, " ORDER_COLUMNS;
+    "i.deleted_at, i.health, i.sleep_told, " ORDER_COLUMNS;
 
 const char* const record_joins
   = " LEFT JOIN LATERAL (SELECT * FROM instances WHERE subscription_id = s.id "
@@ -83,9 +84,9 @@ private:
   int column_;
 };
 
-constexpr auto subscription_columns = 29;
+constexpr auto subscription_columns = 30;
 
-constexpr auto instance_columns = 9;
+constexpr auto instance_columns = 11;
 
 record read_subscription(cursor& in) {
   auto x = record{};
@@ -120,6 +121,7 @@ record read_subscription(cursor& in) {
   x.epoch = in.uint32();
   x.created_at = in.time();
   x.updated_at = in.time();
+  d.queue_rank = in.opt_time();
   return x;
 }
 
@@ -138,6 +140,8 @@ instance read_instance(cursor& in) {
   x.public_url = in.text();
   x.created_at = in.time();
   x.deleted_at = in.opt_time();
+  x.health = in.number<instance_health>();
+  x.sleep_told = in.boolean();
   return x;
 }
 

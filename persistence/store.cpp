@@ -30,6 +30,12 @@ std::int32_t rows_max(std::size_t limit) {
   "(s.owner IS NULL OR NOT EXISTS (SELECT 1 FROM servers v "                   \
   "WHERE v.id = s.owner AND v.lease_until > now()))"
 
+/// Nothing but an end that was proven takes an instance away from its
+/// subscription.
+#define IT_IS_THERE                                                            \
+  "EXISTS (SELECT 1 FROM instances i WHERE i.subscription_id = s.id "          \
+  "AND i.deleted_at IS NULL)"
+
 /// Statements keep pointers to their text: these live as long as the program.
 std::string
 select_records(const char* extra, const char* from, const char* order) {
@@ -39,7 +45,7 @@ select_records(const char* extra, const char* from, const char* order) {
 
 const auto find_sql = select_records(
   ", CASE WHEN s.phase = 2 THEN (SELECT count(*) FROM subscriptions q "
-  "WHERE q.phase = 2 AND (q.queued_at, q.id) <= (s.queued_at, s.id)) "
+  "WHERE q.phase = 2 AND (q.queue_rank, q.id) <= (s.queue_rank, s.id)) "
   "ELSE 0 END",
   "(SELECT * FROM subscriptions WHERE id = $1) s", "ORDER BY p.seq");
 
@@ -56,6 +62,56 @@ const auto list_sql = select_records(
 const auto by_ids_sql = select_records(
   "", "(SELECT * FROM subscriptions WHERE id = ANY ($1) AND owner = $2) s",
   "ORDER BY s.id, p.seq");
+
+const auto watched_sql = select_records(
+  "",
+  "(SELECT * FROM subscriptions s WHERE phase IN (8, 13) AND id > $1 AND "
+  "(s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
+  " ORDER BY id LIMIT $2) s",
+  "ORDER BY s.id, p.seq");
+
+const auto by_project_sql
+  = select_records("",
+                   "(SELECT s.* FROM instances o JOIN subscriptions s "
+                   "ON s.id = o.subscription_id WHERE o.project_id = $1 "
+                   "AND o.project_id <> '' AND o.deleted_at IS NULL) s",
+                   "ORDER BY p.seq");
+
+const auto match_sql
+  = select_records("", "(SELECT * FROM subscriptions WHERE id = ANY ($1)) s",
+                   "ORDER BY s.id, p.seq");
+
+const auto watched_statement
+  = pg::statement{"store_watched", watched_sql.c_str(), false};
+
+const auto by_project_statement
+  = pg::statement{"store_by_project", by_project_sql.c_str(), false};
+
+const auto match_statement
+  = pg::statement{"store_match", match_sql.c_str(), false};
+
+// Whatever is searched for is searched for as a whole, by an index each.
+constexpr auto found_ids_sql
+  = "SELECT id FROM subscriptions WHERE user_id = $1 UNION "
+    "SELECT s.id FROM users u JOIN subscriptions s ON s.user_id = u.id "
+    "WHERE u.email = $1 AND u.email <> '' UNION "
+    "SELECT subscription_id FROM payments WHERE gateway IN (0, 1) "
+    "AND transaction_id = $1 UNION "
+    "SELECT subscription_id FROM instances WHERE project_id = $1 "
+    "AND project_id <> '' AND deleted_at IS NULL";
+
+const auto search_sql = select_records(
+  "",
+  (std::string{"(SELECT * FROM subscriptions WHERE ($1 = '' OR id IN ("}
+   + found_ids_sql
+   + ")) AND ($2 = 0 OR id = $2) AND ($3::smallint IS NULL OR status = $3) "
+     "AND (cardinality($4::smallint[]) = 0 OR phase = ANY ($4)) "
+     "AND ($5 = 0 OR id < $5) ORDER BY id DESC LIMIT $6) s")
+    .c_str(),
+  "ORDER BY s.id DESC, p.seq");
+
+const auto search_statement
+  = pg::statement{"store_search", search_sql.c_str(), false};
 
 const auto find_statement
   = pg::statement{"store_find", find_sql.c_str(), false};
@@ -118,17 +174,48 @@ constexpr auto wake_failed_statement = pg::statement{
 
 constexpr auto held_statement = pg::statement{
   "store_slots_held",
-  "SELECT id FROM subscriptions WHERE phase IN (3, 4, 5, 6, 7, 10)", false};
+  "SELECT id FROM subscriptions WHERE phase IN (3, 4, 5, 6, 7, 10, 15)", false};
 
 constexpr auto waiting_statement = pg::statement{
   "store_slots_waiting",
-  "SELECT id FROM subscriptions WHERE phase = 2 ORDER BY queued_at, id LIMIT "
-  "$1",
+  "SELECT id FROM subscriptions WHERE phase = 2 ORDER BY queue_rank, id "
+  "LIMIT $1",
   false};
 
 constexpr auto depth_statement
   = pg::statement{"store_queue_depth",
                   "SELECT count(*) FROM subscriptions WHERE phase = 2", false};
+
+// One that had gone and is there again is another one: found anew.
+constexpr auto note_orphan_statement = pg::statement{
+  "store_note_orphan",
+  "INSERT INTO orphans AS o (project_id, name, subscription_id, reason, "
+  "seen_at, last_seen_at) VALUES ($1, $2, $3, $4, $5, $5) "
+  "ON CONFLICT (project_id) DO UPDATE SET "
+  "seen_at = CASE WHEN o.gone_at IS NULL THEN o.seen_at "
+  "ELSE excluded.seen_at END, "
+  "last_seen_at = excluded.last_seen_at, reason = excluded.reason, "
+  "subscription_id = excluded.subscription_id, gone_at = NULL, "
+  "removed_by_us = false RETURNING seen_at",
+  true};
+
+constexpr auto note_history_statement = pg::statement{
+  "store_note_history",
+  "INSERT INTO events (subscription_id, revision, at, kind, operation, "
+  "outcome, summary) SELECT id, revision, $2, $3, $4, $5, $6 "
+  "FROM subscriptions WHERE id = $1",
+  true};
+
+constexpr auto close_orphan_statement
+  = pg::statement{"store_close_orphan",
+                  "UPDATE orphans SET gone_at = $2, removed_by_us = $3 "
+                  "WHERE project_id = $1 AND gone_at IS NULL",
+                  true};
+
+constexpr auto close_vanished_statement = pg::statement{
+  "store_close_vanished_orphans",
+  "UPDATE orphans SET gone_at = $1 WHERE gone_at IS NULL AND last_seen_at < $1",
+  true};
 
 constexpr auto key_statement = pg::statement{
   "store_find_key",
@@ -148,6 +235,43 @@ constexpr auto history_statement = pg::statement{
   "SELECT id, at, kind, summary, operation, outcome FROM events "
   "WHERE subscription_id = $1 AND id > $2 ORDER BY id LIMIT $3",
   false};
+
+constexpr auto timeline_statement = pg::statement{"store_timeline", R"sql(
+SELECT at, source, id, kind, summary, operation, outcome FROM (
+  (SELECT at, 0::smallint AS source, id,
+          CASE kind WHEN 0 THEN 'state' WHEN 1 THEN 'provider'
+                    WHEN 2 THEN 'mail' ELSE 'operator' END AS kind,
+          summary, operation, outcome
+   FROM events WHERE subscription_id = $1)
+  UNION ALL
+  (SELECT received_at, 1::smallint, id, 'callback',
+          CASE gateway WHEN 0 THEN 'Alipay' ELSE 'WeChat Pay' END
+            || CASE source WHEN 0 THEN ' notifies of order '
+                           WHEN 1 THEN ' notifies of a refund of order '
+                           ELSE ' answers about order ' END
+            || order_id
+            || CASE WHEN reason = '' THEN '' ELSE ': ' || reason END
+            || CASE WHEN repeats = 0 THEN ''
+                    ELSE ', ' || repeats + 1 || ' deliveries' END,
+          CASE source WHEN 0 THEN 'notify' WHEN 1 THEN 'refund_notify'
+                      ELSE 'query' END,
+          CASE outcome WHEN 0 THEN 'applied' WHEN 1 THEN 'repeated'
+                       WHEN 2 THEN 'acknowledged' WHEN 3 THEN 'contradicted'
+                       ELSE 'forged' END
+   FROM callbacks WHERE subscription_id = $1)
+  UNION ALL
+  (SELECT created_at, 2::smallint, id, 'notification',
+          'The user is told of ' || n.name, n.name, CASE WHEN read_at IS NULL THEN 'unread' ELSE 'read' END
+   FROM notifications JOIN (VALUES (0, 'PAYMENT_RECEIVED'),
+     (1, 'DEPLOYMENT_SUCCESS'), (2, 'DEPLOYMENT_FAILED'),
+     (3, 'REFUND_COMPLETED'), (4, 'DEPLOYMENT_CANCELLED'),
+     (5, 'INSTANCE_TERMINATED'), (6, 'INSTANCE_DOWN'),
+     (7, 'INSTANCE_RECOVERED'), (8, 'INSTANCE_CHANGED')) n (number, name)
+     ON n.number = kind
+   WHERE subscription_id = $1)
+) t WHERE (at, source, id) > ($2, $3, $4) ORDER BY at, source, id LIMIT $5
+)sql",
+                                                  false};
 
 #define NOTICE_COLUMNS                                                         \
   "kind, instance_seq, public_url, error, duration_ms, amount_minor, "         \
@@ -228,11 +352,39 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
    FROM subscriptions s WHERE s.phase = 9 ORDER BY s.id DESC LIMIT $3)
   UNION ALL
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
+                          WHERE i.subscription_id = s.id), 0),
+          'instance_down', s.error, s.phase_at, 'retry', 0
+   FROM subscriptions s WHERE s.phase = 13 AND s.status = 1
+   ORDER BY s.id DESC LIMIT $3)
+  UNION ALL
+  (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
+                          WHERE i.subscription_id = s.id), 0),
+          'refunded_running', 'the money went back, and the instance is there',
+          s.updated_at, 'terminate', 0
+   FROM subscriptions s WHERE s.phase IN (8, 13) AND s.status = 5
+     AND EXISTS (SELECT 1 FROM instances i WHERE i.subscription_id = s.id
+                 AND i.deleted_at IS NULL)
+   ORDER BY s.id DESC LIMIT $3)
+  UNION ALL
+  (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
+                          WHERE i.subscription_id = s.id), 0), 'stuck',
+          'not yet taken away at the provider'
+            || CASE WHEN s.error = '' THEN '' ELSE ': ' || s.error END,
+          s.phase_at, 'inspect', 0
+   FROM subscriptions s WHERE s.phase = 14
+     AND s.phase_at < $1 - $2 * interval '1 ms' LIMIT $3)
+  UNION ALL
+  (SELECT o.subscription_id, 0, 'orphan_project',
+          'project ' || o.project_id || ' (' || o.name || '): ' || o.reason,
+          o.seen_at, 'inspect', 0
+   FROM orphans o WHERE o.gone_at IS NULL ORDER BY o.seen_at DESC LIMIT $3)
+  UNION ALL
+  (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
                           WHERE i.subscription_id = s.id), 0), 'stuck',
           'past its deadline' || CASE WHEN s.error = '' THEN ''
                                       ELSE ': ' || s.error END,
           coalesce(s.deadline_at, s.phase_at), 'inspect', 0
-   FROM subscriptions s WHERE s.phase IN (3, 4, 5, 6, 7, 10)
+   FROM subscriptions s WHERE s.phase IN (3, 4, 5, 6, 7, 10, 15)
      AND coalesce(s.deadline_at, s.phase_at) < $1 - $2 * interval '1 ms'
    LIMIT $3)
   UNION ALL
@@ -511,6 +663,100 @@ public:
     found.waiting = *subscriptions_of((*rows)[1]);
     found.queue_depth = (*rows)[2].int64(0, 0);
     return found;
+  }
+
+  answer<std::vector<record>> operator()(const list_watched& q) {
+    return with(
+      watched_statement,
+      pg::params{}.add(key(q.after)).add(rows_max(q.limit)).add(server_),
+      records_of);
+  }
+
+  answer<record> operator()(const find_by_project& q) {
+    return with(by_project_statement, pg::params{}.add(q.project_id),
+                [](const pg::result& rows) -> answer<record> {
+                  auto found = read_records(rows);
+                  if (found.empty())
+                    return tl::unexpected{errc::not_found};
+                  return std::move(found.front());
+                });
+  }
+
+  answer<std::vector<record>> operator()(const match_records& q) {
+    auto ids = std::vector<std::int64_t>{};
+    ids.reserve(q.ids.size());
+    for (auto id : q.ids)
+      ids.push_back(key(id));
+    return with(match_statement, pg::params{}.add_array(ids), records_of);
+  }
+
+  answer<timestamp> operator()(const note_orphan& q) {
+    return with(note_orphan_statement,
+                pg::params{}
+                  .add(q.project_id)
+                  .add(q.name)
+                  .add(key(q.subscription))
+                  .add(q.reason)
+                  .add(q.at),
+                [](const pg::result& rows) -> answer<timestamp> {
+                  return rows.time(0, 0);
+                });
+  }
+
+  answer<std::monostate> operator()(const note_history& q) {
+    return with(note_history_statement,
+                pg::params{}
+                  .add(key(q.id))
+                  .add(q.entry.at)
+                  .add(static_cast<std::int16_t>(q.entry.kind))
+                  .add(q.entry.operation)
+                  .add(q.entry.outcome)
+                  .add(q.entry.summary),
+                nothing_of);
+  }
+
+  answer<std::monostate> operator()(const close_orphan& q) {
+    return with(close_orphan_statement,
+                pg::params{}.add(q.project_id).add(q.at).add(q.removed_by_us),
+                nothing_of);
+  }
+
+  answer<std::monostate> operator()(const close_vanished_orphans& q) {
+    return with(close_vanished_statement, pg::params{}.add(q.at), nothing_of);
+  }
+
+  answer<std::vector<record>> operator()(const search_records& q) {
+    auto status = std::optional<std::int16_t>{};
+    if (q.status)
+      status = static_cast<std::int16_t>(*q.status);
+    auto phases = std::vector<std::int16_t>{};
+    for (auto x : q.phases)
+      phases.push_back(static_cast<std::int16_t>(x));
+    return with(search_statement,
+                pg::params{}
+                  .add(q.text)
+                  .add(key(q.id))
+                  .add(status)
+                  .add_array(phases)
+                  .add(key(q.before))
+                  .add(rows_max(q.limit)),
+                records_of);
+  }
+
+  answer<list_timeline::result> operator()(const list_timeline& q) {
+    return with(timeline_statement,
+                pg::params{}
+                  .add(key(q.id))
+                  .add(q.after.at)
+                  .add(q.after.source)
+                  .add(q.after.id)
+                  .add(rows_max(q.limit)),
+                [](const pg::result& rows) -> answer<list_timeline::result> {
+                  auto out = list_timeline::result{};
+                  for (auto i = 0; i < rows.rows(); ++i)
+                    out.push_back(timeline_row(rows, i));
+                  return out;
+                });
   }
 
   answer<std::vector<record>> operator()(const list_records& q) {
@@ -848,6 +1094,16 @@ private:
     for (auto i = 0; i < rows.rows(); ++i)
       out.push_back(to_id(rows.int64(i, 0)));
     return out;
+  }
+
+  static list_timeline::row timeline_row(const pg::result& rows, int i) {
+    auto x = list_timeline::row{};
+    x.where = {rows.time(i, 0), rows.int16(i, 1), rows.int64(i, 2)};
+    x.kind = std::string{rows.text(i, 3)};
+    x.summary = std::string{rows.text(i, 4)};
+    x.operation = std::string{rows.text(i, 5)};
+    x.outcome = std::string{rows.text(i, 6)};
+    return x;
   }
 
   static list_callbacks::row read_callback(const pg::result& rows, int i) {

@@ -65,10 +65,13 @@ void enqueue(deployment& what, timestamp at) {
 }
 
 /// Starts a new run with all of its attempts.
-void start_over(deployment& what, timestamp at, const rules& with) {
+/// @param rank Its place in the queue.
+void start_over(deployment& what, timestamp at, timestamp rank,
+                const rules& with) {
   ++what.attempt;
   what.attempt_limit = what.attempt + with.attempts - 1;
   what.queued_at = at;
+  what.queue_rank = rank;
   what.error.clear();
   what.ended_by = actor_kind::nobody;
   enqueue(what, at);
@@ -87,8 +90,8 @@ decision fail_for_good(state next, timestamp at, const std::string& reason) {
 }
 
 /// The current attempt is over; another one follows where one is left.
-decision fail_attempt(state next, timestamp at, const std::string& reason,
-                      std::uint32_t chance, const rules& with) {
+decision end_attempt(state next, timestamp at, const std::string& reason,
+                     std::uint32_t chance, const rules& with) {
   auto& d = next.deployment;
   if (d.attempt >= d.attempt_limit)
     return fail_for_good(std::move(next), at, reason);
@@ -106,6 +109,25 @@ decision fail_attempt(state next, timestamp at, const std::string& reason,
   return apply(std::move(next), {effect::release_slot});
 }
 
+/// Whether the provider may be building something in this phase.
+bool may_be_building(phase at) {
+  return at == phase::deploying_template || at == phase::awaiting_workflow
+         || at == phase::configuring || at == phase::deploying;
+}
+
+/// The current attempt has failed. Its slot is free only once nothing of it is
+/// being built any more: the limit is on real work.
+decision fail_attempt(state next, timestamp at, const std::string& reason,
+                      std::uint32_t chance, const rules& with) {
+  auto& d = next.deployment;
+  if (!may_be_building(d.at))
+    return end_attempt(std::move(next), at, reason, chance, with);
+  enter(d, phase::halting, at);
+  d.error = reason;
+  d.deadline_at = at + with.halt_patience;
+  return apply(std::move(next), {effect::run_step});
+}
+
 /// A fact about a step counts only in that step of the same attempt.
 bool is_current(const state& now, phase in, std::uint32_t attempt) {
   return now.deployment.at == in && now.deployment.attempt == attempt;
@@ -118,6 +140,9 @@ void mark_deleted(instance& what, timestamp at) {
   what.status = instance_status::deleted;
   what.deleted_at = at;
   what.public_url.clear();
+  // What is not there is neither well nor ill.
+  if (what.health != instance_health::missing)
+    what.health = instance_health::unknown;
 }
 
 /// Whether anything of this instance may exist at the provider.
@@ -128,21 +153,37 @@ bool may_exist_at_provider(const state& now) {
          && !now.instance.project_id.empty();
 }
 
-/// Ends a deployment that is queued or under way.
-/// @returns the effects, none when there is nothing to end.
-std::vector<effect> cancel(state& next, actor_kind by, timestamp at) {
+/// Whether it is being taken away already.
+bool is_leaving(phase at) {
+  return at == phase::cancelling || at == phase::terminating;
+}
+
+/// Begins to take away whatever there is at the provider.
+/// @param to The phase in which that happens, where there may be something.
+std::vector<effect>
+take_away(state& next, phase to, actor_kind by, timestamp at) {
   auto& d = next.deployment;
-  if (is_settled(d.at) || d.at == phase::cancelling)
-    return {};
   const auto traces = holds_slot(d.at) || may_exist_at_provider(next);
-  enter(d, traces ? phase::cancelling : phase::stopped, at);
+  enter(d, traces ? to : phase::stopped, at);
   d.ended_by = by;
   d.deadline_at.reset();
+  // Only a payment from now on earns another place in the queue.
+  d.queue_rank.reset();
   if (traces)
     return {effect::run_step};
   d.completed_at = at;
   mark_deleted(next.instance, at);
-  return {effect::release_slot};
+  return {effect::release_slot, to == phase::cancelling
+                                  ? effect::notify_cancelled
+                                  : effect::notify_terminated};
+}
+
+/// Ends a deployment that is queued or under way.
+/// @returns the effects, none when there is nothing to end.
+std::vector<effect> cancel(state& next, actor_kind by, timestamp at) {
+  if (is_settled(next.deployment.at) || is_leaving(next.deployment.at))
+    return {};
+  return take_away(next, phase::cancelling, by, at);
 }
 
 // -- money
@@ -250,6 +291,13 @@ decision on(const state& now, const order_prepared& x, const rules&) {
   return apply(std::move(next));
 }
 
+/// Who paid first goes first, even when we learn of it late. A gateway's clock
+/// does not buy anybody more than an hour.
+timestamp rank_of(const payment_settled& x, const rules& with) {
+  return std::clamp(x.paid_at, x.at - std::chrono::hours{1}, x.at)
+         - with.head_start;
+}
+
 decision on(const state& now, const payment_settled& x, const rules& with) {
   const auto* known = find_order(now, x.order);
   if (known == nullptr)
@@ -289,12 +337,15 @@ decision on(const state& now, const payment_settled& x, const rules& with) {
   // A renewal finds the instance running, or under way, or brings it back.
   if (is_settled(d.at) && d.at != phase::running) {
     if (with.provider) {
-      start_over(d, x.at, with);
+      start_over(d, x.at, rank_of(x, with), with);
       effects.push_back(effect::request_slot);
     } else {
       enter(d, phase::skipped, x.at);
       d.completed_at = x.at;
     }
+  } else if (is_leaving(d.at)) {
+    // It starts anew once nothing is left of what is being taken away.
+    d.queue_rank = rank_of(x, with);
   }
   return apply(std::move(next), std::move(effects));
 }
@@ -425,6 +476,8 @@ decision on(const state& now, const slot_granted& x, const rules& with) {
     next.instance.created_at = x.at;
   }
   next.instance.status = instance_status::initializing;
+  // Whatever it suffered from is what this attempt is to mend.
+  next.instance.health = instance_health::unknown;
   return apply(std::move(next), {effect::run_step});
 }
 
@@ -516,8 +569,9 @@ decision on(const state& now, const deployment_observed& x, const rules& with) {
       d.progress = 100;
       d.completed_at = x.at;
       d.deadline_at.reset();
-      d.error.clear();
       next.instance.status = instance_status::running;
+      next.instance.health = instance_health::healthy;
+      next.instance.sleep_told = false;
       return apply(std::move(next),
                    {effect::release_slot, effect::notify_running});
     case condition::failed:
@@ -527,7 +581,7 @@ decision on(const state& now, const deployment_observed& x, const rules& with) {
 }
 
 decision on(const state& now, const step_failed& x, const rules& with) {
-  if (!is_current(now, x.in, x.attempt) || !holds_slot(x.in))
+  if (!is_current(now, x.in, x.attempt) || !has_step(x.in))
     return refuse(now, verdict::stale);
   auto next = now;
   auto& d = next.deployment;
@@ -535,17 +589,28 @@ decision on(const state& now, const step_failed& x, const rules& with) {
     d.intent_at.reset();
   else if (x.in_doubt && d.intent_at)
     d.intent_at = x.at; // A slow call takes effect late.
-  if (x.in != phase::cancelling) {
+  const auto ends = x.in == phase::halting || is_leaving(x.in);
+  if (!ends) {
+    // No other attempt can help: this one was the last.
     if (x.hopeless)
-      return fail_for_good(std::move(next), x.at, x.reason);
-    if (x.permanent)
+      d.attempt_limit = d.attempt;
+    if (x.hopeless || x.permanent)
       return fail_attempt(std::move(next), x.at, x.reason, x.chance, with);
   }
-  // A cancellation is never given up: money is spent until it is confirmed.
+  // Taking away is never given up: money is spent until it is confirmed.
   ++d.tries;
-  d.error = x.reason;
+  // What is being halted has failed for a reason of its own.
+  if (x.in != phase::halting)
+    d.error = x.reason;
   d.retry_at = x.at + std::max(x.retry_after, backoff(with, d.tries, x.chance));
   return apply(std::move(next));
+}
+
+decision on(const state& now, const halted& x, const rules& with) {
+  if (!is_current(now, phase::halting, x.attempt))
+    return refuse(now, verdict::stale);
+  const auto reason = now.deployment.error;
+  return end_attempt(now, x.at, reason, x.chance, with);
 }
 
 decision on(const state& now, const retry_requested& x, const rules& with) {
@@ -565,43 +630,128 @@ decision on(const state& now, const retry_requested& x, const rules& with) {
     case phase::deploying:
     case phase::cancelling:
     case phase::backing_off:
+    case phase::terminating:
+    case phase::halting:
       return refuse(now, verdict::under_way);
     case phase::idle:
     case phase::skipped:
     case phase::failed:
     case phase::stopped:
+    case phase::lapsed:
       break;
   }
   if (!with.provider)
     return refuse(now, verdict::provider_off);
   auto next = now;
-  start_over(next.deployment, x.at, with);
+  start_over(next.deployment, x.at, x.at - with.head_start, with);
   return apply(std::move(next), {effect::request_slot});
+}
+
+decision cancel_now(state next, actor_kind by, timestamp at) {
+  auto effects = cancel(next, by, at);
+  return apply(std::move(next), std::move(effects));
 }
 
 decision on(const state& now, const cancel_requested& x, const rules&) {
   if (now.deployment.at == phase::cancelling)
     return refuse(now, verdict::already_applied);
-  auto next = now;
-  auto effects = cancel(next, x.by, x.at);
-  if (effects.empty())
+  if (is_settled(now.deployment.at) || is_leaving(now.deployment.at))
     return refuse(now, verdict::nothing_to_cancel);
+  return cancel_now(now, x.by, x.at);
+}
+
+decision on(const state& now, const terminate_requested& x, const rules&) {
+  const auto at = now.deployment.at;
+  if (is_leaving(at))
+    return refuse(now, verdict::already_applied);
+  auto next = now;
+  // Under way it is what a cancellation is, and keeps its slot.
+  if (!is_settled(at))
+    return cancel_now(std::move(next), x.by, x.at);
+  if (!may_exist_at_provider(now))
+    return refuse(now, verdict::nothing_to_terminate);
+  auto effects = take_away(next, phase::terminating, x.by, x.at);
   return apply(std::move(next), std::move(effects));
 }
 
-decision on(const state& now, const cancellation_confirmed& x, const rules&) {
-  if (now.deployment.at != phase::cancelling)
+decision
+on(const state& now, const cancellation_confirmed& x, const rules& with) {
+  const auto at = now.deployment.at;
+  if (!is_leaving(at))
     return refuse(now, verdict::stale);
   auto next = now;
   auto& d = next.deployment;
+  // Whoever has paid meanwhile has paid for an instance. Times do not tell:
+  // what happened first need not have the earlier one.
+  const auto paid_meanwhile = d.queue_rank
+                              && now.status == subscription_status::active
+                              && with.provider;
   enter(d, phase::stopped, x.at);
   d.completed_at = x.at;
   d.intent_at.reset();
   d.workflow_id.clear();
   d.deployment_id.clear();
-  d.error.clear();
   mark_deleted(next.instance, x.at);
-  return apply(std::move(next), {effect::release_slot});
+  auto effects = std::vector<effect>{
+    effect::release_slot, at == phase::cancelling ? effect::notify_cancelled
+                                                  : effect::notify_terminated};
+  if (paid_meanwhile) {
+    start_over(d, x.at, *now.deployment.queue_rank, with);
+    effects.push_back(effect::request_slot);
+  }
+  return apply(std::move(next), std::move(effects));
+}
+
+// -- after it came to run
+// --------------------------------------------------------
+
+decision on(const state& now, const instance_observed& x, const rules&) {
+  if (!is_watched(now) || x.instance != now.instance.seq
+      || x.is == instance_health::unknown)
+    return refuse(now, verdict::stale);
+  const auto& known = now.deployment.deployment_id;
+  const auto another = !x.deployment_id.empty() && x.deployment_id != known;
+  // The first one that we hear of is ours: services may come without.
+  const auto redeployed = another && !known.empty();
+  if (x.is == now.instance.health && !another)
+    return refuse(now, verdict::already_applied);
+  auto next = now;
+  auto& d = next.deployment;
+  auto& instance = next.instance;
+  auto effects = std::vector<effect>{};
+  instance.health = x.is;
+  if (another)
+    d.deployment_id = x.deployment_id;
+  if (redeployed)
+    instance.sleep_told = false;
+  const auto was_up = d.at == phase::running;
+  if (was_up && !is_up(x.is)) {
+    enter(d, phase::lapsed, x.at);
+    d.ended_by = actor_kind::provider;
+    instance.status = instance_status::failed;
+    effects.push_back(effect::notify_down);
+  } else if (!was_up && is_up(x.is)) {
+    enter(d, phase::running, x.at);
+    d.ended_by = actor_kind::nobody;
+    instance.status = instance_status::running;
+    effects.push_back(effect::notify_recovered);
+  } else if (was_up && (redeployed || x.is == instance_health::degraded)) {
+    effects.push_back(effect::notify_changed);
+  }
+  if (x.is == instance_health::sleeping && !instance.sleep_told) {
+    // Some sleep and wake up all day: that is said once.
+    instance.sleep_told = true;
+    if (effects.empty())
+      effects.push_back(effect::notify_changed);
+  }
+  d.error = x.reason;
+  if (x.is == instance_health::missing) {
+    mark_deleted(instance, x.at);
+    d.intent_at.reset();
+    d.workflow_id.clear();
+    d.deployment_id.clear();
+  }
+  return apply(std::move(next), std::move(effects));
 }
 
 // -- time
@@ -637,6 +787,10 @@ decision on(const state& now, const woke& x, const rules& with) {
   }
   auto& d = next.deployment;
   if (holds_slot(d.at) && d.deadline_at && *d.deadline_at <= x.at) {
+    if (d.at == phase::halting) {
+      const auto failed_for = d.error;
+      return end_attempt(std::move(next), x.at, failed_for, x.chance, with);
+    }
     const auto reason = "not finished within " + to_words(with.deadline)
                         + ", stopped in step " + std::string{to_string(d.at)}
                         + (d.error.empty() ? std::string{} : ": " + d.error);
@@ -668,7 +822,7 @@ decision decide(const state& now, const event& what, const rules& with) {
 std::vector<effect> resume(const state& now) {
   if (now.deployment.at == phase::queued)
     return {effect::request_slot};
-  if (holds_slot(now.deployment.at) && !now.deployment.retry_at)
+  if (has_step(now.deployment.at) && !now.deployment.retry_at)
     return {effect::run_step};
   return {};
 }
@@ -696,6 +850,7 @@ bool holds_slot(phase at) noexcept {
     case phase::configuring:
     case phase::deploying:
     case phase::cancelling:
+    case phase::halting:
       return true;
     case phase::idle:
     case phase::skipped:
@@ -704,13 +859,41 @@ bool holds_slot(phase at) noexcept {
     case phase::failed:
     case phase::stopped:
     case phase::backing_off:
+    case phase::lapsed:
+    case phase::terminating:
       return false;
   }
   return false;
 }
 
+bool has_step(phase at) noexcept {
+  return holds_slot(at) || at == phase::terminating;
+}
+
 bool is_settled(phase at) noexcept {
-  return !holds_slot(at) && at != phase::queued && at != phase::backing_off;
+  return !has_step(at) && at != phase::queued && at != phase::backing_off;
+}
+
+bool is_watched(const state& now) noexcept {
+  return (now.deployment.at == phase::running
+          || now.deployment.at == phase::lapsed)
+         && now.instance.seq != 0 && !now.instance.deleted_at;
+}
+
+bool is_up(instance_health x) noexcept {
+  switch (x) {
+    case instance_health::unknown:
+    case instance_health::healthy:
+    case instance_health::sleeping:
+    case instance_health::degraded:
+      return true;
+    case instance_health::crashed:
+    case instance_health::ended:
+    case instance_health::removed:
+    case instance_health::missing:
+      return false;
+  }
+  return false;
 }
 
 deployment_status to_deployment_status(phase at) noexcept {
@@ -727,13 +910,16 @@ deployment_status to_deployment_status(phase at) noexcept {
     case phase::configuring:
       return deployment_status::configuring;
     case phase::deploying:
+    case phase::halting:
       return deployment_status::deploying;
     case phase::running:
       return deployment_status::running;
     case phase::failed:
+    case phase::lapsed:
       return deployment_status::failed;
     case phase::cancelling:
     case phase::stopped:
+    case phase::terminating:
       return deployment_status::stopped;
   }
   return deployment_status::pending;

@@ -43,7 +43,10 @@ constexpr auto phase_names
                                               "failed",
                                               "cancelling",
                                               "stopped",
-                                              "backing_off"};
+                                              "backing_off",
+                                              "lapsed",
+                                              "terminating",
+                                              "halting"};
 
 constexpr auto deployment_status_names = std::array<std::string_view, 7>{
   "pending", "creating", "configuring", "deploying",
@@ -51,6 +54,11 @@ constexpr auto deployment_status_names = std::array<std::string_view, 7>{
 
 constexpr auto instance_status_names = std::array<std::string_view, 5>{
   "INITIALIZING", "DEPLOYING", "RUNNING", "FAILED", "DELETED"};
+
+constexpr auto instance_health_names
+  = std::array<std::string_view, instance_health_count>{
+    "unknown", "healthy", "sleeping", "degraded",
+    "crashed", "ended",   "removed",  "missing"};
 
 constexpr auto actor_kind_names = std::array<std::string_view, 5>{
   "nobody", "user", "operator", "provider", "slipway"};
@@ -71,11 +79,13 @@ constexpr auto verdict_names
                                                 "under_way",
                                                 "nothing_to_cancel",
                                                 "provider_off",
-                                                "nothing_to_refund"};
+                                                "nothing_to_refund",
+                                                "nothing_to_terminate"};
 
-constexpr auto effect_names = std::array<std::string_view, 7>{
-  "request_slot",   "release_slot",  "run_step",       "notify_paid",
-  "notify_running", "notify_failed", "notify_refunded"};
+constexpr auto effect_names = std::array<std::string_view, effect_count>{
+  "request_slot",      "release_slot",  "run_step",         "notify_paid",
+  "notify_running",    "notify_failed", "notify_refunded",  "notify_cancelled",
+  "notify_terminated", "notify_down",   "notify_recovered", "notify_changed"};
 
 constexpr auto event_names
   = std::array<std::string_view, std::variant_size_v<event>>{
@@ -99,7 +109,10 @@ constexpr auto event_names
     "retry_requested",
     "cancel_requested",
     "cancellation_confirmed",
-    "woke"};
+    "woke",
+    "terminate_requested",
+    "halted",
+    "instance_observed"};
 
 struct sentence {
   const state& before;
@@ -119,6 +132,11 @@ struct sentence {
       case phase::backing_off:
         return "Attempt " + std::to_string(before.deployment.attempt)
                + " failed: " + reason + "; next: " + attempt();
+      case phase::halting:
+        if (before.deployment.at != phase::halting)
+          return "Attempt " + std::to_string(d.attempt) + " failed: " + reason
+                 + "; stopping what still builds";
+        [[fallthrough]];
       default:
         return "Step " + std::string{to_string(d.at)} + " failed (try "
                + std::to_string(d.tries) + "), will try again: " + reason;
@@ -246,7 +264,29 @@ struct sentence {
   }
 
   std::string operator()(const cancellation_confirmed&) const {
-    return "Cancellation confirmed by the provider";
+    return before.deployment.at == phase::terminating
+             ? "The provider has confirmed that nothing is left"
+             : "Cancellation confirmed by the provider";
+  }
+
+  std::string operator()(const terminate_requested& x) const {
+    return "Termination requested by " + std::string{to_string(x.by)};
+  }
+
+  std::string operator()(const halted&) const {
+    return failure(before.deployment.error);
+  }
+
+  std::string operator()(const instance_observed& x) const {
+    auto out = "Instance is " + std::string{to_string(x.is)};
+    if (!x.provider_status.empty())
+      out += " (provider: " + x.provider_status + ")";
+    const auto& known = before.deployment.deployment_id;
+    if (!known.empty() && known != after.deployment.deployment_id
+        && !after.deployment.deployment_id.empty())
+      out += ", redeployed outside of Slipway as "
+             + after.deployment.deployment_id;
+    return x.reason.empty() ? out : out + ": " + x.reason;
   }
 
   std::string operator()(const woke&) const {
@@ -297,6 +337,10 @@ std::string_view to_string(deployment_status x) noexcept {
 
 std::string_view to_string(instance_status x) noexcept {
   return look_up(instance_status_names, x);
+}
+
+std::string_view to_string(instance_health x) noexcept {
+  return look_up(instance_health_names, x);
 }
 
 std::string_view to_string(actor_kind x) noexcept {

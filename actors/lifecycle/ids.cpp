@@ -141,4 +141,11 @@ std::string project_name(subscription_id id) {
   return format("sub-", id);
 }
 
+std::optional<subscription_id> parse_project_name(std::string_view text) {
+  const auto id = take_id(text, "sub-");
+  if (!text.empty())
+    return std::nullopt;
+  return id;
+}
+
 } // namespace slipway

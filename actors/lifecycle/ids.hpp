@@ -81,4 +81,8 @@ parse_instance_ref(std::string_view text);
 /// `sub-` and 13 characters, lower case, fit for a DNS label.
 [[nodiscard]] std::string project_name(subscription_id id);
 
+/// Whose project has this name; nothing when it is none of ours.
+[[nodiscard]] std::optional<subscription_id>
+parse_project_name(std::string_view text);
+
 } // namespace slipway

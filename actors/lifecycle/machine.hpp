@@ -91,16 +91,23 @@ enum class refund_cause : std::uint8_t {
 ///             backing_off                  │ workflow_finished
 ///                  ▲                       ▼
 ///                  │                  configuring [slot]
-///          attempt │                       │ configured
-///          failed, │                       ▼
-///          more    ├──────────────────deploying [slot] ──▶ running
-///          left    │                       │
-///                  └───────────────────────┤ no attempt left
-///                                          ▼
-///   stopped ◀─confirmed─ cancelling ◀─   failed
-///                          [slot]   cancel_requested
+///                  │                       │ configured
+///                  │ more                  ▼
+///                  │ attempts         deploying [slot] ──▶ running
+///                  │ left                  │
+///                  └──halted── halting ◀───┘ attempt failed
+///                              [slot] │
+///                                     └─no attempt left─▶ failed
 ///
-/// `failed`, `stopped` and `skipped` go back to `queued` on retry_requested.
+///   running ◀──instance_observed──▶ lapsed
+///
+///   stopped ◀─confirmed─ cancelling [slot] ◀─cancel_requested─ under way
+///   stopped ◀─confirmed─ terminating ◀─terminate_requested─ running, lapsed,
+///                                                           failed
+///
+/// `failed`, `lapsed`, `stopped` and `skipped` go back to `queued` on
+/// retry_requested. An attempt that fails before anything can be building has
+/// nothing to halt.
 enum class phase : std::uint8_t {
   idle = 0,               ///< Nothing paid, nothing to deploy.
   skipped = 1,            ///< Paid, but no provider is configured.
@@ -115,9 +122,12 @@ enum class phase : std::uint8_t {
   cancelling = 10,        ///< Being taken away at the provider.
   stopped = 11,           ///< Taken away; the provider confirmed it.
   backing_off = 12,       ///< An attempt failed; the next one waits a while.
+  lapsed = 13,            ///< It ran, and does not any more, without our doing.
+  terminating = 14, ///< Being taken away after it ran, or failed for good.
+  halting = 15,     ///< An attempt failed; what still builds is being stopped.
 };
 
-inline constexpr std::uint8_t phase_count = 13;
+inline constexpr std::uint8_t phase_count = 16;
 
 /// What a frontend calls the phase: pending, creating, configuring, deploying,
 /// running, failed, stopped.
@@ -138,6 +148,20 @@ enum class instance_status : std::uint8_t {
   failed = 3,
   deleted = 4, ///< Only after the provider confirmed it.
 };
+
+/// What the provider shows of an instance that came to run.
+enum class instance_health : std::uint8_t {
+  unknown = 0,  ///< Never looked at since it came to run.
+  healthy = 1,  ///< Runs.
+  sleeping = 2, ///< Scaled to zero; wakes up on traffic.
+  degraded = 3, ///< Some replicas have crashed, some run.
+  crashed = 4,  ///< No replica runs.
+  ended = 5,    ///< The process has ended by itself.
+  removed = 6,  ///< Its deployment was taken away at the provider.
+  missing = 7,  ///< The whole project was taken away at the provider.
+};
+
+inline constexpr std::uint8_t instance_health_count = 8;
 
 /// Who brought an end about.
 enum class actor_kind : std::uint8_t {
@@ -186,6 +210,9 @@ struct instance {
   std::string service_id;
   std::string service_name;
   std::string public_url;
+  instance_health health = instance_health::unknown;
+  /// Whether the user has been told that this one falls asleep: once is enough.
+  bool sleep_told = false;
   timestamp created_at{};
   std::optional<timestamp> deleted_at;
   bool operator==(const instance&) const = default;
@@ -202,6 +229,11 @@ struct deployment {
   /// heard so: it was announced then, and look-ups must outlast the lag.
   std::optional<timestamp> intent_at;
   std::optional<timestamp> queued_at;
+  /// Its place in the queue: the smaller goes first. When it was paid for, and
+  /// earlier than that by the plan's head start. It never moves back, so that
+  /// whoever waits gets to the front, whatever comes in later. Nothing while
+  /// the instance is being taken away, unless it was paid for meanwhile.
+  std::optional<timestamp> queue_rank;
   std::optional<timestamp> started_at;  ///< Of the current attempt.
   std::optional<timestamp> deadline_at; ///< Of the current attempt.
   std::optional<timestamp> retry_at;    ///< The next try or attempt.
@@ -228,13 +260,18 @@ struct state {
   bool operator==(const state&) const = default;
 };
 
-/// What the operator has configured. The same for all subscriptions.
+/// What the operator has configured. The same for all subscriptions of a plan.
 struct rules {
   bool provider = true; ///< Whether there is a provider to deploy at.
   std::uint32_t attempts = 3;
   millis backoff_initial{5'000};
   millis backoff_max{300'000};
   millis deadline{900'000}; ///< Of one attempt.
+  /// How long a failed attempt waits for the provider to stop what still
+  /// builds, before it is over all the same.
+  millis halt_patience{120'000};
+  /// By how much this plan goes before the others in the queue.
+  millis head_start{0};
   bool revive_late_payment = true;
   /// How long a deployment has to have failed for good before the money goes
   /// back by itself. Nothing: never.
@@ -413,9 +450,32 @@ struct cancel_requested {
   actor_kind by = actor_kind::user;
 };
 
+/// Somebody wants the instance taken away, wherever it stands.
+struct terminate_requested {
+  timestamp at{};
+  actor_kind by = actor_kind::operator_;
+};
+
 /// The provider confirmed that nothing of the instance is left.
 struct cancellation_confirmed {
   timestamp at{};
+};
+
+/// Nothing of a failed attempt is being built any more.
+struct halted {
+  timestamp at{};
+  std::uint32_t attempt = 0;
+  std::uint32_t chance = 0;
+};
+
+/// The provider shows something else of an instance that came to run.
+struct instance_observed {
+  timestamp at{};
+  std::uint32_t instance = 0; ///< Its seq.
+  instance_health is = instance_health::healthy;
+  std::string deployment_id; ///< The present one; empty: unknown or none.
+  std::string provider_status;
+  std::string reason; ///< For people; empty while all is well.
 };
 
 /// A timer rang. Harmless when nothing is due: timers are never cancelled.
@@ -429,7 +489,8 @@ using event = std::variant<
   order_closed, refund_requested, refund_observed, refund_failed, slot_granted,
   project_create_started, project_ready, template_deploy_started,
   template_deployed, workflow_finished, configured, deployment_observed,
-  step_failed, retry_requested, cancel_requested, cancellation_confirmed, woke>;
+  step_failed, retry_requested, cancel_requested, cancellation_confirmed, woke,
+  terminate_requested, halted, instance_observed>;
 
 // -- effects: orders for the shell
 // --------------------------------------------------
@@ -449,7 +510,19 @@ enum class effect : std::uint8_t {
   notify_failed,
   /// Tell the user that money went back (in-app and mail).
   notify_refunded,
+  /// Tell the user that the deployment was cancelled (in-app).
+  notify_cancelled,
+  /// Tell the user that the instance was taken away (in-app and mail).
+  notify_terminated,
+  /// Tell the user that the instance is down (in-app and mail).
+  notify_down,
+  /// Tell the user that it runs again (in-app and mail).
+  notify_recovered,
+  /// Tell the user that somebody or something changed it (in-app).
+  notify_changed,
 };
+
+inline constexpr std::uint8_t effect_count = 12;
 
 // -- the pure functions
 // -------------------------------------------------------------
@@ -469,11 +542,12 @@ enum class verdict : std::uint8_t {
   already_running,
   under_way,
   nothing_to_cancel,
-  provider_off,      ///< No provider is configured.
-  nothing_to_refund, ///< No money is there that could go back.
+  provider_off,         ///< No provider is configured.
+  nothing_to_refund,    ///< No money is there that could go back.
+  nothing_to_terminate, ///< No instance is there that could be taken away.
 };
 
-inline constexpr std::uint8_t verdict_count = 16;
+inline constexpr std::uint8_t verdict_count = 17;
 
 struct decision {
   verdict is = verdict::stale;
@@ -499,6 +573,16 @@ wake_at(const state& now, const rules& with);
 
 /// Whether the provider works for this subscription, so that it holds a slot.
 [[nodiscard]] bool holds_slot(phase at) noexcept;
+
+/// Whether a step at the provider is to be carried out: also one that needs no
+/// slot.
+[[nodiscard]] bool has_step(phase at) noexcept;
+
+/// Whether the instance came to run and is looked at now and then.
+[[nodiscard]] bool is_watched(const state& now) noexcept;
+
+/// Whether an instance in this condition does what it was bought for.
+[[nodiscard]] bool is_up(instance_health x) noexcept;
 
 /// Whether nothing is under way and nothing waits.
 [[nodiscard]] bool is_settled(phase at) noexcept;
@@ -532,6 +616,7 @@ next_ask(const order& about, std::uint32_t asks, timestamp now,
 [[nodiscard]] std::string_view to_string(phase x) noexcept;
 [[nodiscard]] std::string_view to_string(deployment_status x) noexcept;
 [[nodiscard]] std::string_view to_string(instance_status x) noexcept;
+[[nodiscard]] std::string_view to_string(instance_health x) noexcept;
 [[nodiscard]] std::string_view to_string(actor_kind x) noexcept;
 [[nodiscard]] std::string_view to_string(verdict x) noexcept;
 [[nodiscard]] std::string_view to_string(effect x) noexcept;

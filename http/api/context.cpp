@@ -265,7 +265,7 @@ std::optional<std::string> read_reason(const exchange_ptr& from) {
   auto out = body.text("reason", 500);
   if (!body)
     return std::nullopt;
-  if (out.empty()) {
+  if (out.find_first_not_of(' ') == out.npos) {
     from->fail(400, "reason_required",
                "Expected a reason for the audit trail: {\"reason\":\"…\"}");
     return std::nullopt;
@@ -340,7 +340,9 @@ http::router make_public_router(const context_ptr& ctx) {
   add_payment_routes(out, ctx);
   add_callback_routes(out, ctx);
   add_deployment_routes(out, ctx);
+  add_webhook_routes(out, ctx);
   add_notification_routes(out, ctx);
+  add_search_routes(out, ctx);
   add_operator_routes(out, ctx);
   add_inbox_routes(out, ctx);
   return out;

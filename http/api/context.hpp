@@ -192,7 +192,9 @@ void add_payment_routes(http::router& to, const context_ptr& ctx);
 void add_callback_routes(http::router& to, const context_ptr& ctx);
 void add_inbox_routes(http::router& to, const context_ptr& ctx);
 void add_deployment_routes(http::router& to, const context_ptr& ctx);
+void add_webhook_routes(http::router& to, const context_ptr& ctx);
 void add_notification_routes(http::router& to, const context_ptr& ctx);
+void add_search_routes(http::router& to, const context_ptr& ctx);
 void add_operator_routes(http::router& to, const context_ptr& ctx);
 
 /// Everything on the public listener.
@@ -200,6 +202,9 @@ void add_operator_routes(http::router& to, const context_ptr& ctx);
 
 /// /healthz, /readyz and /metrics.
 [[nodiscard]] http::router make_admin_router(const context_ptr& ctx);
+
+/// A request's path as it may stand in a log: without the webhook's secret.
+[[nodiscard]] std::string_view loggable_path(std::string_view path) noexcept;
 
 /// Whether a route takes the gateways' callbacks, by its name in the metrics.
 [[nodiscard]] constexpr bool is_callback_route(std::string_view name) noexcept {

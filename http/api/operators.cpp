@@ -106,6 +106,89 @@ void read_attention(const context_ptr& ctx, exchange_ptr x, const principal&) {
 // -- acts
 // --------------------------------------------------------------------------
 
+/// What an operator can do to a subscription besides a refund.
+struct act {
+  const char* name;    ///< In the audit trail.
+  const char* summary; ///< What the operator did.
+  event (*fact)(timestamp at);
+  /// What people read once it is done.
+  const char* done;
+};
+
+constexpr auto retry_act
+  = act{"retry", "Retry requested by ",
+        [](timestamp at) -> event {
+          return retry_requested{at, actor_kind::operator_};
+        },
+        "The deployment starts over"};
+
+constexpr auto cancel_act
+  = act{"cancel", "Cancellation requested by ",
+        [](timestamp at) -> event {
+          return cancel_requested{at, actor_kind::operator_};
+        },
+        "Deployment cancelled successfully"};
+
+constexpr auto terminate_act
+  = act{"terminate", "Termination requested by ",
+        [](timestamp at) -> event {
+          return terminate_requested{at, actor_kind::operator_};
+        },
+        "Instance terminated, and nothing of it is left"};
+
+void carry_out(const context_ptr& ctx, exchange_ptr x, const principal& who,
+               const act& what) {
+  const auto reason = read_reason(x);
+  if (!reason)
+    return;
+  const auto id = parse_subscription_id(x->in().param(0));
+  if (!id) {
+    fail(*x, problem_of(errc::not_found));
+    return;
+  }
+  auto cmd = std::make_shared<command>();
+  cmd->subscription = *id;
+  cmd->what = what.fact(ctx->now());
+  cmd->act = history_entry{ctx->now(), history_kind::operator_,
+                           what.summary + who.user_id + ": " + *reason,
+                           what.name, "requested"};
+  cmd->reply = std::make_shared<reply_slot>([x, &what](const outcome& end) {
+    if (end.error != errc::none) {
+      fail(*x, problem_of(end.error));
+      return;
+    }
+    // `under_way`: the provider has not confirmed it yet.
+    const auto waits = end.is == verdict::under_way && end.now != nullptr
+                       && to_deployment_status(end.now->state.deployment.at)
+                            == deployment_status::stopped;
+    if (end.is != verdict::applied && end.is != verdict::already_applied
+        && !waits) {
+      fail(*x, problem_of(end.is));
+      return;
+    }
+    succeed_with(*x,
+                 {{"success", true},
+                  {"message", waits ? "Under way; the provider has not "
+                                      "confirmed it yet"
+                                    : what.done},
+                  {"data", render_deployment(*end.now, 0)}},
+                 waits ? 202 : 200);
+  });
+  ctx->send(std::move(cmd));
+}
+
+void retry(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  carry_out(ctx, std::move(x), who, retry_act);
+}
+
+void cancel(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  carry_out(ctx, std::move(x), who, cancel_act);
+}
+
+void terminate(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  carry_out(ctx, std::move(x), who, terminate_act);
+}
+
 void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   // Money that bought nothing first, then the present period's; or by name.
   const auto reason = read_reason(x);
@@ -166,6 +249,12 @@ void add_operator_routes(http::router& to, const context_ptr& ctx) {
          for_operator(ctx, read_attention));
   to.add(http::method::post, "/api/ops/subscriptions/{id}/refund", "ops_refund",
          for_operator(ctx, refund));
+  to.add(http::method::post, "/api/ops/subscriptions/{id}/retry", "ops_retry",
+         for_operator(ctx, retry));
+  to.add(http::method::post, "/api/ops/subscriptions/{id}/cancel", "ops_cancel",
+         for_operator(ctx, cancel));
+  to.add(http::method::post, "/api/ops/subscriptions/{id}/terminate",
+         "ops_terminate", for_operator(ctx, terminate));
 }
 
 http::router make_admin_router(const context_ptr& ctx) {

@@ -59,6 +59,8 @@ problem problem_of(lifecycle::verdict why) noexcept {
     case verdict::provider_off:
       return {409, "provider_not_configured",
               "No provider is configured, there is nowhere to deploy to"};
+    case verdict::nothing_to_terminate:
+      return {409, "nothing_to_terminate", "There is no instance to terminate"};
     case verdict::nothing_to_refund:
       return {409, "nothing_to_refund", "There is no payment to refund"};
     case verdict::unknown_order:

@@ -26,8 +26,8 @@ json::value instance_id(const record& row) {
 
 /// One sentence on where the deployment stands.
 std::string message_of(const record& row, std::int64_t queue_position) {
-  const auto& d = row.state.deployment;
-  switch (d.at) {
+  const auto health = row.state.instance.health;
+  switch (row.state.deployment.at) {
     case phase::idle:
       return "Waiting for the payment";
     case phase::skipped:
@@ -49,13 +49,26 @@ std::string message_of(const record& row, std::int64_t queue_position) {
     case phase::deploying:
       return "Building and starting";
     case phase::running:
-      return "Running";
+      switch (health) {
+        case instance_health::sleeping:
+          return "Asleep, wakes up with the next visitor";
+        case instance_health::degraded:
+          return "Running, some replicas have crashed";
+        default:
+          return "Running";
+      }
     case phase::failed:
       return "Deployment failed";
     case phase::cancelling:
       return "Cancelling";
     case phase::stopped:
       return "Stopped";
+    case phase::lapsed:
+      return "The instance is down (" + std::string{to_string(health)} + ")";
+    case phase::terminating:
+      return "Being taken away";
+    case phase::halting:
+      return "The attempt failed, stopping what still builds";
   }
   return {};
 }
@@ -91,6 +104,9 @@ json::object render_deployment(const record& row, std::int64_t queue_position) {
     {"instanceStatus", s.instance.seq == 0
                          ? json::value(nullptr)
                          : json::value(to_string(s.instance.status))},
+    {"health", s.instance.health == instance_health::unknown
+                 ? json::value(nullptr)
+                 : json::value(to_string(s.instance.health))},
     {"progress", d.progress},
     {"attempt", d.attempt},
     {"queuePosition", d.at == phase::queued && queue_position > 0
@@ -137,10 +153,19 @@ json::object render_notification(const query::list_notifications::row& row,
       data["amount"] = format_amount(what.amount);
       break;
     case notice_kind::deployment_success:
+    case notice_kind::instance_recovered:
       data["publicUrl"] = what.public_url;
       break;
     case notice_kind::deployment_failed:
+    case notice_kind::instance_down:
       data["error"] = what.error;
+      break;
+    case notice_kind::instance_changed:
+      data["publicUrl"] = what.public_url;
+      data["change"] = what.error;
+      break;
+    case notice_kind::deployment_cancelled:
+    case notice_kind::instance_terminated:
       break;
   }
   return {

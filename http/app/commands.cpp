@@ -81,11 +81,6 @@ std::vector<std::string> unsupported(const config::settings& settings) {
   if (settings.auth.hs256_secret.empty())
     out.emplace_back("auth.hs256_secret_file: expected a file, since tokens of "
                      "auth.jwks_file cannot be checked yet");
-  if (settings.railway && settings.railway->template_code.empty()
-      && settings.railway->template_id.empty())
-    out.emplace_back("railway.template_code: expected a template's code, or "
-                     "railway.template_id, since a template project cannot be "
-                     "cloned yet");
   if (settings.alipay || settings.wechat)
     for (const auto& [name, plan] : settings.plans)
       if (plan.currency != "CNY")

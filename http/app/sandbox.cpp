@@ -171,6 +171,8 @@ struct sandbox::impl {
       return crypto::random_bytes(32);
     }));
     const auto railway_token = need(keep(keys / "railway", random_text(16)));
+    const auto webhook_secret
+      = need(keep(keys / "railway.webhook", random_text(24)));
     const auto merchant_key = need(keep(keys / "merchant.pem", private_key));
     const auto wechat_key = need(keep(keys / "wechat.pem", private_key));
     const auto v2_key = need(keep(keys / "wechat.v2", random_text(16)));
@@ -252,6 +254,10 @@ struct sandbox::impl {
     settings.railway->token = config::secret{railway_token};
     settings.railway->workspace_id = workspace_id;
     settings.railway->template_code = "slipway-demo";
+    // The way in for Railway's webhooks; the rule that has them sent is
+    // Slipway's to register, and the simulator posts to whatever address it
+    // names.
+    settings.railway->webhook_secret = config::secret{webhook_secret};
     settings.railway->create_interval = millis{600};
     settings.railway->visibility_lag = millis{2'000};
     settings.mail.emplace();
@@ -335,6 +341,7 @@ std::string sandbox::banner() const {
   const auto base = [](std::uint16_t port) {
     return "http://127.0.0.1:" + std::to_string(port);
   };
+  const auto cloud = slipway::sandbox::railway_simulator_options{};
   return "\nSlipway sandbox is ready\n"
          "  API             "
          + impl_->server->url()
@@ -351,6 +358,9 @@ std::string sandbox::banner() const {
            "  Railway         "
          + base(impl_->railway->port())
          + "/\n"
+           "  its template    project "
+         + cloud.template_project_id + " service " + cloud.template_service_id
+         + "\n"
            "  mailbox         "
          + base(impl_->mailbox->web_port())
          + "/\n"

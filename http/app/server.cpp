@@ -10,7 +10,9 @@
 #include "http/mail/notifier.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/payment/reconciler.hpp"
+#include "http/provider/janitor.hpp"
 #include "http/provider/railway.hpp"
+#include "http/provider/watcher.hpp"
 #include "http/server/server.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/journal.hpp"
@@ -101,6 +103,8 @@ struct server::impl {
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
   observer_actor observing;
+  provider::caller_actor calling; ///< Null without a provider.
+  janitor_actor keeper;           ///< Null without a provider.
   std::shared_ptr<api::context> context;
   std::unique_ptr<http::server> listener;
   std::unique_ptr<http::server> admin;
@@ -170,6 +174,10 @@ struct server::impl {
     env->entropy = &entropy;
     env->metrics = &metrics;
     env->rules = rules_of(settings);
+    for (const auto& [name, plan] : settings.plans) {
+      auto& own = env->plan_rules[name] = env->rules;
+      own.head_start = settings.deployment.priority_head_start * plan.priority;
+    }
     env->mail = settings.mail.has_value();
     // Without a provider what waits in the queue goes on waiting.
     env->max_concurrent
@@ -192,14 +200,29 @@ struct server::impl {
       = actors->spawn(registry, environment_ptr{env}, std::move(recovered));
     env->dispatcher = actors->spawn(dispatcher, environment_ptr{env});
     if (settings.railway) {
+      calling
+        = actors->spawn(provider::caller, environment_ptr{env},
+                        provider::caller_options{*settings.railway, network});
       auto options = provider::railway_options{};
       options.settings = *settings.railway;
       options.plans = settings.plans;
       options.poll_interval = settings.deployment.poll_interval;
-      options.network = network;
+      options.caller = calling;
+      env->watcher = actors->spawn(
+        provider::watcher, environment_ptr{env},
+        provider::watcher_options{*settings.railway,
+                                  settings.deployment.poll_interval, calling});
       options.keys = keys;
       env->provider = actors->spawn(provider::railway, environment_ptr{env},
                                     std::move(options));
+      auto keeping = provider::janitor_options{};
+      keeping.settings = *settings.railway;
+      keeping.caller = calling;
+      if (settings.railway->register_webhook)
+        keeping.webhook_url = settings.http.public_url + "/api/railway/webhook/"
+                              + settings.railway->webhook_secret.reveal();
+      keeper = actors->spawn(provider::janitor, environment_ptr{env},
+                             std::move(keeping));
     }
     if (settings.mail) {
       auto options = mail::notifier_options{};
@@ -227,6 +250,9 @@ struct server::impl {
       must_live(x, "store");
     must_live(env->registry, "registry");
     must_live(env->dispatcher, "dispatcher");
+    must_live(calling, "caller");
+    must_live(env->watcher, "watcher");
+    must_live(keeper, "janitor");
     must_live(env->provider, "provider");
     must_live(env->notifier, "notifier");
     must_live(env->reconciler, "reconciler");
@@ -276,12 +302,13 @@ struct server::impl {
           m->http_request(route, status);
           if (api::is_callback_route(route))
             m->callback_seconds(seconds);
+          const auto path = api::loggable_path(in.path);
           if (status >= 500)
             spdlog::warn("{} {} {} -> {} in {:.1f} ms", in.id,
-                         to_string(in.verb), in.path, status, seconds * 1000);
+                         to_string(in.verb), path, status, seconds * 1000);
           else
             spdlog::debug("{} {} {} -> {} in {:.1f} ms", in.id,
-                          to_string(in.verb), in.path, status, seconds * 1000);
+                          to_string(in.verb), path, status, seconds * 1000);
         };
     hooks.on_shed = [m = &metrics](std::string_view reason) {
       m->shed(reason);
@@ -375,6 +402,9 @@ struct server::impl {
       end(observing);
       end(env->dispatcher);
       end(env->provider);
+      end(keeper);
+      end(env->watcher);
+      end(calling);
       end(env->reconciler);
       end(env->notifier);
       end(env->registry);
@@ -398,6 +428,8 @@ struct server::impl {
     admin.reset();
     context.reset();
     observing = nullptr;
+    calling = nullptr;
+    keeper = nullptr;
     env.reset();
     actors.reset();
   }

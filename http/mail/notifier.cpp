@@ -23,6 +23,16 @@ notice_kind kind_of(slipway::notice_kind x) {
       return notice_kind::deployment_failed;
     case slipway::notice_kind::refund_completed:
       return notice_kind::refund_completed;
+    case slipway::notice_kind::deployment_cancelled:
+      return notice_kind::deployment_cancelled;
+    case slipway::notice_kind::instance_terminated:
+      return notice_kind::instance_terminated;
+    case slipway::notice_kind::instance_down:
+      return notice_kind::instance_down;
+    case slipway::notice_kind::instance_recovered:
+      return notice_kind::instance_recovered;
+    case slipway::notice_kind::instance_changed:
+      return notice_kind::instance_changed;
   }
   return notice_kind::payment_received;
 }

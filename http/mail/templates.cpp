@@ -242,9 +242,150 @@ constexpr wording refund_en{
   blue,
 };
 
-const wording& wording_of(notice_kind kind, language in) noexcept {
+constexpr wording cancelled_zh{
+  "部署已取消",
+  "您的实例 {{instance_name}} 的部署已取消",
+  "部署已取消: {{instance_name}}",
+  "您的实例 {{instance_name}} 的部署已取消，云端资源已全部清理。",
+  "您的订阅仍然有效，可以随时重新部署。",
+  blue,
+};
+
+constexpr wording cancelled_en{
+  "Deployment cancelled",
+  "The deployment of your instance {{instance_name}} has been cancelled",
+  "Deployment cancelled: {{instance_name}}",
+  "The deployment of your instance {{instance_name}} has been cancelled, and "
+  "nothing of it is left.",
+  "Your subscription stays active: you can deploy again at any time.",
+  blue,
+};
+
+constexpr wording terminated_zh{
+  "实例已终止",
+  "您的实例 {{instance_name}} 已被终止并删除",
+  "实例已终止: {{instance_name}}",
+  "您的实例 {{instance_name}} 已由运维人员终止，云端资源已全部删除。",
+  "如有疑问，请联系我们。",
+  blue,
+};
+
+constexpr wording terminated_en{
+  "Instance terminated",
+  "Your instance {{instance_name}} has been terminated and deleted",
+  "Instance terminated: {{instance_name}}",
+  "Your instance {{instance_name}} has been terminated by our operators, and "
+  "nothing of it is left.",
+  "Please contact us if you have any questions.",
+  blue,
+};
+
+constexpr wording down_zh{
+  "实例已停止运行",
+  "您的实例 {{instance_name}} 已停止运行: {{error}}",
+  "实例已停止运行: {{instance_name}}",
+  "您的实例 {{instance_name}} 已停止运行。",
+  "您可以在控制台重新部署，我们的运维人员也已收到提醒。",
+  red,
+};
+
+constexpr wording down_en{
+  "Instance is down",
+  "Your instance {{instance_name}} is down: {{error}}",
+  "Instance is down: {{instance_name}}",
+  "Your instance {{instance_name}} no longer runs.",
+  "You can deploy it again in the console, and our operators have been told.",
+  red,
+};
+
+constexpr wording recovered_zh{
+  "实例已恢复运行",
+  "您的实例 {{instance_name}} 已恢复运行",
+  "实例已恢复运行: {{instance_name}}",
+  "您的实例 {{instance_name}} 已恢复运行。",
+  "",
+  green,
+};
+
+constexpr wording recovered_en{
+  "Instance is running again",
+  "Your instance {{instance_name}} is running again",
+  "Instance is running again: {{instance_name}}",
+  "Your instance {{instance_name}} is running again.",
+  "",
+  green,
+};
+
+constexpr wording sleeping_zh{
+  "实例已休眠",
+  "您的实例 {{instance_name}} 因没有访问已休眠，下次访问时会自动唤醒",
+  "实例已休眠: {{instance_name}}",
+  "您的实例 {{instance_name}} 因没有访问已休眠，下次访问时会自动唤醒。",
+  "",
+  blue,
+};
+
+constexpr wording sleeping_en{
+  "Instance is asleep",
+  "Your instance {{instance_name}} sleeps for want of visitors and wakes up "
+  "with the next one",
+  "Instance is asleep: {{instance_name}}",
+  "Your instance {{instance_name}} sleeps for want of visitors and wakes up "
+  "with the next one.",
+  "",
+  blue,
+};
+
+constexpr wording degraded_zh{
+  "实例部分副本异常",
+  "您的实例 {{instance_name}} 的部分副本已崩溃，其余副本仍在运行",
+  "实例部分副本异常: {{instance_name}}",
+  "您的实例 {{instance_name}} 的部分副本已崩溃，其余副本仍在运行。",
+  "",
+  red,
+};
+
+constexpr wording degraded_en{
+  "Instance is degraded",
+  "Some replicas of your instance {{instance_name}} have crashed, the others "
+  "run",
+  "Instance is degraded: {{instance_name}}",
+  "Some replicas of your instance {{instance_name}} have crashed, the others "
+  "run.",
+  "",
+  red,
+};
+
+constexpr wording redeployed_zh{
+  "实例已重新部署",
+  "您的实例 {{instance_name}} 已在云端被重新部署",
+  "实例已重新部署: {{instance_name}}",
+  "您的实例 {{instance_name}} 已在云端被重新部署，并正常运行。",
+  "",
+  blue,
+};
+
+constexpr wording redeployed_en{
+  "Instance redeployed",
+  "Your instance {{instance_name}} has been redeployed at the provider",
+  "Instance redeployed: {{instance_name}}",
+  "Your instance {{instance_name}} has been redeployed at the provider, and "
+  "runs.",
+  "",
+  blue,
+};
+
+const wording& wording_of_change(std::string_view what, bool zh) noexcept {
+  if (what == "sleeping")
+    return zh ? sleeping_zh : sleeping_en;
+  if (what == "degraded")
+    return zh ? degraded_zh : degraded_en;
+  return zh ? redeployed_zh : redeployed_en;
+}
+
+const wording& wording_of(const notice_facts& facts, language in) noexcept {
   auto zh = in == language::zh_cn;
-  switch (kind) {
+  switch (facts.kind) {
     case notice_kind::deployment_success:
       return zh ? success_zh : success_en;
     case notice_kind::deployment_failed:
@@ -253,6 +394,16 @@ const wording& wording_of(notice_kind kind, language in) noexcept {
       return zh ? payment_zh : payment_en;
     case notice_kind::refund_completed:
       return zh ? refund_zh : refund_en;
+    case notice_kind::deployment_cancelled:
+      return zh ? cancelled_zh : cancelled_en;
+    case notice_kind::instance_terminated:
+      return zh ? terminated_zh : terminated_en;
+    case notice_kind::instance_down:
+      return zh ? down_zh : down_en;
+    case notice_kind::instance_recovered:
+      return zh ? recovered_zh : recovered_en;
+    case notice_kind::instance_changed:
+      return wording_of_change(facts.error, zh);
   }
   return success_en;
 }
@@ -302,14 +453,21 @@ rows_of(const notice_facts& facts, const labels& names, const values& given) {
   };
   switch (facts.kind) {
     case notice_kind::deployment_success:
+    case notice_kind::instance_recovered:
+    case notice_kind::instance_changed:
       add(names.instance_name, "instance_name");
       if (const auto& url = value_of(given, "public_url"); !url.empty())
         all.push_back({names.public_url, url, is_web_url(url)});
       add(names.duration, "duration");
       break;
     case notice_kind::deployment_failed:
+    case notice_kind::instance_down:
       add(names.instance_name, "instance_name");
       add(names.error, "error");
+      break;
+    case notice_kind::deployment_cancelled:
+    case notice_kind::instance_terminated:
+      add(names.instance_name, "instance_name");
       break;
     case notice_kind::payment_received:
     case notice_kind::refund_completed:
@@ -340,7 +498,7 @@ std::string_view to_tag(language value) noexcept {
 notice render_notice(const notice_facts& facts, std::string_view locale) {
   auto in = language_of(locale);
   const auto& names = in == language::zh_cn ? labels_zh : labels_en;
-  const auto& words = wording_of(facts.kind, in);
+  const auto& words = wording_of(facts, in);
   values given{
     {"instance_name", one_line(facts.instance_name)},
     {"public_url", one_line(facts.public_url)},

@@ -22,6 +22,11 @@ enum class notice_kind : std::uint8_t {
   deployment_failed,
   payment_received,
   refund_completed,
+  deployment_cancelled,
+  instance_terminated,
+  instance_down,
+  instance_recovered,
+  instance_changed,
 };
 
 /// What a notice speaks about. Plain text, nothing escaped.
@@ -30,7 +35,9 @@ struct notice_facts {
   std::string instance_name;
   std::string public_url; ///< May be empty.
   std::string duration;   ///< In words, such as `1m 40s`. May be empty.
-  std::string error;      ///< Why a deployment failed.
+  /// Why a deployment failed or an instance is down; what has changed:
+  /// `sleeping`, `degraded` or `redeployed`.
+  std::string error;
   std::string plan_title;
   std::string amount;   ///< `99.00`
   std::string currency; ///< `CNY`

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 
 namespace slipway::provider {
 
@@ -41,13 +42,13 @@ struct rule {
   answer_class is;
 };
 
+/// Words of the pause between two creations.
+constexpr auto cooldown_words = std::array<std::string_view, 5>{
+  {"too quickly", "per 30 seconds", "every 30s",
+   "only one project can be created", "whoa there pal"}};
+
 // The order matters: the more telling text goes first.
-constexpr auto message_rules = std::array<rule, 20>{{
-  {"too quickly", answer_class::throttled},
-  {"per 30 seconds", answer_class::throttled},
-  {"every 30s", answer_class::throttled},
-  {"only one project can be created", answer_class::throttled},
-  {"whoa there pal", answer_class::throttled},
+constexpr auto message_rules = std::array<rule, 18>{{
   {"rate limit", answer_class::throttled},
   {"too many requests", answer_class::throttled},
   {"please wait for the original deployment", answer_class::busy},
@@ -63,6 +64,10 @@ constexpr auto message_rules = std::array<rule, 20>{{
   {"project token not found", answer_class::auth},
   {"not found", answer_class::not_found},
   {"problem processing request", answer_class::opaque},
+  // What GraphQL servers say of a document, should the code be missing.
+  {"cannot query field", answer_class::invalid},
+  {"unknown argument", answer_class::invalid},
+  {"unknown type", answer_class::invalid},
 }};
 
 constexpr auto code_rules = std::array<rule, 14>{{
@@ -82,7 +87,17 @@ constexpr auto code_rules = std::array<rule, 14>{{
   {"not_found", answer_class::not_found},
 }};
 
+bool is_cooldown(std::string_view message) {
+  const auto text = lower(message);
+  return std::any_of(cooldown_words.begin(), cooldown_words.end(),
+                     [&text](std::string_view words) {
+                       return has(text, words);
+                     });
+}
+
 answer_class classify(std::string_view message, std::string_view code) {
+  if (is_cooldown(message))
+    return answer_class::throttled;
   const auto text = lower(message);
   for (const auto& x : message_rules)
     if (has(text, x.needle))
@@ -104,8 +119,54 @@ millis read_retry_after(const client::http_response& response) {
   return std::chrono::seconds{std::stol(std::string{*text})};
 }
 
+/// A header that is a plain number.
+std::optional<std::uint64_t>
+read_count(const client::http_response& response, std::string_view name) {
+  const auto text = response.find(name);
+  auto out = std::uint64_t{0};
+  if (!text || text->empty())
+    return std::nullopt;
+  const auto* end = text->data() + text->size();
+  const auto read = std::from_chars(text->data(), end, out);
+  if (read.ec != std::errc{} || read.ptr != end)
+    return std::nullopt;
+  return out;
+}
+
+rate_headers read_rate(const client::http_response& response) {
+  constexpr auto reset_max = std::size_t{40};
+  auto out = rate_headers{};
+  out.limit = read_count(response, "X-RateLimit-Limit");
+  out.remaining = read_count(response, "X-RateLimit-Remaining");
+  if (const auto reset = response.find("X-RateLimit-Reset");
+      reset && reset->size() <= reset_max)
+    out.reset = *reset;
+  return out;
+}
+
+/// Whether this is the page of the firewall in front of the API.
+bool is_shut_out(const client::http_response& response) {
+  const auto body = lower(std::string_view{response.body}.substr(0, 16 * 1024));
+  return response.status == 429
+         || (response.status == 403
+             && (has(body, "error code: 10") || has(body, "access denied")));
+}
+
 answer fail(answer_class is, std::string message, millis retry_after = {}) {
   return {is, nullptr, std::move(message), retry_after};
+}
+
+/// Each error names what it is about; one name is enough.
+void note_field(answer& to, const json::value& error) {
+  constexpr auto fields_max = std::size_t{64};
+  const auto* path = member(error, "path");
+  if (path == nullptr || !path->is_array() || path->get_array().empty())
+    return;
+  auto name = clean(text_of(&path->get_array().front()));
+  auto& known = to.failed_fields;
+  if (!name.empty() && known.size() < fields_max
+      && std::find(known.begin(), known.end(), name) == known.end())
+    known.push_back(std::move(name));
 }
 
 answer
@@ -122,11 +183,61 @@ read_errors(const json::array& errors, const client::http_response& response) {
   auto is = classify(message, code);
   if (response.status == 429)
     is = answer_class::throttled;
+  const auto cooldown = is_cooldown(message);
   if (message.empty())
     message = "an error without a message";
   if (!trace.empty())
     message += " (trace " + std::string{trace} + ")";
-  return fail(is, clean(message), read_retry_after(response));
+  auto out = fail(is, clean(message), read_retry_after(response));
+  out.code = clean(code);
+  out.cooldown = cooldown;
+  for (const auto& x : errors)
+    note_field(out, x);
+  return out;
+}
+
+answer read_body(const client::http_response& response) {
+  const auto status = "HTTP " + std::to_string(response.status);
+  const auto parsed = parse_json(response.body);
+  if (!parsed || !parsed->is_object()) {
+    if (is_shut_out(response))
+      return fail(answer_class::blocked, status + " without JSON",
+                  read_retry_after(response));
+    if (response.status == 401 || response.status == 403)
+      return fail(answer_class::auth, status);
+    // Whoever wrote this is not the API: nobody knows what became of the call.
+    return fail(answer_class::in_doubt,
+                status + " without JSON: " + clean(response.body));
+  }
+  const auto& body = *parsed;
+  const auto spoken = [](answer got) {
+    got.spoken = true;
+    return got;
+  };
+  const auto* errors = member(body, "errors");
+  if (errors != nullptr && errors->is_array() && !errors->get_array().empty()) {
+    auto got = read_errors(errors->get_array(), response);
+    if (response.status >= 500) {
+      got.is = answer_class::in_doubt;
+      got.message = status + ": " + got.message;
+      got.cooldown = false;
+    }
+    return spoken(std::move(got));
+  }
+  if (response.status == 429)
+    return spoken(
+      fail(answer_class::throttled, status, read_retry_after(response)));
+  if (response.status == 401 || response.status == 403)
+    return spoken(fail(answer_class::auth, status));
+  // No error that says what is wrong: the document may be as good as ever.
+  if (response.status >= 400)
+    return spoken(fail(answer_class::in_doubt, status));
+  const auto* data = member(body, "data");
+  if (data == nullptr || !data->is_object())
+    return spoken(fail(answer_class::in_doubt, status + " without data"));
+  auto out = answer{};
+  out.data = *data;
+  return spoken(std::move(out));
 }
 
 } // namespace
@@ -193,40 +304,8 @@ answer read_answer(const client::http_outcome& outcome) {
     }
   }
   const auto& response = *outcome.response();
-  const auto status = "HTTP " + std::to_string(response.status);
-  const auto parsed = parse_json(response.body);
-  if (!parsed || !parsed->is_object()) {
-    if (response.status == 429)
-      return fail(answer_class::blocked, status + " without JSON",
-                  read_retry_after(response));
-    if (response.status == 401 || response.status == 403)
-      return fail(answer_class::auth, status);
-    if (response.status >= 400 && response.status < 500)
-      return fail(answer_class::invalid, status + " without JSON");
-    return fail(answer_class::in_doubt,
-                status + " without JSON: " + clean(response.body));
-  }
-  const auto& body = *parsed;
-  const auto* errors = member(body, "errors");
-  if (errors != nullptr && errors->is_array() && !errors->get_array().empty())
-    return response.status >= 500 ? fail(
-             answer_class::in_doubt,
-             status + ": " + read_errors(errors->get_array(), response).message)
-                                  : read_errors(errors->get_array(), response);
-  if (response.status == 429)
-    return fail(answer_class::throttled, status, read_retry_after(response));
-  if (response.status >= 500)
-    return fail(answer_class::in_doubt, status);
-  if (response.status >= 400)
-    return fail(response.status == 401 || response.status == 403
-                  ? answer_class::auth
-                  : answer_class::invalid,
-                status);
-  const auto* data = member(body, "data");
-  if (data == nullptr || !data->is_object())
-    return fail(answer_class::in_doubt, status + " without data");
-  auto out = answer{};
-  out.data = *data;
+  auto out = read_body(response);
+  out.rate = read_rate(response);
   return out;
 }
 

@@ -6,8 +6,10 @@
 #include <boost/json/value.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 /// What Railway's answers mean. Pure.
 namespace slipway::provider {
@@ -31,11 +33,31 @@ enum class answer_class : std::uint8_t {
 
 [[nodiscard]] std::string_view to_string(answer_class x) noexcept;
 
+/// What an answer's headers say of the token's budget. Whatever makes no sense
+/// counts as not said.
+struct rate_headers {
+  std::optional<std::uint64_t> limit;     ///< X-RateLimit-Limit.
+  std::optional<std::uint64_t> remaining; ///< X-RateLimit-Remaining.
+  /// X-RateLimit-Reset as it was spelled, at most 40 bytes: see `read_reset`.
+  std::string reset;
+};
+
 struct answer {
   answer_class is = answer_class::ok;
   boost::json::value data; ///< The member `data`; null unless `ok`.
   std::string message;     ///< The provider's words, with its trace id.
   millis retry_after{0};   ///< The least delay that was asked for.
+  rate_headers rate = {};
+  /// The API itself has answered, and not somebody in between: a JSON object
+  /// came back.
+  bool spoken = false;
+  /// `throttled` by the pause that it wants between two creations, which is of
+  /// no matter to other calls.
+  bool cooldown = false;
+  std::string code = {}; ///< `extensions.code` of the first error.
+  /// The top-level fields, or their aliases, that the errors are about, each
+  /// once.
+  std::vector<std::string> failed_fields = {};
 };
 
 /// Understands the outcome of one call.

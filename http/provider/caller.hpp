@@ -1,10 +1,15 @@
 #pragma once
 
-#include "actors/interfaces.hpp"
+#include "actors/environment.hpp"
+#include "config/settings.hpp"
+#include "http/client/outbound.hpp"
 #include "http/provider/answer.hpp"
+#include "http/provider/urgency.hpp"
 
 #include <boost/json/object.hpp>
+#include <caf/stateful_actor.hpp>
 #include <caf/typed_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -13,18 +18,6 @@
 #include <string>
 
 namespace slipway::provider {
-
-/// Who goes first when the budget is short. Smaller goes first.
-enum class urgency : std::uint8_t {
-  removal = 0,  ///< Cancelling, terminating, halting: money is being spent.
-  creation = 1, ///< projectCreate and what leads up to it.
-  step = 2,     ///< The other steps of a deployment.
-  reader = 3,   ///< Somebody waits in front of a screen.
-  watch = 4,    ///< Looks at deployments under way.
-  upkeep = 5,   ///< Looks at what runs, sweeps, registrations.
-};
-
-inline constexpr std::size_t urgency_count = 6;
 
 /// Set once a call has become pointless, so that it does not leave any more.
 /// From any thread.
@@ -60,5 +53,46 @@ using caller_actor = caf::typed_actor<caf::reacts_to<call_ptr>,
                                       // INTERNAL: Goes on with an answer, or
                                       // when the budget allows more.
                                       caf::reacts_to<continuation>>;
+
+/// What the CALLER works with.
+struct caller_options {
+  /// Endpoint, token and the two limits.
+  config::railway_settings settings;
+  std::shared_ptr<client::outbound> network;
+};
+
+/// State of the CALLER actor.
+///
+/// Calls wait in the order of their urgency, those of the same urgency in the
+/// order of their arrival, until the budget lets them leave. The queue is
+/// bounded: a full one gives up its least urgent call, or the one that has just
+/// come. Whatever does not leave is answered as `not_sent`: given up, expired,
+/// withdrawn, or left over when the actor ends.
+class caller_state {
+public:
+  static inline const char* name = "caller";
+
+  /// Calls that wait; more are refused.
+  static constexpr auto waiting_max = std::size_t{1'000};
+
+  caller_state();
+
+  ~caller_state();
+
+  void start(caller_actor::pointer self, environment_ptr env,
+             caller_options options);
+
+  void receive(call_ptr what);
+
+private:
+  struct impl;
+
+  std::unique_ptr<impl> impl_;
+};
+
+/// Spawns the CALLER.
+caller_actor::behavior_type
+caller(caller_actor::stateful_pointer<caller_state> self, environment_ptr env,
+       caller_options options);
 
 } // namespace slipway::provider

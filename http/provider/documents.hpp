@@ -110,6 +110,129 @@ query ReadEnvironment($id: String!) {
 )graphql",
                                                    false};
 
+/// Which service is which one of the template, when there may be too many.
+inline constexpr auto read_services = operation{"project",
+                                                R"graphql(
+query ReadServices($id: String!) {
+  project(id: $id) {
+    id
+    services { edges { node { id name createdAt deletedAt templateServiceId } } }
+  }
+}
+)graphql",
+                                                false};
+
+/// The template project: its services, and the environment that is cloned.
+inline constexpr auto read_template_project = operation{"project",
+                                                        R"graphql(
+query ReadTemplateProject($id: String!) {
+  project(id: $id) {
+    id
+    deletedAt
+    baseEnvironmentId
+    environments { edges { node { id name } } }
+    services { edges { node { id name deletedAt } } }
+  }
+}
+)graphql",
+                                                        false};
+
+inline constexpr auto read_config = operation{"environment",
+                                              R"graphql(
+query ReadConfig($id: String!) {
+  environment(id: $id) { id config(decryptVariables: true) }
+}
+)graphql",
+                                              false};
+
+inline constexpr auto read_volumes = operation{"environment",
+                                               R"graphql(
+query ReadVolumes($id: String!) {
+  environment(id: $id) {
+    id
+    volumeInstances { edges { node { volumeId serviceId mountPath deletedAt } } }
+  }
+}
+)graphql",
+                                               false};
+
+inline constexpr auto create_service = operation{"serviceCreate",
+                                                 R"graphql(
+mutation CreateService($input: ServiceCreateInput!) {
+  serviceCreate(input: $input) { id name }
+}
+)graphql",
+                                                 true};
+
+inline constexpr auto delete_service = operation{"serviceDelete",
+                                                 R"graphql(
+mutation DeleteService($id: String!, $environmentId: String) {
+  serviceDelete(id: $id, environmentId: $environmentId)
+}
+)graphql",
+                                                 true};
+
+inline constexpr auto create_volume = operation{"volumeCreate",
+                                                R"graphql(
+mutation CreateVolume($input: VolumeCreateInput!) {
+  volumeCreate(input: $input) { id }
+}
+)graphql",
+                                                true};
+
+inline constexpr auto commit_patch = operation{"environmentPatchCommit",
+                                               R"graphql(
+mutation CommitPatch($environmentId: String!, $patch: EnvironmentConfig!, $message: String) {
+  environmentPatchCommit(environmentId: $environmentId, patch: $patch, commitMessage: $message)
+}
+)graphql",
+                                               true};
+
+/// The selection of `read_environment`, for many of them in one document. Such
+/// documents are put together by `make_look_document`.
+inline constexpr auto* environment_selection = R"selection({
+  id
+  serviceInstances {
+    edges {
+      node {
+        serviceId
+        serviceName
+        domains {
+          serviceDomains { domain }
+          customDomains { domain }
+        }
+        latestDeployment { id status deploymentStopped }
+      }
+    }
+  }
+}
+)selection";
+
+/// That of `read_events`.
+inline constexpr auto* steps_selection = R"selection({
+  edges { node { step completedAt payload { error } } }
+}
+)selection";
+
+/// Which deployments serve where the latest one does not.
+inline constexpr auto read_serving = operation{"environment",
+                                               R"graphql(
+query ReadServing($id: String!) {
+  environment(id: $id) {
+    id
+    serviceInstances {
+      edges {
+        node {
+          serviceId
+          activeDeployments { id status deploymentStopped }
+        }
+      }
+    }
+  }
+}
+)graphql",
+                                               false};
+
 inline constexpr auto create_domain = operation{"serviceDomainCreate",
                                                 R"graphql(
 mutation CreateDomain($input: ServiceDomainCreateInput!) {
@@ -134,6 +257,15 @@ query ReadDeployment($id: String!) {
 )graphql",
                                                   false};
 
+/// Whether any replica of a crashed deployment still runs.
+inline constexpr auto read_replicas = operation{"deployment",
+                                                R"graphql(
+query ReadReplicas($id: String!) {
+  deployment(id: $id) { id status deploymentStopped instances { status } }
+}
+)graphql",
+                                                false};
+
 inline constexpr auto read_events = operation{"deploymentEvents",
                                               R"graphql(
 query ReadEvents($id: String!) {
@@ -143,6 +275,22 @@ query ReadEvents($id: String!) {
 }
 )graphql",
                                               false};
+
+inline constexpr auto read_rules = operation{"notificationRules",
+                                             R"graphql(
+query ReadRules($workspaceId: String!) {
+  notificationRules(workspaceId: $workspaceId) { id eventTypes channels { id config } }
+}
+)graphql",
+                                             false};
+
+inline constexpr auto create_rule = operation{"notificationRuleCreate",
+                                              R"graphql(
+mutation CreateRule($input: CreateNotificationRuleInput!) {
+  notificationRuleCreate(input: $input) { id }
+}
+)graphql",
+                                              true};
 
 inline constexpr auto cancel_deployment = operation{"deploymentCancel",
                                                     R"graphql(

@@ -1,6 +1,8 @@
 #include "http/provider/railway.hpp"
 
 #include "http/provider/answer.hpp"
+#include "http/provider/blueprint.hpp"
+#include "http/provider/caller.hpp"
 #include "http/provider/documents.hpp"
 #include "http/provider/variables.hpp"
 #include "http/provider/view.hpp"
@@ -26,14 +28,11 @@ namespace json = boost::json;
 using lifecycle::phase;
 using namespace std::chrono_literals;
 
-/// How long a shut-out token is left alone when the provider does not say.
-constexpr auto blocked_pause = millis{60'000};
-
 /// A read without an answer is simply made again.
 constexpr auto read_timeout_max = millis{30'000};
 
-/// Calls that wait for the budget; more are refused.
-constexpr auto calls_waiting_max = std::size_t{1'000};
+/// How often it is seen to what has become visible.
+constexpr auto tick_interval = millis{5'000};
 
 /// Pages of projects that a look-up reads at most: 5 000 projects, the newest
 /// ones first.
@@ -42,9 +41,37 @@ constexpr auto pages_max = 50;
 /// Looks at a fresh project before its services or its domain count as missing.
 constexpr auto looks_max = 4;
 
-std::string with_source(std::string url) {
-  url += url.find('?') == std::string::npos ? '?' : '&';
-  return url + "source=slipway";
+/// Who goes first. What leads up to a creation goes with it.
+urgency urgency_of(phase at) {
+  switch (at) {
+    case phase::cancelling:
+    case phase::terminating:
+    case phase::halting:
+      return urgency::removal;
+    case phase::creating_project:
+      return urgency::creation;
+    case phase::idle:
+    case phase::skipped:
+    case phase::queued:
+    case phase::deploying_template:
+    case phase::awaiting_workflow:
+    case phase::configuring:
+    case phase::deploying:
+    case phase::running:
+    case phase::failed:
+    case phase::stopped:
+    case phase::backing_off:
+    case phase::lapsed:
+      return urgency::step;
+  }
+  return urgency::step;
+}
+
+/// Whether the call is one that the journal hears of before it leaves.
+bool is_announced(const operation& what) {
+  const auto field = std::string_view{what.field};
+  return field == create_project.field || field == deploy_template.field
+         || field == create_service.field;
 }
 
 /// Whether another attempt of ours could end differently.
@@ -106,20 +133,21 @@ struct railway_state::impl {
     int page = 0;
     int looks = 0;
     std::vector<std::pair<std::string, std::string>> found; ///< createdAt, id
-    bool watching = false;
-    bool polling = false;
     /// A call that changes something is on its way: nothing may overtake it.
     bool mutating = false;
     bool mutated = false;    ///< The last call was one that changes something.
+    bool creates = false;    ///< …that had been announced before.
     bool gate_ready = false; ///< Nothing found: to be created at its turn.
     bool looked_at_gate = false;
+    bool looked_for_surplus = false;
+    bool domain_made = false;
     bool superseded = false; ///< `again` is to begin once it is answered.
     /// Services deployed again in this step, with their new deployments.
     std::map<std::string, std::string> fresh;
     std::set<std::string> stopped; ///< Deployments cancelled in this step.
-    timestamp poll_at{};
-    std::string seen_status;
-    std::uint8_t seen_progress = 0;
+    /// Set once this task is over or superseded: none of its calls that waits
+    /// for the budget may leave any more.
+    withdrawal over = std::make_shared<std::atomic<bool>>(false);
 
     [[nodiscard]] const lifecycle::state& state() const {
       return subject->state;
@@ -134,19 +162,9 @@ struct railway_state::impl {
     }
   };
 
-  struct pending_call {
-    subscription_id of{};
-    /// The task that a change belongs to; 0 for reads.
-    std::uint64_t serial = 0;
-    timestamp expires{}; ///< Not sent any more after this.
-    client::http_request request;
-    client::http_callback done;
-  };
-
   provider_actor::pointer self = nullptr;
   environment_ptr env;
   railway_options options;
-  std::string url;
   std::unordered_map<std::uint64_t, task> tasks;
   std::uint64_t last_serial = 0;
   timestamp born{};
@@ -155,14 +173,6 @@ struct railway_state::impl {
   std::unordered_map<std::uint64_t, timestamp> doubts;
   alive_guard alive;
 
-  // The budget.
-  std::deque<pending_call> waiting_calls;
-  timestamp paused_until{};
-  timestamp hour_began{};
-  std::uint32_t used_this_hour = 0;
-  timestamp second_began{};
-  std::uint32_t used_this_second = 0;
-  bool pump_armed = false;
   // One creation at a time, and none sooner than the interval after the answer
   // to the one before: whatever the network did, the provider sees it kept.
   timestamp next_create_at{};
@@ -170,11 +180,22 @@ struct railway_state::impl {
   bool gate_armed = false;
   std::deque<std::pair<subscription_id, std::uint64_t>> gate_queue;
 
+  using deployment_ids = std::shared_ptr<std::vector<std::string>>;
+
   // -- plumbing
   // ---------------------------------------------------------------------
 
   [[nodiscard]] timestamp now() const {
     return env->clock->now();
+  }
+
+  /// Ends a task, and with it whatever of it has not left yet.
+  void erase(subscription_id id) {
+    const auto where = tasks.find(raw(id));
+    if (where == tasks.end())
+      return;
+    *where->second.over = true;
+    tasks.erase(where);
   }
 
   task* find(subscription_id id, std::uint64_t serial) {
@@ -204,50 +225,39 @@ struct railway_state::impl {
   /// history unless they fail: they would drown it.
   template <class F>
   void call(task& t, const operation& what, json::object variables, F next) {
-    auto body = json::object{};
-    body["query"] = what.document;
-    body["variables"] = std::move(variables);
-    auto request = client::http_request{};
-    request.method = "POST";
-    request.url = url;
-    request.headers
-      = {{"Content-Type", "application/json"},
-         {"Accept", "application/json"},
-         {"Authorization", "Bearer " + options.settings.token.reveal()}};
-    request.body = json::serialize(body);
+    auto out = std::make_shared<provider::call>();
+    out->field = what.field;
+    out->document = what.document;
+    out->variables = std::move(variables);
+    out->mutates = what.mutates;
+    out->how = urgency_of(t.at());
     // Creations have been seen to take a minute, reads have not.
-    request.timeout = what.mutates ? options.settings.request_timeout
-                                   : std::min(options.settings.request_timeout,
-                                              read_timeout_max);
-    request.max_response_bytes = 8 * 1024 * 1024;
+    out->timeout = what.mutates ? options.settings.request_timeout
+                                : std::min(options.settings.request_timeout,
+                                           read_timeout_max);
+    out->expires = now() + out->timeout;
+    out->withdrawn = t.over;
     const auto id = t.subject->id;
     const auto serial = t.serial;
     t.mutating = what.mutates;
     t.mutated = what.mutates;
-    enqueue({id, what.mutates ? serial : 0, now() + request.timeout,
-             std::move(request),
-             [this, me = provider_actor{self}, id, serial, what,
-              next = std::move(next)](client::http_outcome outcome) mutable {
-               // On the network's thread: understand here, act in the actor.
-               auto got = std::make_shared<answer>(read_answer(outcome));
-               caf::anon_send(me, std::make_shared<std::function<void()>>(
-                                    [this, id, serial, what, next, got] {
-                                      answered(id, serial, what, *got, next);
-                                    }));
-             }});
+    t.creates = what.mutates && is_announced(what);
+    out->done = [this, me = provider_actor{self}, id, serial, what,
+                 next = std::move(next)](answer told) {
+      auto got = std::make_shared<answer>(std::move(told));
+      caf::anon_send(me, std::make_shared<std::function<void()>>(
+                           [this, id, serial, what, next, got] {
+                             answered(id, serial, what, *got, next);
+                           }));
+    };
+    self->send(options.caller, std::move(out));
   }
 
   template <class F>
   void answered(subscription_id id, std::uint64_t serial, const operation& what,
                 answer& got, const F& next) {
-    env->metrics->provider_request(what.field, to_string(got.is));
     if (std::string_view{what.field} == create_project.field)
       open_gate();
-    if (got.is == answer_class::blocked) {
-      paused_until = now() + std::max<millis>(got.retry_after, blocked_pause);
-      spdlog::error("provider: shut out ({}), no calls until {}", got.message,
-                    to_rfc3339(paused_until));
-    }
     auto* t = find(id, serial);
     if (what.mutates && !is_without_effect(got.is)
         && (got.is != answer_class::ok || t == nullptr || t->superseded))
@@ -262,68 +272,6 @@ struct railway_state::impl {
       succeed_task(*t, what, got);
     else
       next(*t, got);
-  }
-
-  // -- the budget
-  // -------------------------------------------------------------------
-
-  void enqueue(pending_call what) {
-    if (waiting_calls.size() >= calls_waiting_max) {
-      what.done(client::http_failure{client::failure_kind::refused,
-                                     "too many calls wait for the budget"});
-      return;
-    }
-    waiting_calls.push_back(std::move(what));
-    pump();
-  }
-
-  /// When the next call may leave; not later than `at` means: now.
-  timestamp next_call_at(timestamp at) {
-    if (paused_until > at)
-      return paused_until;
-    if (at - hour_began >= 1h) {
-      hour_began = at;
-      used_this_hour = 0;
-    }
-    if (used_this_hour >= options.settings.requests_per_hour)
-      return hour_began + 1h;
-    if (at - second_began >= 1s) {
-      second_began = at;
-      used_this_second = 0;
-    }
-    if (used_this_second >= options.settings.requests_per_second)
-      return second_began + 1s;
-    return at;
-  }
-
-  void pump() {
-    const auto at = now();
-    while (!waiting_calls.empty()) {
-      const auto free_at = next_call_at(at);
-      if (free_at > at) {
-        if (!std::exchange(pump_armed, true))
-          self->delayed_send(self, free_at - at,
-                             std::make_shared<std::function<void()>>([this] {
-                               pump_armed = false;
-                               pump();
-                             }));
-        break;
-      }
-      auto next = std::move(waiting_calls.front());
-      waiting_calls.pop_front();
-      // A creation must not leave when nobody waits for it any more.
-      if (next.expires < at
-          || (next.serial != 0 && find(next.of, next.serial) == nullptr)) {
-        next.done(client::http_failure{client::failure_kind::refused,
-                                       "waited too long for the budget"});
-        continue;
-      }
-      ++used_this_hour;
-      ++used_this_second;
-      options.network->send(std::move(next.request), std::move(next.done));
-    }
-    env->metrics->provider_budget_remaining(
-      static_cast<double>(options.settings.requests_per_hour) - used_this_hour);
   }
 
   // -- reporting
@@ -342,7 +290,7 @@ struct railway_state::impl {
     auto report = make_command(t, std::move(what));
     auto again = std::move(t.again);
     const auto id = t.subject->id;
-    tasks.erase(raw(id));
+    erase(id);
     self->send(env->registry, std::move(report));
     pump_gate();
     // Ordered anew by a supervisor that was restarted in between. Should the
@@ -355,8 +303,11 @@ struct railway_state::impl {
     auto permanent = is_permanent(got.is);
     // Rights and rows lag behind their creation, so that early on a refusal
     // means little.
+    const auto settles_at
+      = t.state().deployment.phase_at + 3 * options.settings.visibility_lag;
     if ((got.is == answer_class::auth || got.is == answer_class::not_found)
-        && t.at() != phase::creating_project && t.state().deployment.tries < 5)
+        && t.at() != phase::creating_project
+        && (t.state().deployment.tries < 5 || now() < settles_at))
       permanent = false;
     auto retry_after = got.retry_after;
     if (got.is == answer_class::throttled && retry_after == millis{0}) {
@@ -371,8 +322,13 @@ struct railway_state::impl {
     what.attempt = t.attempt();
     what.in = t.at();
     what.permanent = permanent;
-    what.without_effect = t.mutated && is_without_effect(got.is);
-    what.in_doubt = t.mutated && !what.without_effect;
+    // What the API itself says of our document or of the account's plan, it
+    // says to every attempt.
+    what.hopeless = got.is == answer_class::plan
+                    || (got.is == answer_class::invalid && !got.code.empty());
+    // Only what was announced can be taken back, not what else has failed.
+    what.without_effect = t.creates && is_without_effect(got.is);
+    what.in_doubt = t.mutated && !is_without_effect(got.is);
     what.retry_after = retry_after;
     what.reason = std::move(reason);
     what.chance = env->chance();
@@ -416,7 +372,7 @@ struct railway_state::impl {
     auto calls = std::move(t.calls);
     const auto again = std::move(t.again);
     const auto id = t.subject->id;
-    tasks.erase(raw(id));
+    erase(id);
     pump_gate();
     if (!again)
       return;
@@ -430,6 +386,13 @@ struct railway_state::impl {
     begin(std::move(subject), std::move(calls));
   }
 
+  /// Another task waits for the answer to what has left; what has not left
+  /// shall not.
+  static void supersede(task& t) {
+    t.superseded = true;
+    *t.over = true;
+  }
+
   void open_gate() {
     creating = false;
     next_create_at = now() + options.settings.create_interval;
@@ -439,7 +402,7 @@ struct railway_state::impl {
   /// Ends a task without a report.
   void abandon(task& t) {
     auto again = std::move(t.again);
-    tasks.erase(raw(t.subject->id));
+    erase(t.subject->id);
     pump_gate();
     if (again)
       begin(std::move(again));
@@ -449,13 +412,15 @@ struct railway_state::impl {
   // ---------------------------------------------------------------------------
 
   void receive(record_ptr subject) {
+    if (subject->state.deployment.at != phase::deploying)
+      stop_watching(subject->id);
     const auto where = tasks.find(raw(subject->id));
     if (where != tasks.end()) {
       auto& t = where->second;
       const auto same = t.at() == subject->state.deployment.at
                         && t.attempt() == subject->state.deployment.attempt;
       // At work on just this: two of them could create twice.
-      if (same && !t.watching) {
+      if (same) {
         t.again = std::move(subject);
         return;
       }
@@ -463,7 +428,7 @@ struct railway_state::impl {
       // way has made must be there to be found.
       if (t.mutating) {
         t.again = std::move(subject);
-        t.superseded = true;
+        supersede(t);
         return;
       }
     }
@@ -471,8 +436,8 @@ struct railway_state::impl {
   }
 
   void begin(record_ptr subject, std::vector<provider_call> calls = {}) {
+    erase(subject->id);
     auto& t = tasks[raw(subject->id)];
-    t = task{};
     t.subject = std::move(subject);
     t.calls = std::move(calls);
     t.serial = ++last_serial;
@@ -490,10 +455,14 @@ struct railway_state::impl {
         configure_step(t);
         return;
       case phase::deploying:
-        watch_step(t);
+        hand_over(record_ptr{t.subject});
         return;
       case phase::cancelling:
+      case phase::terminating:
         cancel_step(t);
+        return;
+      case phase::halting:
+        halt_step(t);
         return;
       case phase::idle:
       case phase::skipped:
@@ -502,18 +471,20 @@ struct railway_state::impl {
       case phase::failed:
       case phase::stopped:
       case phase::backing_off:
+      case phase::lapsed:
         break;
     }
     spdlog::error("provider: nothing to do for {} in {}",
                   to_text(t.subject->id), lifecycle::to_string(t.at()));
-    tasks.erase(raw(t.subject->id));
+    erase(t.subject->id);
   }
 
   // -- looking
   // ----------------------------------------------------------------------------
 
   /// Whether something announced may exist although it cannot be seen yet.
-  [[nodiscard]] bool may_be_invisible(const task& t) const {
+  /// @param lags For how many times the usual lag to believe that.
+  [[nodiscard]] bool may_be_invisible(const task& t, int lags = 1) const {
     const auto& intent = t.state().deployment.intent_at;
     // A call of the server before us may still have been on its way when we
     // were started.
@@ -523,7 +494,7 @@ struct railway_state::impl {
     if (const auto doubt = doubts.find(raw(t.subject->id));
         doubt != doubts.end())
       since = std::max(since, doubt->second);
-    return now() < since + options.settings.visibility_lag;
+    return now() < since + lags * options.settings.visibility_lag;
   }
 
   [[nodiscard]] millis look_again_after() const {
@@ -746,6 +717,11 @@ struct railway_state::impl {
   // -- deploying_template
   // -------------------------------------------------------------------
 
+  [[nodiscard]] bool clones_a_project() const {
+    return options.settings.template_code.empty()
+           && options.settings.template_id.empty();
+  }
+
   void deploy_template_step(task& t) {
     const auto& project = t.state().instance.project_id;
     call(t, read_project, {{"id", project}}, [this](task& t, answer& got) {
@@ -755,33 +731,332 @@ struct railway_state::impl {
       }
       const auto& project = value_at(got.data, "project");
       if (!is_live(project)) {
-        finish_failed(t,
-                      {answer_class::invalid,
-                       nullptr,
-                       "the project was deleted at the provider",
-                       {}},
-                      "reading the project");
+        fail_step(t, answer_class::invalid,
+                  "the project was deleted at the provider",
+                  "reading the project");
         return;
       }
-      auto services = 0;
-      for_each_node(value_at(project, "services"), [&](const json::value& s) {
-        services += is_live(s) ? 1 : 0;
-      });
-      if (services > 0) {
-        finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
-        return;
-      }
-      if (may_be_invisible(t)) {
-        later(t, look_again_after(), [this](task& t) {
-          deploy_template_step(t);
+      auto services = made_services_of(project);
+      if (clones_a_project())
+        read_blueprint(t, [this, services = std::move(services)](
+                            task& t, const blueprint_ptr& from) {
+          find_or_make_service(t, from, services);
         });
-        return;
-      }
-      read_template(t);
+      else if (services.empty())
+        wait_or(t, [this](task& t) {
+          read_template(t, {});
+        });
+      else
+        read_template(t, std::move(services));
     });
   }
 
-  void read_template(task& t) {
+  /// Goes on, unless what was announced may exist and not be visible yet: then
+  /// the step looks again later.
+  template <class F>
+  void wait_or(task& t, F next, int lags = 1) {
+    if (!may_be_invisible(t, lags)) {
+      next(t);
+      return;
+    }
+    later(t, look_again_after(), [this](task& t) {
+      deploy_template_step(t);
+    });
+  }
+
+  /// A failure that no answer of the provider tells.
+  void
+  fail_step(task& t, answer_class is, std::string why, std::string_view doing) {
+    auto got = answer{};
+    got.is = is;
+    got.message = std::move(why);
+    finish_failed(t, got, doing);
+  }
+
+  /// The template's services are there, all of them or some.
+  void judge_made(task& t, const std::vector<made_service>& made,
+                  std::size_t expected) {
+    if (made.size() >= expected) {
+      finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
+      return;
+    }
+    // Made in part by a workflow that has failed; or by one that is still at
+    // it, whose answer was lost. That one takes longer than to become visible.
+    constexpr auto workflow_lags = 4;
+    wait_or(
+      t,
+      [this, made](task& t) {
+        spdlog::warn("provider: removing {} services of {} that are not all",
+                     made.size(), to_text(t.subject->id));
+        auto ids = std::make_shared<std::vector<std::string>>();
+        for (const auto& x : made)
+          ids->push_back(x.id);
+        remove_services(t, ids, [this](task& t) {
+          later(t, look_again_after(), [this](task& t) {
+            deploy_template_step(t);
+          });
+        });
+      },
+      workflow_lags);
+  }
+
+  /// Removes one service after the other, then goes on.
+  void remove_services(task& t, deployment_ids ids,
+                       std::function<void(task&)> next) {
+    if (ids->empty()) {
+      next(t);
+      return;
+    }
+    const auto id = ids->back();
+    ids->pop_back();
+    call(t, delete_service,
+         {{"id", id}, {"environmentId", t.state().instance.environment_id}},
+         [this, ids, next = std::move(next)](task& t, answer& got) {
+           if (got.is == answer_class::ok || got.is == answer_class::auth
+               || got.is == answer_class::not_found)
+             remove_services(t, ids, next);
+           else
+             finish_failed(t, got, "removing a service");
+         });
+  }
+
+  // -- deploying_template, from a project
+  // ------------------------------------------------------
+
+  using blueprint_ptr = std::shared_ptr<const blueprint>;
+
+  /// Reads what is to be cloned: the service and its environment as they are
+  /// now.
+  void read_blueprint(task& t,
+                      std::function<void(task&, const blueprint_ptr&)> next) {
+    call(t, read_template_project,
+         {{"id", options.settings.template_project_id}},
+         [this, next = std::move(next)](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the template project");
+             return;
+           }
+           const auto& project = value_at(got.data, "project");
+           auto from = std::make_shared<blueprint>();
+           from->service_id = options.settings.template_service_id;
+           for (const auto& x : made_services_of(project))
+             if (x.id == from->service_id)
+               from->service_name = x.name;
+           auto environment = word_at(project, "baseEnvironmentId");
+           if (environment.empty())
+             environment = environment_of(project);
+           if (!is_live(project) || from->service_name.empty()
+               || environment.empty())
+             fail_step(t, answer_class::invalid,
+                       "the template project has no such service",
+                       "reading the template project");
+           else
+             read_template_config(t, environment, std::move(from), next);
+         });
+  }
+
+  void
+  read_template_config(task& t, const std::string& environment,
+                       std::shared_ptr<blueprint> from,
+                       std::function<void(task&, const blueprint_ptr&)> next) {
+    call(t, read_config, {{"id", environment}},
+         [this, from = std::move(from), next = std::move(next)](task& t,
+                                                                answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the template's configuration");
+             return;
+           }
+           const auto& config
+             = value_at(value_at(got.data, "environment"), "config");
+           from->config = config;
+           if (!value_at(value_at(config, "services"), from->service_id)
+                  .is_object())
+             fail_step(t, answer_class::invalid,
+                       "the template's service has no configuration",
+                       "reading the template's configuration");
+           else
+             next(t, from);
+         });
+  }
+
+  void find_or_make_service(task& t, const blueprint_ptr& from,
+                            const std::vector<made_service>& made) {
+    auto ours = std::vector<made_service>{};
+    for (const auto& x : made)
+      if (x.name == from->service_name)
+        ours.push_back(x);
+    if (ours.empty()) {
+      wait_or(t, [this, from](task& t) {
+        announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
+                 [this, from](task& t) {
+                   make_service(t, from);
+                 });
+      });
+      return;
+    }
+    if (ours.size() == 1) {
+      find_volumes(t, from, ours.front().id);
+      return;
+    }
+    // Made twice, by a call that was believed lost: the one that has been
+    // configured stays, else the oldest.
+    call(t, read_config, {{"id", t.state().instance.environment_id}},
+         [this, from](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the configuration");
+             return;
+           }
+           auto config = std::make_shared<json::value>(
+             value_at(value_at(got.data, "environment"), "config"));
+           remove_twins(t, from, std::move(config));
+         });
+  }
+
+  void remove_twins(task& t, const blueprint_ptr& from,
+                    std::shared_ptr<const json::value> config) {
+    call(t, read_services, {{"id", t.state().instance.project_id}},
+         [this, from, config = std::move(config)](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the services");
+             return;
+           }
+           auto all = made_services_of(value_at(got.data, "project"));
+           std::erase_if(all, [&](const made_service& x) {
+             return x.name != from->service_name;
+           });
+           for (auto& x : all) {
+             x.template_service = from->service_id;
+             x.in_use = is_patched(*config, x.id, to_text(t.subject->id));
+           }
+           auto surplus = std::make_shared<std::vector<std::string>>(
+             surplus_of(std::move(all)));
+           remove_services(t, surplus, [this](task& t) {
+             later(t, look_again_after(), [this](task& t) {
+               deploy_template_step(t);
+             });
+           });
+         });
+  }
+
+  /// Without a source nothing is deployed: the variables come first.
+  void make_service(task& t, const blueprint_ptr& from) {
+    auto input = json::object{};
+    input["projectId"] = t.state().instance.project_id;
+    input["environmentId"] = t.state().instance.environment_id;
+    input["name"] = from->service_name;
+    call(t, create_service, {{"input", std::move(input)}},
+         [this, from](task& t, answer& got) {
+           const auto id
+             = word_at(value_at(got.data, create_service.field), "id");
+           if (got.is == answer_class::ok && !id.empty())
+             find_volumes(t, from, id);
+           else if (got.is == answer_class::duplicate)
+             later(t, look_again_after(), [this](task& t) {
+               deploy_template_step(t);
+             });
+           else
+             finish_failed(t, got, "creating the service");
+         });
+  }
+
+  using volume_ids = std::map<std::string, std::string>;
+
+  void find_volumes(task& t, const blueprint_ptr& from, std::string service) {
+    if (mounts_of(*from).empty()) {
+      find_patch(t, from, std::move(service), {});
+      return;
+    }
+    call(t, read_volumes, {{"id", t.state().instance.environment_id}},
+         [this, from, service = std::move(service)](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the volumes");
+             return;
+           }
+           auto by_path = volume_ids{};
+           for_each_node(
+             value_at(value_at(got.data, "environment"), "volumeInstances"),
+             [&](const json::value& node) {
+               if (is_live(node) && text_at(node, "serviceId") == service)
+                 by_path.emplace(text_at(node, "mountPath"),
+                                 word_at(node, "volumeId"));
+             });
+           make_volumes(t, from, service, std::move(by_path));
+         });
+  }
+
+  /// Volumes have to be there before the first deployment.
+  void make_volumes(task& t, const blueprint_ptr& from,
+                    const std::string& service, volume_ids by_path) {
+    auto by_template = volume_ids{};
+    for (const auto& mount : mounts_of(*from)) {
+      const auto made = by_path.find(mount.path);
+      if (made != by_path.end()) {
+        by_template[mount.template_volume] = made->second;
+        continue;
+      }
+      auto input = json::object{};
+      input["projectId"] = t.state().instance.project_id;
+      input["environmentId"] = t.state().instance.environment_id;
+      input["serviceId"] = service;
+      input["mountPath"] = mount.path;
+      if (!mount.region.empty())
+        input["region"] = mount.region;
+      call(t, create_volume, {{"input", std::move(input)}},
+           [this, from, service, by_path, path = mount.path](task& t,
+                                                             answer& got) {
+             auto id = word_at(value_at(got.data, create_volume.field), "id");
+             if (got.is != answer_class::ok || id.empty()) {
+               finish_failed(t, got, "creating a volume");
+               return;
+             }
+             auto more = by_path;
+             more.emplace(path, std::move(id));
+             make_volumes(t, from, service, std::move(more));
+           });
+      return;
+    }
+    find_patch(t, from, service, std::move(by_template));
+  }
+
+  /// The change is made once: a second one would deploy a second time.
+  void find_patch(task& t, const blueprint_ptr& from, std::string service,
+                  volume_ids volumes) {
+    call(t, read_config, {{"id", t.state().instance.environment_id}},
+         [this, from, service = std::move(service),
+          volumes = std::move(volumes)](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the configuration");
+             return;
+           }
+           if (is_patched(value_at(value_at(got.data, "environment"), "config"),
+                          service, to_text(t.subject->id))) {
+             finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
+             return;
+           }
+           read_credentials(t, [this, from, service, volumes](
+                                 task& t, const variable_map& variables) {
+             commit(t, make_patch(*from, service, volumes, variables));
+           });
+         });
+  }
+
+  void commit(task& t, json::object patch) {
+    call(t, commit_patch,
+         {{"environmentId", t.state().instance.environment_id},
+          {"patch", std::move(patch)},
+          {"message", "Slipway subscription " + to_text(t.subject->id)}},
+         [this](task& t, answer& got) {
+           if (got.is != answer_class::ok)
+             finish_failed(t, got, "configuring the service");
+           else
+             finish(t, lifecycle::template_deployed{now(), t.attempt(), {}});
+         });
+  }
+
+  // -- deploying_template, from a template
+  // -----------------------------------------------------
+
+  void read_template(task& t, std::vector<made_service> made) {
     const auto by_code = !options.settings.template_code.empty();
     auto variables = json::object{};
     if (by_code)
@@ -789,7 +1064,7 @@ struct railway_state::impl {
     else
       variables["id"] = options.settings.template_id;
     call(t, by_code ? template_by_code : template_by_id, std::move(variables),
-         [this](task& t, answer& got) {
+         [this, made = std::move(made)](task& t, answer& got) {
            if (got.is != answer_class::ok) {
              finish_failed(t, got, "reading the template");
              return;
@@ -804,35 +1079,58 @@ struct railway_state::impl {
                                   error, {}, deep_enough());
            }
            if (!config.is_object() || text_at(found, "id").empty()) {
-             finish_failed(t,
-                           {answer_class::invalid,
-                            nullptr,
-                            "the template has no configuration to deploy",
-                            {}},
-                           "reading the template");
+             fail_step(t, answer_class::invalid,
+                       "the template has no configuration to deploy",
+                       "reading the template");
              return;
            }
-           read_credentials(t, word_at(found, "id"),
-                            std::make_shared<json::value>(std::move(config)));
+           if (!made.empty()) {
+             judge_made(t, made, services_in(config));
+             return;
+           }
+           auto shared = std::make_shared<json::value>(std::move(config));
+           read_credentials(t, [this, id = word_at(found, "id"), shared](
+                                 task& t, const variable_map& variables) {
+             fill_variables(*shared, variables);
+             announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
+                      [this, id, shared](task& t) {
+                        deploy(t, id, std::move(*shared));
+                      });
+           });
          });
   }
 
-  void read_credentials(task& t, std::string template_id,
-                        std::shared_ptr<json::value> config) {
+  /// Goes on with everything that the instance is to be told.
+  void read_credentials(task& t,
+                        std::function<void(task&, const variable_map&)> next) {
     using found = job<query::list_credentials>::reply;
     self->send(
       env->store_of(t.subject->id),
       make_job(query::list_credentials{t.subject->id},
                [this, me = provider_actor{self}, id = t.subject->id,
-                serial = t.serial, template_id, config](found rows) {
+                serial = t.serial, next = std::move(next)](found rows) {
                  auto shared = std::make_shared<found>(std::move(rows));
                  caf::anon_send(
-                   me,
-                   continue_with(
-                     id, serial, [this, template_id, config, shared](task& t) {
-                       fill_and_deploy(t, template_id, *config, *shared);
-                     }));
+                   me, continue_with(id, serial, [this, shared, next](task& t) {
+                     fill(t, *shared, next);
+                   }));
                }));
+  }
+
+  void fill(task& t, const job<query::list_credentials>::reply& rows,
+            const std::function<void(task&, const variable_map&)>& next) {
+    if (!rows) {
+      fail_step(t, answer_class::not_sent,
+                std::string{slipway::to_string(rows.error())},
+                "reading the credentials");
+      return;
+    }
+    const auto variables = variables_for(*t.subject, *rows);
+    if (!variables)
+      fail_step(t, answer_class::invalid, variables.error(),
+                "decrypting the credentials");
+    else
+      next(t, *variables);
   }
 
   /// Collects what the instance is told, credentials in the clear.
@@ -868,32 +1166,6 @@ struct railway_state::impl {
     if (!all.empty())
       out["CHANNEL_CREDENTIALS"] = json::serialize(all);
     return out;
-  }
-
-  void fill_and_deploy(task& t, const std::string& template_id,
-                       const json::value& config,
-                       const job<query::list_credentials>::reply& rows) {
-    if (!rows) {
-      finish_failed(t,
-                    {answer_class::not_sent,
-                     nullptr,
-                     std::string{slipway::to_string(rows.error())},
-                     {}},
-                    "reading the credentials");
-      return;
-    }
-    auto variables = variables_for(*t.subject, *rows);
-    if (!variables) {
-      finish_failed(t, {answer_class::invalid, nullptr, variables.error(), {}},
-                    "decrypting the credentials");
-      return;
-    }
-    auto filled = std::make_shared<json::value>(config);
-    fill_variables(*filled, *variables);
-    announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
-             [this, template_id, filled](task& t) {
-               deploy(t, template_id, std::move(*filled));
-             });
   }
 
   void deploy(task& t, const std::string& template_id, json::value config) {
@@ -990,6 +1262,11 @@ struct railway_state::impl {
                       "reading the services");
       return;
     }
+    if (services.size() > 1 && !t.looked_for_surplus) {
+      t.looked_for_surplus = true;
+      remove_surplus(t, services);
+      return;
+    }
     // The one that the world can reach stands for the instance.
     const auto with_domain = std::find_if(services.begin(), services.end(),
                                           [](const service_view& x) {
@@ -998,8 +1275,9 @@ struct railway_state::impl {
     const auto& main
       = with_domain == services.end() ? services.front() : *with_domain;
     if (main.domain.empty()) {
-      // The template may bring a domain that lags behind its service.
-      if (t.looks < looks_max)
+      // The template may bring a domain that lags behind its service, and so
+      // may the one that we have made.
+      if (t.looks < (t.domain_made ? looks_max * 10 : looks_max))
         look_again(t);
       else
         make_domain(t, main);
@@ -1021,6 +1299,37 @@ struct railway_state::impl {
                                     fresh == t.fresh.end() ? main.deployment_id
                                                            : fresh->second,
                                     "https://" + main.domain});
+  }
+
+  /// A template that was deployed twice, by a call that was believed lost, has
+  /// made everything twice.
+  void remove_surplus(task& t, const std::vector<service_view>& services) {
+    auto deployed = std::set<std::string>{};
+    for (const auto& x : services)
+      if (!x.deployment_id.empty())
+        deployed.insert(x.id);
+    call(t, read_services, {{"id", t.state().instance.project_id}},
+         [this, deployed = std::move(deployed)](task& t, answer& got) {
+           if (got.is != answer_class::ok) {
+             finish_failed(t, got, "reading the services");
+             return;
+           }
+           auto made = made_services_of(value_at(got.data, "project"));
+           for (auto& x : made) {
+             x.in_use = deployed.count(x.id) != 0;
+             // Clones of a service know nothing of a template but its name.
+             if (clones_a_project())
+               x.template_service = x.name;
+           }
+           auto surplus = std::make_shared<std::vector<std::string>>(
+             surplus_of(std::move(made)));
+           if (!surplus->empty())
+             spdlog::warn("provider: removing {} surplus services of {}",
+                          surplus->size(), to_text(t.subject->id));
+           remove_services(t, surplus, [this](task& t) {
+             configure_step(t);
+           });
+         });
   }
 
   /// A service is deployed again when it has no deployment, or when the one it
@@ -1058,16 +1367,32 @@ struct railway_state::impl {
   }
 
   void make_domain(task& t, const service_view& x) {
+    if (!clones_a_project()) {
+      make_domain(t, x.id, std::nullopt);
+      return;
+    }
+    // The template's own domain stayed behind, but its port is the clone's.
+    read_blueprint(t, [this, id = x.id](task& t, const blueprint_ptr& from) {
+      make_domain(t, id, port_of(*from));
+    });
+  }
+
+  void make_domain(task& t, const std::string& service,
+                   std::optional<std::int64_t> port) {
     auto input = json::object{};
     input["environmentId"] = t.state().instance.environment_id;
-    input["serviceId"] = x.id;
+    input["serviceId"] = service;
+    if (port)
+      input["targetPort"] = *port;
     call(t, create_domain, {{"input", std::move(input)}},
          [this](task& t, answer& got) {
-           if (got.is != answer_class::ok) {
+           if (got.is != answer_class::ok
+               && got.is != answer_class::duplicate) {
              finish_failed(t, got, "creating the domain");
              return;
            }
            // Read back: what counts is what the provider shows.
+           t.domain_made = true;
            t.looks = 0;
            look_again(t);
          });
@@ -1091,149 +1416,52 @@ struct railway_state::impl {
   // -- deploying
   // ------------------------------------------------------------------------------
 
-  void watch_step(task& t) {
-    t.watching = true;
-    t.seen_progress = t.state().deployment.progress;
-    poll(t);
+  /// Looking is the WATCHER's.
+  void hand_over(const record_ptr& subject) {
+    erase(subject->id);
+    pump_gate();
+    if (env->watcher)
+      self->send(env->watcher, watch_order{subject});
   }
 
-  void poll(task& t) {
-    t.polling = true;
+  /// Something else is done for it now, or nothing.
+  void stop_watching(subscription_id id) {
+    if (env->watcher)
+      self->send(env->watcher, watch_dropped{id});
+  }
+
+  // -- halting
+  // ----------------------------------------------------------------------------
+
+  /// Stops what a failed attempt still builds, until the provider shows that
+  /// nothing of it is under way any more.
+  void halt_step(task& t) {
+    if (t.state().instance.environment_id.empty()) {
+      finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
+      return;
+    }
     call(t, read_environment, {{"id", t.state().instance.environment_id}},
          [this](task& t, answer& got) {
-           t.polling = false;
-           t.poll_at = now() + options.poll_interval;
-           // Polls that fail are simply made again: the attempt's deadline
-           // bounds them.
-           if (got.is == answer_class::ok)
-             observe(t, services_of(value_at(got.data, "environment")));
-           else
-             t.poll_at
-               = now()
-                 + std::max<millis>(got.retry_after, options.poll_interval);
-         });
-  }
-
-  void observe(task& t, const std::vector<service_view>& services) {
-    if (services.empty())
-      return;
-    const service_view* failed = nullptr;
-    const service_view* slowest = nullptr;
-    auto progress = std::uint8_t{100};
-    auto all_running = true;
-    for (const auto& x : services) {
-      const auto means = read_status(x.status, x.stopped);
-      if (means.is == status_meaning::failed
-          || means.is == status_meaning::gone)
-        failed = &x;
-      all_running = all_running && means.is == status_meaning::running;
-      if (slowest == nullptr || means.progress < progress) {
-        slowest = &x;
-        progress = means.progress;
-      }
-    }
-    if (failed != nullptr) {
-      const auto& expected = t.state().deployment.deployment_id;
-      if (failed->id == t.state().instance.service_id && !expected.empty()
-          && failed->deployment_id != expected)
-        judge_expected(t, *failed);
-      else
-        explain_failure(t, *failed);
-      return;
-    }
-    if (all_running) {
-      finish(t, lifecycle::deployment_observed{now(),
-                                               t.attempt(),
-                                               lifecycle::condition::running,
-                                               100,
-                                               slowest->status,
-                                               {},
-                                               env->chance()});
-      return;
-    }
-    refine_progress(t, *slowest, progress);
-  }
-
-  void
-  report_progress(task& t, const std::string& status, std::uint8_t progress) {
-    if (progress <= t.seen_progress)
-      return;
-    t.seen_progress = progress;
-    self->send(env->registry,
-               make_command(t, lifecycle::deployment_observed{
-                                 now(),
-                                 t.attempt(),
-                                 lifecycle::condition::in_progress,
-                                 progress,
-                                 status,
-                                 {},
-                                 env->chance()}));
-  }
-
-  /// The provider gives no percentage; the steps it has begun make one.
-  void refine_progress(task& t, const service_view& x, std::uint8_t progress) {
-    if (x.status != "BUILDING" && x.status != "DEPLOYING") {
-      report_progress(t, x.status, progress);
-      return;
-    }
-    call(t, read_events, {{"id", x.deployment_id}},
-         [this, status = x.status, progress](task& t, answer& got) {
-           auto best = progress;
-           for_each_node(value_at(got.data, "deploymentEvents"),
-                         [&](const json::value& node) {
-                           best = std::max(
-                             best, progress_of_step(text_at(node, "step")));
-                         });
-           report_progress(t, status, best);
-         });
-  }
-
-  /// The service shows another failed deployment than the one we wait for:
-  /// either ours has been replaced, or the list lags behind. Ours decides.
-  void judge_expected(task& t, service_view x) {
-    const auto expected = t.state().deployment.deployment_id;
-    t.polling = true;
-    call(t, read_deployment, {{"id", expected}},
-         [this, x = std::move(x), expected](task& t, answer& got) {
-           t.polling = false;
-           t.poll_at = now() + options.poll_interval;
-           if (got.is != answer_class::ok)
+           if (got.is != answer_class::ok
+               && got.is != answer_class::not_found) {
+             finish_failed(t, got, "reading what still builds");
              return;
-           const auto& ours = value_at(got.data, "deployment");
-           const auto& stopped = value_at(ours, "deploymentStopped");
-           const auto is = read_status(text_at(ours, "status"),
-                                       stopped.is_bool() && stopped.get_bool())
-                             .is;
-           if (is != status_meaning::failed && is != status_meaning::gone)
+           }
+           auto building = in_progress_of(value_at(got.data, "environment"));
+           if (building->empty()) {
+             finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
              return;
-           auto judged = x;
-           judged.deployment_id = expected;
-           judged.status = word_at(ours, "status");
-           explain_failure(t, judged);
+           }
+           stop_next(t, std::move(building), [this](task& t) {
+             later(t, std::min(options.poll_interval, millis{1'000}),
+                   [this](task& t) {
+                     halt_step(t);
+                   });
+           });
          });
   }
 
-  void explain_failure(task& t, const service_view& x) {
-    t.watching = false; // Decided: nothing may start this over.
-    call(t, read_events, {{"id", x.deployment_id}},
-         [this, name = x.name, status = x.status](task& t, answer& got) {
-           auto why = std::string{};
-           for_each_node(value_at(got.data, "deploymentEvents"),
-                         [&](const json::value& node) {
-                           const auto text
-                             = text_at(value_at(node, "payload"), "error");
-                           if (!text.empty())
-                             why = word_at(node, "step") + ": " + clean(text);
-                         });
-           auto reason = "service " + clean(name) + " is " + status
-                         + (why.empty() ? std::string{} : " (" + why + ")");
-           finish(t, lifecycle::deployment_observed{
-                       now(), t.attempt(), lifecycle::condition::failed, 0,
-                       status, std::move(reason), env->chance()});
-         });
-  }
-
-  // -- cancelling
+  // -- cancelling and terminating
   // -----------------------------------------------------------------------------
 
   void cancel_step(task& t) {
@@ -1270,27 +1498,37 @@ struct railway_state::impl {
   void stop_deployments(task& t) {
     call(t, read_environment, {{"id", t.state().instance.environment_id}},
          [this](task& t, answer& got) {
-           auto ids = std::make_shared<std::vector<std::string>>();
-           for (const auto& x : services_of(value_at(got.data, "environment")))
-             if (!x.deployment_id.empty()
-                 && read_status(x.status, x.stopped).is
-                      == status_meaning::in_progress)
-               ids->push_back(x.deployment_id);
-           stop_next(t, std::move(ids));
+           // Refused or not: the deletion of the project is what counts, and is
+           // confirmed.
+           stop_next(t, in_progress_of(value_at(got.data, "environment")),
+                     [this](task& t) {
+                       remove_found(t);
+                     });
          });
   }
 
-  void stop_next(task& t, std::shared_ptr<std::vector<std::string>> ids) {
+  /// The deployments of an environment that are not at an end.
+  static deployment_ids in_progress_of(const json::value& environment) {
+    auto out = std::make_shared<std::vector<std::string>>();
+    for (const auto& x : services_of(environment))
+      if (!x.deployment_id.empty()
+          && read_status(x.status, x.stopped).is == status_meaning::in_progress)
+        out->push_back(x.deployment_id);
+    return out;
+  }
+
+  /// Cancels one after the other, whatever comes of it, and goes on.
+  void stop_next(task& t, deployment_ids ids, std::function<void(task&)> next) {
     if (ids->empty()) {
-      remove_found(t);
+      next(t);
       return;
     }
     const auto id = ids->back();
     ids->pop_back();
-    call(t, cancel_deployment, {{"id", id}}, [this, ids](task& t, answer&) {
-      // The deletion of the project is what counts, and is confirmed.
-      stop_next(t, ids);
-    });
+    call(t, cancel_deployment, {{"id", id}},
+         [this, ids, next = std::move(next)](task& t, answer&) {
+           stop_next(t, ids, next);
+         });
   }
 
   void remove_found(task& t) {
@@ -1331,17 +1569,18 @@ struct railway_state::impl {
   // -------------------------------------------------------------------------------------
 
   void drop(subscription_id id) {
+    stop_watching(id);
     const auto where = tasks.find(raw(id));
     if (where == tasks.end())
       return;
     // What is on its way cannot be called back: whoever comes next has to wait
     // for its answer.
     if (where->second.mutating) {
-      where->second.superseded = true;
+      supersede(where->second);
       where->second.again = nullptr;
       return;
     }
-    tasks.erase(where);
+    erase(id);
     pump_gate();
   }
 
@@ -1350,15 +1589,7 @@ struct railway_state::impl {
     for (auto it = doubts.begin(); it != doubts.end();)
       it = it->second + options.settings.visibility_lag < at ? doubts.erase(it)
                                                              : std::next(it);
-    auto due = std::vector<std::uint64_t>{};
-    for (const auto& [id, t] : tasks)
-      if (t.watching && !t.polling && t.poll_at <= at)
-        due.push_back(id);
-    for (auto id : due)
-      if (const auto where = tasks.find(id); where != tasks.end())
-        poll(where->second);
-    self->delayed_send(self, std::min(options.poll_interval, millis{250}),
-                       tick{});
+    self->delayed_send(self, tick_interval, tick{});
   }
 };
 
@@ -1372,10 +1603,8 @@ void railway_state::start(provider_actor::pointer self, environment_ptr env,
   impl_->self = self;
   impl_->alive = alive_guard{env->metrics, name};
   impl_->env = std::move(env);
-  impl_->url = with_source(options.settings.endpoint);
   impl_->born = impl_->now();
   impl_->options = std::move(options);
-  impl_->pump(); // Shows the whole budget before the first call.
   impl_->on_tick();
 }
 

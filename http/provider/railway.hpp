@@ -3,7 +3,7 @@
 #include "actors/environment.hpp"
 #include "config/keyring.hpp"
 #include "config/settings.hpp"
-#include "http/client/outbound.hpp"
+#include "http/provider/caller.hpp"
 
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
@@ -17,7 +17,7 @@ struct railway_options {
   config::railway_settings settings;
   std::map<std::string, config::plan_settings> plans;
   millis poll_interval{5'000};
-  std::shared_ptr<client::outbound> network;
+  caller_actor caller;
   std::shared_ptr<const config::keyring> keys;
 };
 

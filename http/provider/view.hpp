@@ -41,6 +41,11 @@ void for_each_node(const boost::json::value& connection, F f) {
       f(node);
 }
 
+/// Looking into an object that is no value would look into a copy of it.
+const boost::json::value&
+value_at(const boost::json::object& of, std::string_view name)
+  = delete;
+
 /// The first environment of a project: `production` where there is one.
 [[nodiscard]] std::string environment_of(const boost::json::value& project);
 

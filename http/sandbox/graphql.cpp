@@ -241,23 +241,39 @@ fill(const literal& x, const json::object& variables) {
 
 class executor {
 public:
-  executor(const schema& types, const document& doc, json::object variables,
-           const root_resolver& root, std::string_view trace_id,
-           const limits& max)
-    : types_{types}, doc_{doc}, variables_{std::move(variables)}, root_{root},
-      trace_id_{trace_id}, max_{max} {
+  executor(const schema& types, const document& doc,
+           const json::object& variables, const limits& max)
+    : types_{types}, doc_{doc}, variables_{variables}, max_{max} {
   }
 
-  json::object run(const operation& what) {
-    const auto* type = types_.find(what.is_mutation ? "Mutation" : "Query");
+  json::object run(const operation& what, const root_resolver& root,
+                   std::string_view trace_id) {
+    trace_id_ = trace_id;
+    const auto is_mutation = what.kind == operation_kind::mutation;
     json::object result;
-    auto data = select(*type, {&what.selections},
+    auto data = select(*types_.find(root_type(what.kind)), {&what.selections},
                        [&](std::string_view field, const json::object& args) {
-                         return root_(what.is_mutation, field, args);
+                         return root(is_mutation, field, args);
                        });
     result["data"] = data ? std::move(*data) : json::value(nullptr);
     if (!errors_.empty())
       result["errors"] = std::move(errors_);
+    return result;
+  }
+
+  std::vector<root_field> roots(const operation& what) {
+    const auto* type = types_.find(root_type(what.kind));
+    std::vector<collected> all;
+    std::set<std::string> visited;
+    collect(*type, what.selections, all, visited);
+    std::vector<root_field> result;
+    for (const auto& x : all) {
+      root_field made;
+      made.name = x.first->name;
+      if (const auto* field = type->field(made.name))
+        static_cast<void>(fill_arguments(*field, *x.first, made.arguments));
+      result.push_back(std::move(made));
+    }
     return result;
   }
 
@@ -348,6 +364,15 @@ private:
     if (++fields_ > max_.fields)
       return field_error{"The query is too complex.", "BAD_REQUEST"};
     json::object arguments;
+    if (auto wrong = fill_arguments(field, from, arguments))
+      return std::move(*wrong);
+    return get(field.name, arguments);
+  }
+
+  /// @returns what is wrong with them.
+  std::optional<field_error>
+  fill_arguments(const field_def& field, const selection& from,
+                 json::object& arguments) const {
     for (const auto& def : field.arguments) {
       const auto i = std::find_if(from.arguments.begin(), from.arguments.end(),
                                   [&](const argument& x) {
@@ -371,7 +396,7 @@ private:
                            "BAD_USER_INPUT"};
       arguments[def.name] = std::move(*fit);
     }
-    return get(field.name, arguments);
+    return std::nullopt;
   }
 
   void
@@ -442,10 +467,9 @@ private:
 
   const schema& types_;
   const document& doc_;
-  json::object variables_;
-  const root_resolver& root_;
-  std::string_view trace_id_;
+  const json::object& variables_;
   limits max_;
+  std::string_view trace_id_ = {};
   json::array path_;
   json::array errors_;
   std::size_t fields_ = 0;
@@ -453,24 +477,59 @@ private:
 
 } // namespace
 
-result
-execute(const schema& types, const request& asked, const root_resolver& root,
-        std::string_view trace_id, const limits& max) {
+struct prepared::state {
+  const schema& types;
+  document doc;
+  std::size_t chosen = 0;
+  json::object variables;
+  limits max;
+  std::vector<root_field> roots = {};
+
+  [[nodiscard]] const operation& what() const {
+    return doc.operations[chosen];
+  }
+};
+
+prepared::prepared(std::shared_ptr<const state> from)
+  : state_{std::move(from)} {
+}
+
+operation_kind prepared::kind() const noexcept {
+  return state_->what().kind;
+}
+
+const std::vector<root_field>& prepared::roots() const noexcept {
+  return state_->roots;
+}
+
+json::object
+prepared::run(const root_resolver& root, std::string_view trace_id) const {
+  const auto& x = *state_;
+  return executor{x.types, x.doc, x.variables, x.max}.run(x.what(), root,
+                                                          trace_id);
+}
+
+tl::expected<prepared, result>
+prepare(const schema& types, const request& asked, const limits& max) {
+  const auto refuse = [](const std::vector<problem>& why) {
+    return tl::unexpected{refused(why)};
+  };
   if (asked.query.size() > max.document_bytes)
-    return refused({{"The document is too large.", {}, "BAD_REQUEST"}});
-  const auto doc = parse_document(asked.query, max.depth);
+    return refuse({{"The document is too large.", {}, "BAD_REQUEST"}});
+  auto doc = parse_document(asked.query, max.depth);
   if (!doc)
-    return refused({doc.error()});
+    return refuse({doc.error()});
   const auto problems = validate(types, *doc);
   if (!problems.empty())
-    return refused(problems);
-  const operation* what = nullptr;
-  for (const auto& x : doc->operations)
-    if (asked.operation_name.empty() ? doc->operations.size() == 1
-                                     : x.name == asked.operation_name)
-      what = &x;
-  if (what == nullptr)
-    return refused(
+    return refuse(problems);
+  auto chosen = doc->operations.size();
+  for (auto i = std::size_t{0}; i < doc->operations.size(); ++i)
+    if (asked.operation_name.empty()
+          ? doc->operations.size() == 1
+          : doc->operations[i].name == asked.operation_name)
+      chosen = i;
+  if (chosen == doc->operations.size())
+    return refuse(
       {{asked.operation_name.empty()
           ? std::
             string{"Must provide operation name if query contains multiple "
@@ -479,14 +538,29 @@ execute(const schema& types, const request& asked, const root_resolver& root,
               + "\".",
         {},
         "BAD_REQUEST"}});
-  auto variables = coerce_variables(types, *what, asked.variables);
+  auto variables
+    = coerce_variables(types, doc->operations[chosen], asked.variables);
   if (!variables)
-    return refused({variables.error()});
+    return refuse({variables.error()});
+  auto made = std::make_shared<prepared::state>(prepared::state{
+    types, std::move(*doc), chosen, std::move(*variables), max, {}});
+  made->roots
+    = executor{types, made->doc, made->variables, max}.roots(made->what());
+  return prepared{std::move(made)};
+}
+
+result
+execute(const schema& types, const request& asked, const root_resolver& root,
+        std::string_view trace_id, const limits& max) {
+  const auto ready = prepare(types, asked, max);
+  if (!ready)
+    return ready.error();
+  if (ready->kind() == operation_kind::subscription)
+    return refused(
+      {{"Subscriptions are served over WebSocket only.", {}, "BAD_REQUEST"}});
   result all;
-  all.is_mutation = what->is_mutation;
-  all.body
-    = executor{types, *doc, std::move(*variables), root, trace_id, max}.run(
-      *what);
+  all.is_mutation = ready->kind() == operation_kind::mutation;
+  all.body = ready->run(root, trace_id);
   return all;
 }
 

@@ -15,8 +15,7 @@
 
 /// A small GraphQL server side: documents are parsed, validated against a
 /// schema, and executed against objects of our own. Everything a document may
-/// hold but subscriptions, unions and directives other than `@include` and
-/// `@skip`.
+/// hold but unions and directives other than `@include` and `@skip`.
 namespace slipway::sandbox::graphql {
 
 /// `Int`, `[Log!]!` and so on.
@@ -81,7 +80,7 @@ struct type_def {
 class schema {
 public:
   /// Reads type definitions (SDL without descriptions, unions, extensions).
-  /// `Query` and `Mutation` are the roots.
+  /// `Query`, `Mutation` and `Subscription` are the roots.
   [[nodiscard]] static tl::expected<schema, std::string>
   parse(std::string_view text);
 
@@ -119,7 +118,9 @@ public:
   get(std::string_view field, const boost::json::object& arguments) const = 0;
 };
 
-/// The fields of `Query` and `Mutation`.
+enum class operation_kind : std::uint8_t { query, mutation, subscription };
+
+/// The fields of `Query`, `Mutation` and `Subscription`.
 using root_resolver
   = std::function<resolved(bool is_mutation, std::string_view field,
                            const boost::json::object& arguments)>;
@@ -144,7 +145,46 @@ struct limits {
   std::size_t fields = 50'000;
 };
 
-/// Parses, validates and runs one operation.
+/// A field at the top of an operation.
+struct root_field {
+  std::string name;
+  /// Filled in and checked. Without those that do not fit: such a field answers
+  /// with an error when it is run.
+  boost::json::object arguments;
+};
+
+/// One operation that has passed parsing and validation, to be run as often as
+/// there is something to say.
+class prepared {
+public:
+  [[nodiscard]] operation_kind kind() const noexcept;
+
+  /// Those at the top, in their order; what `@skip` leaves out is not there.
+  [[nodiscard]] const std::vector<root_field>& roots() const noexcept;
+
+  /// @param trace_id Goes into the errors of fields.
+  /// @returns `data`, and `errors` where there are some.
+  [[nodiscard]] boost::json::object
+  run(const root_resolver& root, std::string_view trace_id) const;
+
+private:
+  struct state;
+
+  friend tl::expected<prepared, result>
+  prepare(const schema& types, const request& asked, const limits& max);
+
+  explicit prepared(std::shared_ptr<const state> from);
+
+  std::shared_ptr<const state> state_;
+};
+
+/// Parses and validates one operation.
+/// @param types Must outlive what is returned.
+/// @returns the answer that says what is wrong otherwise.
+[[nodiscard]] tl::expected<prepared, result>
+prepare(const schema& types, const request& asked, const limits& max = {});
+
+/// Parses, validates and runs one operation; subscriptions are refused.
 /// @param trace_id Goes into the errors of fields.
 [[nodiscard]] result
 execute(const schema& types, const request& asked, const root_resolver& root,

@@ -430,10 +430,14 @@ private:
       result.at = at;
       result.selections = read_selections();
       to.operations.push_back(std::move(result));
-    } else if (is_word("query") || is_word("mutation")) {
+    } else if (is_word("query") || is_word("mutation")
+               || is_word("subscription")) {
       operation result;
       result.at = at;
-      result.is_mutation = is_word("mutation");
+      if (is_word("mutation"))
+        result.kind = operation_kind::mutation;
+      else if (is_word("subscription"))
+        result.kind = operation_kind::subscription;
       advance();
       if (now_.kind == token_kind::name)
         result.name = name();
@@ -592,6 +596,18 @@ const fragment* document::find(std::string_view name) const noexcept {
     if (x.name == name)
       return &x;
   return nullptr;
+}
+
+std::string_view root_type(operation_kind kind) noexcept {
+  switch (kind) {
+    case operation_kind::query:
+      return "Query";
+    case operation_kind::mutation:
+      return "Mutation";
+    case operation_kind::subscription:
+      return "Subscription";
+  }
+  return "Query";
 }
 
 tl::expected<document, problem>

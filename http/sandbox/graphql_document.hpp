@@ -76,7 +76,7 @@ struct variable_def {
 
 struct operation {
   std::string name;
-  bool is_mutation = false;
+  operation_kind kind = operation_kind::query;
   std::vector<variable_def> variables;
   std::vector<directive> directives;
   std::vector<selection> selections;
@@ -103,6 +103,9 @@ struct problem {
   location at = {};
   std::string code = "GRAPHQL_VALIDATION_FAILED";
 };
+
+/// `Query`, `Mutation` or `Subscription`.
+[[nodiscard]] std::string_view root_type(operation_kind kind) noexcept;
 
 [[nodiscard]] tl::expected<document, problem>
 parse_document(std::string_view text, std::size_t depth_max);

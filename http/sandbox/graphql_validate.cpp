@@ -124,11 +124,17 @@ private:
   }
 
   void check_operation(const operation& x, std::set<std::string>& used) {
-    const auto* root = types_.find(x.is_mutation ? "Mutation" : "Query");
+    const auto* root = types_.find(root_type(x.kind));
     if (root == nullptr) {
       say("The schema has no such operations.", x.at);
       return;
     }
+    if (x.kind == operation_kind::subscription
+        && (x.selections.size() != 1
+            || x.selections.front().kind != selection_kind::field))
+      say("Subscription " + quoted(x.name)
+            + " must select only one top level field.",
+          x.at);
     draws drawn;
     check_directives(x.directives, drawn);
     check_selections(*root, x.selections, drawn);

@@ -1,25 +1,17 @@
 #pragma once
 
-#include "http/sandbox/railway_world.hpp"
+#include "http/sandbox/railway_view.hpp"
 
-/// INTERNAL: The simulated provider's objects as GraphQL sees them.
+/// INTERNAL: What can be asked of the simulated provider, and done to it.
 namespace slipway::sandbox::railway {
-
-/// Who asks, and what is left of the budget.
-struct caller {
-  std::string workspace_id;
-  std::string template_code;
-  bool account = false;
-  std::int64_t points_left = 0;
-  std::string resets_at = {};
-};
 
 /// Answers the fields of one request. The objects it hands out live no longer
 /// than itself.
 class graph {
 public:
-  graph(world& all, caller who);
-  ~graph();
+  graph(world& all, caller who)
+    : all_{all}, who_{std::move(who)}, show_{all_, who_} {
+  }
 
   graph(const graph&) = delete;
   graph& operator=(const graph&) = delete;
@@ -28,12 +20,20 @@ public:
   [[nodiscard]] graphql::resolved root(bool is_mutation, std::string_view field,
                                        const boost::json::object& arguments);
 
+  [[nodiscard]] const view& show() const noexcept {
+    return show_;
+  }
+
 private:
-  class view;
+  [[nodiscard]] resolved
+  query(std::string_view field, const boost::json::object& args) const;
+
+  [[nodiscard]] resolved
+  mutate(std::string_view field, const boost::json::object& args);
 
   world& all_;
   caller who_;
-  std::unique_ptr<view> view_;
+  view show_;
 };
 
 } // namespace slipway::sandbox::railway

@@ -10,8 +10,10 @@ namespace {
 constexpr auto sdl = std::string_view{R"graphql(
 scalar DateTime
 scalar DeploymentMeta
+scalar EnvironmentConfig
 scalar EnvironmentVariables
 scalar JSON
+scalar NotificationChannelConfig
 scalar SerializedTemplateConfig
 
 interface Node { id: ID! }
@@ -52,6 +54,10 @@ enum Plan { FREE HOBBY PRO }
 enum SortOrder { asc desc }
 enum TemplateStatus { HIDDEN PUBLISHED UNPUBLISHED }
 enum SubscriptionPlanType { free hobby pro trial }
+enum NotificationSeverity { CRITICAL INFO NOTICE WARNING }
+enum VolumeState {
+  DELETED DELETING ERROR MIGRATING MIGRATION_PENDING READY RESTORING UPDATING
+}
 enum PublicRuntime { LEGACY UNSPECIFIED V2 }
 
 input ProjectCreateRepo { branch: String! fullRepoName: String! }
@@ -100,6 +106,37 @@ input DeploymentListInput {
   status: DeploymentStatusInput
 }
 
+input ServiceSourceInput { image: String repo: String }
+input RegistryCredentialsInput { password: String! username: String! }
+input ServiceCreateInput {
+  branch: String
+  environmentId: String
+  icon: String
+  name: String
+  projectId: String!
+  registryCredentials: RegistryCredentialsInput
+  source: ServiceSourceInput
+  templateId: String
+  templateServiceId: String
+  variables: EnvironmentVariables
+}
+input VolumeCreateInput {
+  environmentId: String
+  mountPath: String!
+  projectId: String!
+  region: String
+  serviceId: String
+}
+input TemplateGenerateInput { environmentId: String projectId: String! }
+input CreateNotificationRuleInput {
+  channelConfigs: [NotificationChannelConfig!]!
+  ephemeralEnvironments: Boolean
+  eventTypes: [String!]!
+  projectId: String
+  severities: [NotificationSeverity!]
+  workspaceId: String!
+}
+
 type PageInfo {
   endCursor: String
   hasNextPage: Boolean!
@@ -125,12 +162,14 @@ type Project implements Node {
   services(after: String, before: String, first: Int, last: Int): ProjectServicesConnection!
   subscriptionType: SubscriptionPlanType!
   updatedAt: DateTime!
+  volumes(after: String, before: String, first: Int, last: Int): ProjectVolumesConnection!
   workspace: Workspace
   workspaceId: String
 }
 
 type Environment implements Node {
   canAccess: Boolean!
+  config(decryptVariables: Boolean): EnvironmentConfig!
   createdAt: DateTime!
   deletedAt: DateTime
   deployments(after: String, before: String, first: Int, last: Int): EnvironmentDeploymentsConnection!
@@ -141,6 +180,7 @@ type Environment implements Node {
   serviceInstances(after: String, before: String, first: Int, last: Int): EnvironmentServiceInstancesConnection!
   unmergedChangesCount: Int
   updatedAt: DateTime!
+  volumeInstances(after: String, before: String, first: Int, last: Int): EnvironmentVolumeInstancesConnection!
 }
 
 type Service implements Node {
@@ -309,6 +349,56 @@ type Template implements Node {
   workspaceId: String
 }
 
+type Volume implements Node {
+  createdAt: DateTime!
+  id: ID!
+  name: String!
+  project: Project!
+  projectId: String!
+  volumeInstances(after: String, before: String, first: Int, last: Int): VolumeVolumeInstancesConnection!
+}
+
+type VolumeInstance implements Node {
+  createdAt: DateTime!
+  currentSizeMB: Float!
+  deletedAt: DateTime
+  environment: Environment!
+  environmentId: String!
+  externalId: String
+  id: ID!
+  isPendingDeletion: Boolean!
+  mountPath: String!
+  region: String
+  service: Service!
+  serviceId: String
+  sizeMB: Int!
+  state: VolumeState
+  volume: Volume!
+  volumeId: String!
+}
+
+type NotificationRule implements Node {
+  channels: [NotificationChannel!]!
+  createdAt: DateTime!
+  environmentId: String
+  ephemeralEnvironments: Boolean
+  eventTypes: [String!]!
+  id: ID!
+  projectId: String
+  serviceId: String
+  severities: [NotificationSeverity!]!
+  updatedAt: DateTime!
+  workspaceId: String!
+}
+
+type NotificationChannel implements Node {
+  config: NotificationChannelConfig!
+  createdAt: DateTime!
+  id: ID!
+  updatedAt: DateTime!
+  workspaceId: String!
+}
+
 type WorkflowResult { error: String status: WorkflowStatus! }
 
 type TemplateDeployPayload { projectId: String! workflowId: String }
@@ -354,6 +444,7 @@ type Query {
   environment(id: String!, projectId: String): Environment!
   environments(after: String, before: String, first: Int, isEphemeral: Boolean, last: Int, projectId: String!): QueryEnvironmentsConnection!
   me: User!
+  notificationRules(projectId: String, workspaceId: String!): [NotificationRule!]!
   project(id: String!): Project!
   projects(after: String, before: String, first: Int, includeDeleted: Boolean, last: Int, orderBy: ProjectsOrderBy, userId: String, workspaceId: String): QueryProjectsConnection!
   service(id: String!): Service!
@@ -362,6 +453,7 @@ type Query {
   variables(environmentId: String!, projectId: String!, serviceId: String, unrendered: Boolean): EnvironmentVariables!
   workflowStatus(workflowId: String!): WorkflowResult!
   workspace(workspaceId: String!): Workspace!
+  workspaceTemplates(after: String, before: String, first: Int, last: Int, workspaceId: String!): QueryWorkspaceTemplatesConnection!
 }
 
 type Mutation {
@@ -370,31 +462,48 @@ type Mutation {
   deploymentRemove(id: String!): Boolean!
   deploymentRestart(id: String!): Boolean!
   deploymentStop(id: String!): Boolean!
+  environmentPatchCommit(commitMessage: String, environmentId: String!, patch: EnvironmentConfig): String!
+  notificationRuleCreate(input: CreateNotificationRuleInput!): NotificationRule!
+  notificationRuleDelete(id: String!): Boolean!
   projectCreate(input: ProjectCreateInput!): Project!
   projectDelete(id: String!): Boolean!
   projectScheduleDelete(id: String!): Boolean!
+  serviceCreate(input: ServiceCreateInput!): Service!
+  serviceDelete(environmentId: String, id: String!): Boolean!
   serviceDomainCreate(input: ServiceDomainCreateInput!): ServiceDomain!
   serviceInstanceDeploy(commitSha: String, environmentId: String!, latestCommit: Boolean, serviceId: String!): Boolean!
   serviceInstanceDeployV2(commitSha: String, environmentId: String!, serviceId: String!): String!
   serviceInstanceRedeploy(environmentId: String!, serviceId: String!): Boolean!
   templateDeployV2(input: TemplateDeployV2Input!): TemplateDeployPayload!
+  templateGenerate(input: TemplateGenerateInput!): Template!
   variableCollectionUpsert(input: VariableCollectionUpsertInput!): Boolean!
+  volumeCreate(input: VolumeCreateInput!): Volume!
+  volumeDelete(volumeId: String!): Boolean!
+}
+
+type Subscription {
+  buildLogs(deploymentId: String!, filter: String, limit: Int): [Log!]!
+  deploymentLogs(deploymentId: String!, filter: String, limit: Int): [Log!]!
 }
 )graphql"};
 
 /// Relay's pair of types for each list with pages.
 constexpr auto connections
-  = std::array<std::pair<std::string_view, std::string_view>, 10>{{
+  = std::array<std::pair<std::string_view, std::string_view>, 14>{{
     {"EnvironmentDeploymentsConnection", "Deployment"},
     {"EnvironmentServiceInstancesConnection", "ServiceInstance"},
+    {"EnvironmentVolumeInstancesConnection", "VolumeInstance"},
     {"ProjectEnvironmentsConnection", "Environment"},
     {"ProjectServicesConnection", "Service"},
+    {"ProjectVolumesConnection", "Volume"},
     {"QueryDeploymentEventsConnection", "DeploymentEvent"},
     {"QueryDeploymentsConnection", "Deployment"},
     {"QueryEnvironmentsConnection", "Environment"},
     {"QueryProjectsConnection", "Project"},
+    {"QueryWorkspaceTemplatesConnection", "Template"},
     {"ServiceDeploymentsConnection", "Deployment"},
     {"ServiceServiceInstancesConnection", "ServiceInstance"},
+    {"VolumeVolumeInstancesConnection", "VolumeInstance"},
   }};
 
 } // namespace

@@ -1,14 +1,14 @@
 #include "http/sandbox/railway_simulator.hpp"
 
-#include "http/crypto/digest.hpp"
 #include "http/crypto/form.hpp"
-#include "http/sandbox/railway_graph.hpp"
+#include "http/sandbox/railway_desk.hpp"
+#include "http/sandbox/railway_hooks.hpp"
+#include "http/sandbox/railway_json.hpp"
+#include "http/sandbox/railway_page.hpp"
 #include "http/sandbox/railway_schema.hpp"
+#include "http/sandbox/railway_sockets.hpp"
 #include "http/sandbox/timer.hpp"
 
-#include <algorithm>
-#include <array>
-#include <charconv>
 #include <mutex>
 
 namespace slipway::sandbox {
@@ -17,95 +17,25 @@ namespace {
 
 namespace json_ns = boost::json;
 
-using railway::switches;
+/// The longest `slowMs`, and some.
+constexpr auto request_timeout = millis{130'000};
 
-constexpr auto failures
-  = std::array<std::string_view, 4>{"build", "deploy", "crash", "workflow"};
+constexpr auto sockets_max = std::size_t{64};
 
-/// The switches that are plain numbers.
-struct counter {
-  std::string_view name;
-  std::int64_t switches::*member;
-  std::string_view label;
-};
-
-constexpr auto counters = std::array<counter, 5>{{
-  {"failCount", &switches::fail_count, "次数 how often"},
-  {"opaqueErrors", &switches::opaque_errors, "模糊错误 opaque errors"},
-  {"lostAnswers", &switches::lost_answers, "丢失应答 lost answers"},
-  {"rateLimited", &switches::rate_limited, "限流 rate limited"},
-  {"slowMs", &switches::slow_ms, "延迟 slow, ms"},
-}};
-
-constexpr auto slow_max = std::int64_t{120'000};
-
-json_ns::object to_json(const switches& x) {
-  json_ns::object result;
-  result["failNext"] = x.fail_next.empty() ? json_ns::value(nullptr)
-                                           : json_ns::value(x.fail_next);
-  for (const auto& each : counters)
-    result[each.name] = x.*each.member;
-  result["down"] = x.down;
-  return result;
-}
-
-/// Sets one switch. @returns what is wrong with name or value; empty if fine.
-std::string
-set(switches& to, std::string_view name, const json_ns::value& value) {
-  if (name == "failNext") {
-    if (value.is_null()) {
-      to.fail_next.clear();
-      to.fail_count = 0;
-      return "";
-    }
-    const auto* text = value.if_string();
-    if (text == nullptr
-        || std::find(failures.begin(), failures.end(),
-                     std::string_view{text->data(), text->size()})
-             == failures.end())
-      return "failNext must be build, deploy, crash, workflow or null.";
-    to.fail_next = std::string{text->data(), text->size()};
-    to.fail_count = std::max<std::int64_t>(to.fail_count, 1);
-    return "";
-  }
-  if (name == "down") {
-    if (!value.is_bool())
-      return "down must be true or false.";
-    to.down = value.get_bool();
-    return "";
-  }
-  for (const auto& each : counters) {
-    if (each.name != name)
-      continue;
-    const auto* number = value.if_int64();
-    const auto max = name == "slowMs" ? slow_max : std::int64_t{1'000'000};
-    if (number == nullptr || *number < 0 || *number > max)
-      return std::string{name} + " must be a number from 0 to "
-             + std::to_string(max) + ".";
-    to.*each.member = *number;
-    return "";
-  }
-  return "There is no switch named " + std::string{name} + ".";
-}
-
-std::string mask(std::string_view value) {
-  if (value.empty())
-    return "";
-  return value.size() < 8 ? "•••" : std::string{value.substr(0, 2)} + "•••";
-}
-
-std::string_view tone(std::string_view status) {
-  if (status == "SUCCESS")
-    return "good";
-  return status == "FAILED" || status == "CRASHED" ? "bad" : "dim";
-}
+/// How often somebody looks who has to be told.
+constexpr auto pulse = millis{20};
 
 } // namespace
 
 struct railway_simulator::impl : std::enable_shared_from_this<impl> {
-  impl(railway_simulator_options given, const clock& clock_in)
-    : options{std::move(given)}, time{clock_in}, world{options, clock_in} {
-    window_start = time.now();
+  impl(railway_simulator_options given, const clock& time)
+    : options{std::move(given)}, world{options, time}, initial{world.knobs},
+      hooks{world, options.workspace_id, time, options.seed} {
+    world.on_change
+      = [this](const railway::project& of, const railway::service& in,
+               const railway::deployment& x, railway::change what) {
+          hooks.told(of, in, x, what);
+        };
   }
 
   // -- life -------------------------------------------------------------------
@@ -118,10 +48,18 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
     if (!read)
       return tl::unexpected{"sandbox: railway schema: " + read.error()};
     schema = std::move(*read);
+    desk.emplace(options, schema, world);
+    sockets
+      = std::make_shared<railway::sockets>(mutex, world, *desk, schema, [this] {
+          keep_looking();
+        });
     http::router routes;
     add_style(routes);
+    // Everything happens under the lock, at one moment.
     const auto to = [this](void (impl::*run)(http::exchange&)) {
-      return [this, run](std::shared_ptr<http::exchange> x) {
+      return [this, run](const std::shared_ptr<http::exchange>& x) {
+        const auto lock = std::lock_guard{mutex};
+        world.catch_up();
         (this->*run)(*x);
       };
     };
@@ -131,85 +69,53 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
            [this](std::shared_ptr<http::exchange> x) {
              admit(std::move(x));
            })
+      .add(method::get, "/graphql/v2", "socket",
+           [this](const std::shared_ptr<http::exchange>& x) {
+             const auto lock = std::lock_guard{mutex};
+             world.catch_up();
+             sockets->open(x);
+           })
       .add(method::get, "/sandbox/railway", "switches", to(&impl::show))
       .add(method::put, "/sandbox/railway", "switches", to(&impl::put))
       .add(method::post, "/sandbox/railway", "switches", to(&impl::post))
-      .add(method::post, "/sandbox/railway/deployments/{id}/crash", "crash",
-           to(&impl::crash));
+      .add(method::get, "/sandbox/railway/state", "state", to(&impl::state))
+      .add(method::post, "/sandbox/railway/deployments/{id}/{deed}", "deed",
+           to(&impl::act))
+      .add(method::post, "/sandbox/railway/projects/{id}/delete", "delete",
+           to(&impl::delete_project))
+      .add(method::post, "/sandbox/railway/services/{id}/delete", "delete",
+           to(&impl::delete_service));
     auto limits = server_for(options.listen);
-    limits.request_timeout = millis{slow_max + 10'000};
+    limits.request_timeout = request_timeout;
+    limits.max_streams = sockets_max;
     server.emplace(limits, std::move(routes));
     return server->start();
   }
 
   void stop() {
+    clockwork.stop();
     if (server)
       server->stop(millis{500});
-    clockwork.stop();
+    hooks.stop();
+  }
+
+  /// Things happen when somebody looks. Whoever is to be told of them needs
+  /// somebody who does.
+  void keep_looking() {
+    if (is_looking || (!hooks.needed() && sockets->size() == 0))
+      return;
+    is_looking = clockwork.after(pulse, [weak = weak_from_this()] {
+      if (auto self = weak.lock()) {
+        const auto lock = std::lock_guard{self->mutex};
+        self->is_looking = false;
+        self->world.catch_up();
+        self->sockets->pump();
+        self->keep_looking();
+      }
+    });
   }
 
   // -- the API ----------------------------------------------------------------
-
-  std::string trace_id() {
-    auto result = world.uuid();
-    result.erase(std::remove(result.begin(), result.end(), '-'), result.end());
-    return result;
-  }
-
-  /// The budget of this hour. Called under the lock.
-  void renew_window() {
-    const auto now = time.now();
-    if (now < window_start + std::chrono::hours{1})
-      return;
-    window_start = now;
-    used = 0;
-  }
-
-  [[nodiscard]] std::int64_t left() const {
-    return std::max<std::int64_t>(
-      0, static_cast<std::int64_t>(options.requests_per_hour)
-           - static_cast<std::int64_t>(used));
-  }
-
-  [[nodiscard]] timestamp window_end() const {
-    return window_start + std::chrono::hours{1};
-  }
-
-  http::response with_budget(http::response answer) const {
-    const auto reset = std::chrono::duration_cast<std::chrono::seconds>(
-      window_end().time_since_epoch());
-    answer.headers.emplace_back("X-RateLimit-Limit",
-                                std::to_string(options.requests_per_hour));
-    answer.headers.emplace_back("X-RateLimit-Remaining",
-                                std::to_string(left()));
-    answer.headers.emplace_back("X-RateLimit-Reset",
-                                std::to_string(reset.count()));
-    return answer;
-  }
-
-  static http::response gateway_page(int status, std::string_view text) {
-    return {status,
-            "text/html",
-            "<html><body>" + std::string{text} + "</body></html>",
-            {}};
-  }
-
-  http::response
-  error(int status, std::string_view message, std::string_view code) {
-    json_ns::object entry;
-    entry["message"] = message;
-    entry["extensions"]
-      = json_ns::object{{"code", code}, {"traceId", trace_id()}};
-    json_ns::object body;
-    body["errors"] = json_ns::array{std::move(entry)};
-    return json(status, json_ns::serialize(body));
-  }
-
-  http::response throttled(std::int64_t seconds) {
-    auto answer = error(429, "Rate limit exceeded", "RATE_LIMITED");
-    answer.headers.emplace_back("Retry-After", std::to_string(seconds));
-    return with_budget(std::move(answer));
-  }
 
   void admit(std::shared_ptr<http::exchange> x) {
     auto pause = millis{0};
@@ -218,111 +124,28 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
       pause = millis{world.knobs.slow_ms};
     }
     if (pause.count() == 0) {
-      graphql(*x);
+      answer(*x);
       return;
     }
     const auto armed = clockwork.after(pause, [weak = weak_from_this(), x] {
       if (auto self = weak.lock())
-        self->graphql(*x);
+        self->answer(*x);
     });
     if (!armed)
-      x->answer(gateway_page(503, "overloaded"));
+      x->answer(railway::desk::gateway_page(503, "overloaded"));
   }
 
-  void graphql(http::exchange& x) {
+  void answer(http::exchange& x) {
     const auto lock = std::lock_guard{mutex};
-    auto& knobs = world.knobs;
-    if (knobs.down) {
-      x.answer(gateway_page(502, "Application failed to respond"));
-      return;
-    }
-    renew_window();
-    if (knobs.rate_limited > 0) {
-      --knobs.rate_limited;
-      x.answer(throttled(1));
-      return;
-    }
-    if (left() == 0) {
-      const auto wait
-        = std::chrono::ceil<std::chrono::seconds>(window_end() - time.now());
-      x.answer(throttled(wait.count()));
-      return;
-    }
-    ++used;
-    auto ec = json_ns::error_code{};
-    const auto body = json_ns::parse(x.in().body, ec);
-    const auto* asked = ec ? nullptr : body.if_object();
-    const auto* query
-      = asked == nullptr ? nullptr : asked->if_contains("query");
-    if (query == nullptr || !query->is_string()) {
-      x.answer(with_budget(
-        error(400, "The body must be JSON with a query.", "BAD_REQUEST")));
-      return;
-    }
-    if (knobs.opaque_errors > 0) {
-      --knobs.opaque_errors;
-      json_ns::object entry;
-      entry["message"] = "Problem processing request";
-      entry["traceId"] = trace_id();
-      json_ns::object sorry;
-      sorry["data"] = nullptr;
-      sorry["errors"] = json_ns::array{std::move(entry)};
-      x.answer(with_budget(json(200, json_ns::serialize(sorry))));
-      return;
-    }
-    const auto header = x.in().headers.find("Authorization").value_or("");
-    if (!header.empty() && header.substr(0, 7) != "Bearer ") {
-      x.answer(with_budget(error(200, "Not Authorized", "UNAUTHENTICATED")));
-      return;
-    }
-    x.answer(run(*asked, header));
-  }
-
-  http::response run(const json_ns::object& asked, std::string_view header) {
-    graphql::request what;
-    what.query = asked.at("query").get_string();
-    if (const auto* name = asked.if_contains("operationName");
-        name != nullptr && name->is_string())
-      what.operation_name = name->get_string();
-    if (const auto* variables = asked.if_contains("variables");
-        variables != nullptr && !variables->is_null()) {
-      if (!variables->is_object())
-        return with_budget(
-          error(400, "variables must be an object.", "BAD_USER_INPUT"));
-      what.variables = variables->get_object();
-    }
-    const auto known
-      = crypto::constant_time_equal(header, "Bearer " + options.token);
     world.catch_up();
-    auto graph = railway::graph{world,
-                                {options.workspace_id, options.template_code,
-                                 options.account_token, left(),
-                                 to_rfc3339(window_end())}};
-    const auto done = graphql::execute(
-      schema, what,
-      [&](bool is_mutation, std::string_view field,
-          const json_ns::object& arguments) -> graphql::resolved {
-        // Published templates can be read by everybody.
-        const auto is_public = !is_mutation && field == "template";
-        if (!known && !(is_public && header.empty()))
-          return graphql::field_error{
-            "Not Authorized",
-            header == "Bearer " ? "UNAUTHENTICATED" : "INTERNAL_SERVER_ERROR"};
-        return graph.root(is_mutation, field, arguments);
-      },
-      trace_id());
-    if (done.is_mutation && world.knobs.lost_answers > 0) {
-      --world.knobs.lost_answers;
-      return gateway_page(504, "upstream request timeout");
-    }
-    return with_budget(json(done.status, json_ns::serialize(done.body)));
+    x.answer(desk->answer(x.in()));
+    keep_looking();
   }
 
   // -- for people and scripts -------------------------------------------------
 
   void show(http::exchange& x) {
-    const auto lock = std::lock_guard{mutex};
-    x.answer(json(200, json_ns::serialize(to_json(world.knobs))));
+    x.answer(json(200, json_ns::serialize(railway::to_json(world.knobs))));
   }
 
   void put(http::exchange& x) {
@@ -332,19 +155,11 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
       x.fail(400, "bad_request", "The body must be a JSON object.");
       return;
     }
-    const auto lock = std::lock_guard{mutex};
-    auto changed = world.knobs;
-    for (const auto& each : body.get_object())
-      if (const auto wrong = set(changed, each.key(), each.value());
-          !wrong.empty()) {
-        x.fail(400, "bad_request", wrong);
-        return;
-      }
-    // An explicit count counts, whatever came first in the body.
-    if (const auto* count = body.get_object().if_contains("failCount"))
-      changed.fail_count = count->get_int64();
-    world.knobs = changed;
-    x.answer(json(200, json_ns::serialize(to_json(world.knobs))));
+    if (const auto wrong = railway::update(world.knobs, body.get_object());
+        !wrong.empty())
+      x.fail(400, "bad_request", wrong);
+    else
+      show(x);
   }
 
   /// The form of the page.
@@ -354,135 +169,80 @@ struct railway_simulator::impl : std::enable_shared_from_this<impl> {
       x.fail(400, "bad_request", to_string(form.error()));
       return;
     }
-    const auto lock = std::lock_guard{mutex};
-    auto changed = world.knobs;
-    changed.down = false; // A box that is not ticked is not sent.
-    for (const auto& [name, value] : *form) {
-      auto as = json_ns::value(value);
-      if (name == "failNext" && value.empty())
-        as = nullptr;
-      else if (name == "down")
-        as = true;
-      else if (name != "failNext") {
-        auto number = std::int64_t{0};
-        const auto* end = value.data() + value.size();
-        const auto got = std::from_chars(value.data(), end, number);
-        if (got.ec == std::errc{} && got.ptr == end)
-          as = number;
-      }
-      if (const auto wrong = set(changed, name, as); !wrong.empty()) {
-        x.fail(400, "bad_request", wrong);
-        return;
-      }
-    }
-    if (changed.fail_next.empty())
-      changed.fail_count = 0;
+    if (const auto wrong = railway::update(world.knobs, *form); !wrong.empty())
+      x.fail(400, "bad_request", wrong);
     else
-      changed.fail_count = std::max<std::int64_t>(changed.fail_count, 1);
-    world.knobs = changed;
-    x.answer(see_other("/"));
+      x.answer(see_other("/"));
   }
 
-  void crash(http::exchange& x) {
-    const auto lock = std::lock_guard{mutex};
-    world.catch_up();
-    const auto done = world.crash(x.in().param(0));
+  static void
+  finish(http::exchange& x, const railway::world::outcome<bool>& done) {
     if (!done)
       x.fail(409, "conflict", done.error().message);
     else
       x.answer(see_other("/"));
   }
 
+  /// What people do to a deployment behind everybody's back.
+  void act(http::exchange& x) {
+    const auto& id = x.in().param(0);
+    const auto& deed = x.in().param(1);
+    if (deed == "log")
+      say(x, id);
+    else if (const auto done = railway::perform(world, deed, id))
+      finish(x, *done);
+    else
+      x.fail(404, "not_found", "There is no such deed.");
+  }
+
+  /// `{"message", "severity", "build"}`: a line for the log.
+  void say(http::exchange& x, const std::string& id) {
+    auto ec = json_ns::error_code{};
+    const auto body = json_ns::parse(x.in().body, ec);
+    if (ec || !body.is_object()) {
+      x.fail(400, "bad_request", "The body must be a JSON object.");
+      return;
+    }
+    const auto& line = body.get_object();
+    auto severity = railway::text_of(line, "severity");
+    if (severity.empty())
+      severity = "info";
+    finish(x,
+           world.say(id, railway::flag_of(line, "build"), std::move(severity),
+                     railway::text_of(line, "message")));
+  }
+
+  void delete_project(http::exchange& x) {
+    finish(x, world.delete_project(x.in().param(0), false));
+  }
+
+  void delete_service(http::exchange& x) {
+    finish(x, world.delete_service(x.in().param(0), ""));
+  }
+
+  [[nodiscard]] railway::surroundings around() const {
+    return {initial,      options.workspace_id, desk->used(),
+            desk->left(), desk->window_end(),   sockets->size(),
+            hooks.sent()};
+  }
+
   void home(http::exchange& x) {
-    const auto lock = std::lock_guard{mutex};
-    world.catch_up();
-    auto body = std::string{"<div class=\"card\"><h1>Railway <small>simulated "
-                            "provider · 模拟部署平台</small></h1>"};
-    body += switches_form() + "</div>";
-    auto all = world.projects();
-    auto shown = 0;
-    for (auto i = all.rbegin(); i != all.rend() && shown < 100; ++i, ++shown)
-      body += project_card(**i);
-    if (all.empty())
-      body += "<p class=\"dim\">还没有项目 No projects yet</p>";
-    x.answer(page(200, "Railway", body));
+    x.answer(page(200, "Railway", railway::to_html(world, around())));
   }
 
-  std::string switches_form() const {
-    const auto& knobs = world.knobs;
-    auto text = std::string{"<form method=\"post\" action=\"/sandbox/railway\">"
-                            "<div class=\"fields\"><label>下一次失败 fail next "
-                            "<select name=\"failNext\"><option value=\"\">—"
-                            "</option>"};
-    for (const auto& each : failures) {
-      text += "<option";
-      text += each == knobs.fail_next ? " selected>" : ">";
-      text += each;
-      text += "</option>";
-    }
-    text += "</select></label>";
-    for (const auto& each : counters) {
-      text += "<label>";
-      text += each.label;
-      text += " <input type=\"number\" min=\"0\" name=\"";
-      text += each.name;
-      text
-        += "\" value=\"" + std::to_string(knobs.*each.member) + "\"></label>";
-    }
-    text += "<label>停机 down <input type=\"checkbox\" name=\"down\"";
-    text += knobs.down ? " checked></label>" : "></label>";
-    text += "</div><p><button>保存 Save</button></p></form>";
-    return text;
-  }
-
-  std::string project_card(const railway::project& x) const {
-    auto text = "<div class=\"card\"><h2>" + escape(x.name);
-    if (x.deleted)
-      text += " <small class=\"bad\">已删除 deleted " + to_rfc3339(*x.deleted)
-              + "</small>";
-    text += "</h2><p class=\"dim\">" + escape(x.description) + " <code>" + x.id
-            + "</code></p>";
-    if (!x.gone)
-      for (const auto& id : x.services)
-        text += service_part(*world.find_service(id));
-    return text + "</div>";
-  }
-
-  std::string service_part(const railway::service& x) const {
-    auto text = "<h2>" + escape(x.name) + " <small>" + escape(x.image)
-                + "</small></h2><dl>";
-    for (const auto& each : x.domains)
-      text += "<dt>域名 domain</dt><dd>" + escape(each.domain) + "</dd>";
-    for (const auto& [name, value] : x.variables)
-      text += "<dt><code>" + escape(name) + "</code></dt><dd><code>"
-              + escape(mask(value)) + "</code></dd>";
-    text += "</dl><div class=\"scroll\"><table><tr><th>部署 deployment<th>状态 "
-            "status<th>起 since<th></tr>";
-    for (auto i = x.deployments.rbegin(); i != x.deployments.rend(); ++i) {
-      const auto& each = *world.find_deployment(*i);
-      const auto now = world.standing_of(each);
-      text += "<tr><td><code>" + each.id.substr(0, 8) + "</code><td class=\"";
-      text += tone(now.status);
-      text += "\">";
-      text += now.status;
-      text += each.stopped ? " (stopped)" : "";
-      text += "<td>" + to_rfc3339(now.since) + "<td>";
-      if (now.status == "SUCCESS")
-        text += "<form class=\"inline\" method=\"post\" "
-                "action=\"/sandbox/railway/deployments/"
-                + each.id + "/crash\"><button>使其崩溃 Crash</button></form>";
-      text += "</tr>";
-    }
-    return text + "</table></div>";
+  void state(http::exchange& x) {
+    x.answer(json(200, json_ns::serialize(railway::to_json(world, around()))));
   }
 
   railway_simulator_options options;
-  const clock& time;
   std::mutex mutex;
   railway::world world;
+  railway::switches initial;
+  railway::hooks hooks;
   graphql::schema schema;
-  timestamp window_start;
-  std::uint64_t used = 0;
+  std::optional<railway::desk> desk;
+  std::shared_ptr<railway::sockets> sockets;
+  bool is_looking = false;
   timer clockwork{1'000};
   std::optional<http::server> server;
 };

@@ -27,7 +27,14 @@ struct railway_simulator_options {
   /// The workspace token that requests must carry.
   std::string token;
   std::string workspace_id;
+  /// Of the published template.
   std::string template_code = "slipway-demo";
+  /// A project that exists from the start, to be cloned from: a service with
+  /// several variables, a domain, a volume, and fields that nobody knows.
+  /// Empty: there is none.
+  std::string template_project_id = "5ca1ab1e-0000-4000-8000-000000000001";
+  /// Its service.
+  std::string template_service_id = "5ca1ab1e-0000-4000-8000-000000000002";
   railway_stages stages;
   /// Between two new projects. The real one is 30 s.
   millis create_cooldown{500};
@@ -42,15 +49,20 @@ struct railway_simulator_options {
 
 /// Railway's public GraphQL API at `POST /graphql/v2`: documents are checked
 /// against the real schema's part that is known here, and everything moves on
-/// with the clock. There are no timers: where things stand is worked out when
-/// somebody looks.
+/// with the clock: what is due happens, in its order, when somebody looks. Logs
+/// can be followed over WebSocket (`graphql-transport-ws`) at the same path,
+/// and the webhooks of notification rules are posted; where there are such
+/// listeners, somebody looks all the time.
 ///
 /// For people and scripts: `/` shows switches and everything that exists,
-/// `GET`/`PUT /sandbox/railway` the switches as JSON: `failNext` (`build`,
-/// `deploy`, `crash`, `workflow` or null) and `failCount`, `opaqueErrors`,
-/// `lostAnswers` (the mutation happens, the answer is 504), `rateLimited`,
-/// `slowMs`, `down`. `POST /sandbox/railway/deployments/{id}/crash` crashes
-/// what runs.
+/// `GET`/`PUT /sandbox/railway` are the switches as JSON
+/// (`railway_switches.hpp` explains each), `GET /sandbox/railway/state` is all
+/// the rest. `POST /sandbox/railway/deployments/{id}/{deed}` does what happens
+/// behind everybody's back: `crash`, `degrade` (one replica of several
+/// crashes), `sleep`, `wake`, `stop`, `remove`, `redeploy`, `release` (what
+/// hangs goes on) and `log` (`{"message","severity","build"}` adds a line);
+/// `POST /sandbox/railway/projects/{id}/delete` and `…/services/{id}/delete`
+/// delete.
 class railway_simulator {
 public:
   /// @param time Must outlive the simulator.

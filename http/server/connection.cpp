@@ -1,6 +1,7 @@
 #include "http/server/connection.hpp"
 
 #include "http/server/target.hpp"
+#include "http/server/upgrade.hpp"
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
@@ -252,6 +253,10 @@ void connection::close() {
   shared_->connection_closed();
   if (auto ended = std::exchange(stream_, nullptr))
     ended->finish();
+  if (auto ended = std::exchange(visitor_, nullptr)) {
+    shared_->streams.fetch_sub(1, std::memory_order_acq_rel);
+    ended->close();
+  }
 }
 
 void connection::begin_stop() {
@@ -266,6 +271,12 @@ void connection::begin_stop() {
     case phase::streaming:
       stream_->close();
       break;
+    case phase::visited: {
+      // It may leave on the spot, and we with it.
+      const auto visitor = visitor_;
+      visitor->stop();
+      break;
+    }
     default:
       keep_alive_ = false;
   }
@@ -293,6 +304,7 @@ void connection::check_deadline(steady::time_point now) {
              false, true);
       resume();
       break;
+    case phase::visited:
     case phase::closed:
       break;
   }
@@ -336,6 +348,7 @@ void connection::on_read(const error_code& ec, std::size_t bytes) {
       break;
     case phase::handling:
     case phase::writing:
+    case phase::visited:
     case phase::closed:
       break;
   }
@@ -716,12 +729,18 @@ void connection::drain() {
 
 // -- connection: streaming ----------------------------------------------------
 
+bool connection::take_stream_place() {
+  const auto max = shared_->options.max_streams;
+  if (shared_->streams.fetch_add(1, std::memory_order_acq_rel) < max)
+    return true;
+  shared_->streams.fetch_sub(1, std::memory_order_acq_rel);
+  shared_->shed("streams");
+  return false;
+}
+
 std::shared_ptr<stream>
 connection::open_stream(std::uint64_t number, response&& head, permit&& held) {
-  const auto max = shared_->options.max_streams;
-  if (shared_->streams.fetch_add(1, std::memory_order_acq_rel) >= max) {
-    shared_->streams.fetch_sub(1, std::memory_order_acq_rel);
-    shared_->shed("streams");
+  if (!take_stream_place()) {
     auto sorry = error_response(
       503, "overloaded", "Too many event streams. Please try again.", "");
     sorry.headers.emplace_back("Retry-After", "1");
@@ -828,6 +847,71 @@ void connection::write_stream(std::string_view bytes, bool last) {
       self->deadline_ = steady::time_point::max();
       self->flush_stream();
     });
+}
+
+// -- connection: upgrading ----------------------------------------------------
+
+void connection::hand_over(std::uint64_t number, std::shared_ptr<upgraded> to,
+                           permit&& held) {
+  if (!take_stream_place()) {
+    auto sorry = error_response(503, "overloaded",
+                                "Too many connections of this kind. Please try "
+                                "again.",
+                                "");
+    sorry.headers.emplace_back("Retry-After", "1");
+    reply(number, std::move(sorry), std::move(held));
+    return;
+  }
+  // Always later: the handler that gives us away still stands on our stack.
+  asio::post(home_.context,
+             [weak = weak_from_this(), shared = shared_, number,
+              to = std::move(to), held = std::move(held)]() mutable {
+               if (auto self = weak.lock())
+                 self->begin_visit(number, to, std::move(held));
+               else
+                 shared->streams.fetch_sub(1, std::memory_order_acq_rel);
+             });
+}
+
+void connection::begin_visit(std::uint64_t number,
+                             const std::shared_ptr<upgraded>& to,
+                             permit&& held) {
+  auto mine = permit{std::move(held)};
+  const auto stay = [this] {
+    shared_->streams.fetch_sub(1, std::memory_order_acq_rel);
+  };
+  if (phase_ != phase::handling || number != number_) {
+    stay();
+    return;
+  }
+  if (shared_->stopping.load(std::memory_order_acquire)) {
+    stay();
+    refuse(503, "unavailable", "The server is about to stop.", true, true);
+    return;
+  }
+  if (reading_ || buffer_.size() != 0) {
+    // What has been read already would be lost to the other protocol.
+    stay();
+    refuse(400, "bad_request", "Wait for the answer before you go on.", true);
+    resume();
+    return;
+  }
+  const auto self = shared_from_this();
+  phase_ = phase::visited;
+  visitor_ = to;
+  status_ = 101;
+  mine.release();
+  report();
+  in_.reset();
+  match_ = {};
+  visitor_->begin(std::move(socket_), [weak = weak_from_this()] {
+    const auto left = weak.lock();
+    if (left == nullptr || left->visitor_ == nullptr)
+      return;
+    left->visitor_ = nullptr;
+    left->shared_->streams.fetch_sub(1, std::memory_order_acq_rel);
+    left->close();
+  });
 }
 
 } // namespace slipway::http

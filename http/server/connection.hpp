@@ -145,8 +145,8 @@ private:
   std::function<void()> callback_;
 };
 
-/// One client. Lives on one worker's thread; only `reply` and `open_stream` are
-/// called from elsewhere.
+/// One client. Lives on one worker's thread; only `reply`, `open_stream` and
+/// `hand_over` are called from elsewhere.
 class connection final : public reply_sink,
                          public std::enable_shared_from_this<connection> {
 public:
@@ -162,6 +162,9 @@ public:
 
   std::shared_ptr<stream>
   open_stream(std::uint64_t number, response&& head, permit&& held) override;
+
+  void hand_over(std::uint64_t number, std::shared_ptr<upgraded> to,
+                 permit&& held) override;
 
   /// Writes what the stream has queued.
   void flush_stream();
@@ -184,6 +187,7 @@ private:
     handling,  ///< Somebody works on the answer.
     writing,   ///< The answer is on its way.
     streaming, ///< An answer without an end.
+    visited,   ///< Another protocol has the socket.
     draining,  ///< Done; waits for the client's end.
     closed,
   };
@@ -218,6 +222,13 @@ private:
                     std::shared_ptr<stream_state> state);
   void write_stream(std::string_view bytes, bool last);
 
+  // -- upgrading --------------------------------------------------------------
+
+  /// Takes one of the places of streams, or sheds. @returns whether it did.
+  bool take_stream_place();
+  void begin_visit(std::uint64_t number, const std::shared_ptr<upgraded>& to,
+                   permit&& held);
+
   void enter(phase next, millis limit) {
     phase_ = next;
     deadline_ = steady::now() + limit;
@@ -251,6 +262,7 @@ private:
   int status_ = 0;
   std::shared_ptr<stream_state> stream_;
   std::string chunk_;
+  std::shared_ptr<upgraded> visitor_;
 
   bool keep_alive_ = true;
   bool chunked_ = true;

@@ -1,5 +1,7 @@
 #include "http/server/exchange.hpp"
 
+#include "http/server/upgrade.hpp"
+
 #include <utility>
 
 namespace slipway::http {
@@ -22,6 +24,10 @@ public:
     return nullptr;
   }
 
+  void hand_over(std::uint64_t, std::shared_ptr<upgraded>, permit&&) override {
+    done_(error_response(503, "unavailable", "Upgrades need a socket.", ""));
+  }
+
 private:
   std::function<void(response)> done_;
 };
@@ -33,6 +39,10 @@ stream::~stream() {
 }
 
 reply_sink::~reply_sink() {
+  // nop
+}
+
+upgraded::~upgraded() {
   // nop
 }
 
@@ -70,6 +80,11 @@ std::shared_ptr<stream> exchange::start_stream(response head) {
   if (answered_.exchange(true, std::memory_order_acq_rel))
     return nullptr;
   return sink_->open_stream(number_, std::move(head), std::move(held_));
+}
+
+void exchange::upgrade(std::shared_ptr<upgraded> to) {
+  if (!answered_.exchange(true, std::memory_order_acq_rel))
+    sink_->hand_over(number_, std::move(to), std::move(held_));
 }
 
 std::shared_ptr<exchange>

@@ -31,6 +31,8 @@ public:
   virtual void on_closed(std::function<void()> callback) = 0;
 };
 
+class upgraded;
+
 /// INTERNAL: Where the answer of an exchange goes. The server's connections
 /// implement it.
 class reply_sink {
@@ -44,6 +46,11 @@ public:
   /// Starts a response without an end. @see exchange::start_stream
   virtual std::shared_ptr<stream>
   open_stream(std::uint64_t number, response&& head, permit&& held) = 0;
+
+  /// Lets another protocol have the connection. @see exchange::upgrade
+  virtual void
+  hand_over(std::uint64_t number, std::shared_ptr<upgraded> to, permit&& held)
+    = 0;
 };
 
 /// One request and the right to answer it, exactly once, from any thread. Kept
@@ -80,6 +87,14 @@ public:
   ///          is reached.
   [[nodiscard]] std::shared_ptr<stream> start_stream(response head);
 
+  /// Lets another protocol have the connection: `to` begins on its thread. It
+  /// counts among `server_options::max_streams` until it leaves; beyond the
+  /// limit the client gets 503 `overloaded`. A client that has gone on talking
+  /// before it was told that it may gets 400. The permit is given back at once.
+  /// Without effect when the request has been answered already; `to` is then
+  /// let go of without a call, as it is when the client has left.
+  void upgrade(std::shared_ptr<upgraded> to);
+
   /// Whether an answer has been given.
   [[nodiscard]] bool answered() const noexcept {
     return answered_.load(std::memory_order_relaxed);
@@ -95,7 +110,7 @@ private:
 
 /// An exchange without a socket, for calling a handler directly.
 /// @param done Called once, with the answer, on the thread that gives it.
-///        `start_stream` answers 503 there.
+///        `start_stream` and `upgrade` answer 503 there.
 [[nodiscard]] std::shared_ptr<exchange>
 make_exchange(request in, std::function<void(response)> done);
 

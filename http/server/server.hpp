@@ -36,7 +36,8 @@ struct server_options {
   /// Requests being worked on; beyond it 503 `overloaded` before the handler
   /// runs. Not used when `gate` is set.
   std::size_t max_in_flight = 1024;
-  /// Event streams open at once; beyond it 503 `overloaded`.
+  /// Event streams and upgraded connections open at once; beyond it 503
+  /// `overloaded`.
   std::size_t max_streams = 1024;
   /// From the first byte of a request to the end of its head: 408.
   millis header_timeout{10'000};
@@ -91,9 +92,10 @@ public:
   /// `http://HOST:PORT`, without a slash at the end.
   [[nodiscard]] std::string url() const;
 
-  /// Stops accepting, closes idle connections and event streams, lets requests
-  /// under way be answered for as long as `deadline`, then closes what is left
-  /// and ends the threads. Later calls do nothing.
+  /// Stops accepting, closes idle connections and event streams, asks upgraded
+  /// connections to leave, lets requests under way be answered for as long as
+  /// `deadline`, then closes what is left and ends the threads. Later calls do
+  /// nothing.
   void stop(millis deadline);
 
   /// Connections open right now.

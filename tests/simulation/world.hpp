@@ -5,6 +5,7 @@
 #include "http/mail/mailer.hpp"
 #include "http/mail/notifier.hpp"
 #include "http/provider/railway.hpp"
+#include "http/provider/watcher.hpp"
 #include "tests/support/actor_fixture.hpp"
 #include "tests/support/railway_model.hpp"
 
@@ -155,8 +156,14 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     options.settings.endpoint = "http://127.0.0.1/graphql/v2";
     options.settings.template_code = "web";
     options.settings.workspace_id = "ws";
-    options.network = railway.connect();
+    options.caller = keep(
+      sys.spawn(provider::caller, environment_ptr{env},
+                provider::caller_options{options.settings, railway.connect()}));
     options.keys = keys;
+    env->watcher = keep(
+      sys.spawn(provider::watcher, environment_ptr{env},
+                provider::watcher_options{
+                  options.settings, options.poll_interval, options.caller}));
     env->provider
       = keep(sys.spawn(provider::railway, environment_ptr{env}, options));
     auto post = mail::notifier_options{};
@@ -205,6 +212,7 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     env->registry = nullptr;
     env->dispatcher = nullptr;
     env->provider = nullptr;
+    env->watcher = nullptr;
     env->notifier = nullptr;
     env->reconciler = nullptr;
     env->journals.clear();

@@ -228,6 +228,9 @@ struct actor_fixture : test_coordinator_fixture<caf::actor_system_config> {
     out.plan = "PRO";
     out.created_at = day_one;
     out.state = made.now;
+    // No two subscriptions share a project.
+    if (auto& project = out.state.instance.project_id; !project.empty())
+      project = "p-" + std::to_string(raw(id));
     return out;
   }
 };

@@ -40,6 +40,7 @@ inline rules make_rules() {
   out.backoff_initial = 5s;
   out.backoff_max = 60s;
   out.deadline = 15min;
+  out.halt_patience = 90s;
   out.orders_max = 4;
   return out;
 }
@@ -54,12 +55,54 @@ inline const std::vector<phase>& all_phases() {
   return phases;
 }
 
-/// Whether a provider works in this phase, written down a second time: the
-/// machine's own list is under test.
+inline const std::vector<instance_health>& all_healths() {
+  static const auto healths = [] {
+    auto out = std::vector<instance_health>{};
+    for (std::uint8_t i = 0; i < instance_health_count; ++i)
+      out.push_back(static_cast<instance_health>(i));
+    return out;
+  }();
+  return healths;
+}
+
+// What follows is written down a second time: the machine's own lists are under
+// test.
+
+/// Whether something may be building at the provider in this phase.
+inline bool builds(phase at) {
+  return at == phase::deploying_template || at == phase::awaiting_workflow
+         || at == phase::configuring || at == phase::deploying;
+}
+
+/// Whether an attempt is being made in this phase.
+inline bool in_attempt(phase at) {
+  return at == phase::creating_project || builds(at);
+}
+
+/// Whether the instance is being taken away in this phase.
+inline bool leaves(phase at) {
+  return at == phase::cancelling || at == phase::terminating;
+}
+
+/// Whether a slot is held in this phase.
 inline bool works(phase at) {
-  return at == phase::creating_project || at == phase::deploying_template
-         || at == phase::awaiting_workflow || at == phase::configuring
-         || at == phase::deploying || at == phase::cancelling;
+  return in_attempt(at) || at == phase::halting || at == phase::cancelling;
+}
+
+/// Whether the provider has a step to carry out in this phase.
+inline bool has_work(phase at) {
+  return works(at) || at == phase::terminating;
+}
+
+/// Whether a deployment waits or is at work in this phase.
+inline bool is_under_way(phase at) {
+  return has_work(at) || at == phase::queued || at == phase::backing_off;
+}
+
+/// Whether an instance in this condition serves its user.
+inline bool serves(instance_health x) {
+  return x == instance_health::unknown || x == instance_health::healthy
+         || x == instance_health::sleeping || x == instance_health::degraded;
 }
 
 inline int count(const std::vector<effect>& effects, effect what) {
@@ -315,7 +358,10 @@ struct driver {
         return deployment_observed{
           at, attempt(), condition::running, 100, "SUCCESS", {}, 0};
       case phase::cancelling:
+      case phase::terminating:
         return cancellation_confirmed{at};
+      case phase::halting:
+        return halted{at, attempt(), 0};
       default:
         return woke{wake_at(now, with).value_or(at), 0};
     }
@@ -327,6 +373,47 @@ struct driver {
       at += 1s;
       feed(progress_event());
     }
+  }
+
+  verdict cancel(actor_kind by = actor_kind::user) {
+    return feed(cancel_requested{at, by});
+  }
+
+  verdict terminate(actor_kind by = actor_kind::operator_) {
+    return feed(terminate_requested{at, by});
+  }
+
+  verdict confirm() {
+    return feed(cancellation_confirmed{at});
+  }
+
+  verdict retry() {
+    return feed(retry_requested{at, actor_kind::user});
+  }
+
+  verdict halt() {
+    return feed(halted{at, attempt(), 0});
+  }
+
+  verdict wake() {
+    return feed(woke{at, 0});
+  }
+
+  /// The provider shows the instance that there is in this condition.
+  verdict observe(instance_health is, std::string deployment_id = {},
+                  std::string reason = {}) {
+    return feed(instance_observed{at, now.instance.seq, is,
+                                  std::move(deployment_id), "X",
+                                  std::move(reason)});
+  }
+
+  /// Another period is paid for, once this one is over.
+  void renew() {
+    at = *now.end_at;
+    wake();
+    open_order();
+    const auto seq = static_cast<std::uint32_t>(now.orders.size());
+    pay(seq, "t-" + std::to_string(seq));
   }
 
   verdict fail(bool permanent, std::uint32_t chance = 0,
@@ -370,14 +457,28 @@ inline driver paid_at(phase to) {
       out.advance_to(phase::creating_project);
       out.fail(true);
       break;
+    case phase::halting:
+      out.advance_to(phase::deploying);
+      out.fail(true);
+      break;
     case phase::cancelling:
       out.advance_to(phase::deploying);
-      out.feed(cancel_requested{out.at, actor_kind::user});
+      out.cancel();
       break;
     case phase::stopped:
       out.advance_to(phase::deploying);
-      out.feed(cancel_requested{out.at, actor_kind::user});
-      out.feed(cancellation_confirmed{out.at});
+      out.cancel();
+      out.confirm();
+      break;
+    case phase::lapsed:
+      out.advance_to(phase::running);
+      out.at += 1h;
+      out.observe(instance_health::crashed, {}, "exit code 137");
+      break;
+    case phase::terminating:
+      out.advance_to(phase::running);
+      out.at += 1h;
+      out.terminate();
       break;
     default:
       out.advance_to(to);

@@ -45,6 +45,17 @@ struct memory_database {
     std::optional<timestamp> asked_at;
   };
 
+  /// A project at the provider that belongs to no instance.
+  struct orphan {
+    std::string name;
+    subscription_id subscription{};
+    std::string reason;
+    timestamp seen_at{};
+    timestamp last_seen_at{};
+    std::optional<timestamp> gone_at;
+    bool removed_by_us = false;
+  };
+
   /// A person is done with a callback.
   struct settlement {
     timestamp at{};
@@ -60,7 +71,8 @@ struct memory_database {
   std::vector<kept_history> history;
   std::vector<callback_entry> callbacks; ///< Their ids count from 1.
   std::map<std::int64_t, settlement> settled;
-  std::vector<callback_entry> forged; ///< The newest last.
+  std::vector<callback_entry> forged;    ///< The newest last.
+  std::map<std::string, orphan> orphans; ///< By the project's id.
   /// Those of the actors: what a timer is due by.
   lifecycle::rules rules;
   /// The server that writes. Rows of other servers are orphans.
@@ -108,6 +120,8 @@ struct memory_database {
         return commit_status::conflict;
       before = where->second.value;
     }
+    if (is_taken(t.next))
+      return commit_status::failed;
     rows[key] = {t.next, server};
     write_asks(before.state, t);
     const auto revision = t.next.state.revision;
@@ -157,7 +171,7 @@ struct memory_database {
     const auto* found = find(q.id);
     if (found == nullptr)
       return tl::unexpected{errc::not_found};
-    return query::find_record::found{*found, 0};
+    return query::find_record::found{*found, position_of(*found)};
   }
 
   answer<record> run(const query::claim_record& q) {
@@ -195,20 +209,71 @@ struct memory_database {
 
   answer<query::slots::found> run(const query::slots& q) {
     auto out = query::slots::found{};
-    auto queue = std::vector<std::pair<timestamp, subscription_id>>{};
-    for (const auto& [id, x] : rows) {
-      const auto& d = x.value.state.deployment;
-      if (lifecycle::holds_slot(d.at))
+    for (const auto& [id, x] : rows)
+      if (lifecycle::holds_slot(x.value.state.deployment.at))
         out.held.push_back(x.value.id);
-      if (d.at == lifecycle::phase::queued)
-        queue.emplace_back(d.queued_at.value_or(timestamp{}), x.value.id);
-    }
-    std::sort(queue.begin(), queue.end());
-    for (const auto& [at, id] : queue)
+    const auto all = queue();
+    for (const auto& [rank, id] : all)
       if (out.waiting.size() < q.waiting_max)
         out.waiting.push_back(id);
-    out.queue_depth = static_cast<std::int64_t>(queue.size());
+    out.queue_depth = static_cast<std::int64_t>(all.size());
     return out;
+  }
+
+  answer<std::vector<record>> run(const query::list_watched& q) {
+    auto out = std::vector<record>{};
+    for (const auto& [id, x] : rows)
+      if (id > raw(q.after) && out.size() < q.limit
+          && lifecycle::is_watched(x.value.state))
+        out.push_back(x.value);
+    return out;
+  }
+
+  answer<record> run(const query::find_by_project& q) {
+    for (const auto& [id, x] : rows)
+      if (lies_in(x.value, q.project_id))
+        return x.value;
+    return tl::unexpected{errc::not_found};
+  }
+
+  answer<std::vector<record>> run(const query::match_records& q) {
+    auto out = std::vector<record>{};
+    for (const auto& [id, x] : rows)
+      if (std::find(q.ids.begin(), q.ids.end(), x.value.id) != q.ids.end())
+        out.push_back(x.value);
+    return out;
+  }
+
+  answer<timestamp> run(const query::note_orphan& q) {
+    auto [where, fresh] = orphans.try_emplace(q.project_id);
+    auto& x = where->second;
+    if (fresh)
+      x.name = q.name;
+    // One that had gone and is there again is another one: found anew.
+    if (fresh || x.gone_at)
+      x.seen_at = q.at;
+    x.last_seen_at = q.at;
+    x.reason = q.reason;
+    x.subscription = q.subscription;
+    x.gone_at.reset();
+    x.removed_by_us = false;
+    return x.seen_at;
+  }
+
+  answer<none> run(const query::close_orphan& q) {
+    const auto where = orphans.find(q.project_id);
+    if (where != orphans.end() && !where->second.gone_at) {
+      where->second.gone_at = q.at;
+      where->second.removed_by_us = q.removed_by_us;
+    }
+    return none{};
+  }
+
+  answer<none> run(const query::close_vanished_orphans& q) {
+    for (auto& [project, x] : orphans)
+      if (!x.gone_at && x.last_seen_at < q.at)
+        x.gone_at = q.at;
+    return none{};
   }
 
   answer<std::vector<sealed_credential>> run(const query::list_credentials& q) {
@@ -340,6 +405,42 @@ struct memory_database {
   }
 
 private:
+  /// Who waits for a slot, the first in line first.
+  [[nodiscard]] std::vector<std::pair<timestamp, subscription_id>>
+  queue() const {
+    auto out = std::vector<std::pair<timestamp, subscription_id>>{};
+    for (const auto& [id, x] : rows)
+      if (x.value.state.deployment.at == lifecycle::phase::queued)
+        out.emplace_back(x.value.state.deployment.queue_rank.value(),
+                         x.value.id);
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+
+  /// Counts from 1; 0 for whoever does not wait.
+  [[nodiscard]] std::int64_t position_of(const record& x) const {
+    auto position = std::int64_t{0};
+    for (const auto& [rank, id] : queue())
+      if (++position; id == x.id)
+        return position;
+    return 0;
+  }
+
+  /// Whether the live instance is in this project.
+  static bool lies_in(const record& x, const std::string& project) {
+    const auto& i = x.state.instance;
+    return !project.empty() && i.project_id == project && !i.deleted_at;
+  }
+
+  /// Whether another live instance is in the project of this one.
+  [[nodiscard]] bool is_taken(const record& by) const {
+    return !by.state.instance.deleted_at
+           && std::any_of(rows.begin(), rows.end(), [&](const auto& x) {
+                return x.second.value.id != by.id
+                       && lies_in(x.second.value, by.state.instance.project_id);
+              });
+  }
+
   /// What leaves an order's status alone leaves its time alone.
   void write_asks(const lifecycle::state& before, const transition& t) {
     const auto& orders = t.next.state.orders;

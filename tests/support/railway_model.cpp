@@ -195,9 +195,45 @@ railway_model::deployment railway_model::start_deployment() {
   return out;
 }
 
+/// Many fields in one document, told apart by aliases: `  e0: environment(…`.
+/// All of them are non-null, so that one error leaves no data at all.
+client::http_response
+railway_model::answer_all(const std::string& query, const json::value& v) {
+  auto found = json::object{};
+  auto errors = json::array{};
+  for (auto at = query.find("\n  ");
+       at != std::string::npos && query[at + 3] != '}';
+       at = query.find("\n  ", at + 1)) {
+    const auto colon = query.find(": ", at);
+    const auto open = query.find('(', at);
+    if (colon == std::string::npos || open == std::string::npos || colon > open
+        || query.rfind("fragment", at) != std::string::npos)
+      break;
+    const auto alias = query.substr(at + 3, colon - at - 3);
+    const auto field = query.substr(colon + 2, open - colon - 2);
+    const auto one
+      = json::parse(answer(json::serialize(json::object{
+                             {"query", "\n  " + field + "("},
+                             {"variables", json::object{{"id", v.at(alias)}}}}))
+                      .body);
+    if (const auto* wrong = one.as_object().if_contains("errors")) {
+      auto x = wrong->at(0);
+      x.as_object()["path"] = json::array{json::value(alias)};
+      errors.push_back(std::move(x));
+      continue;
+    }
+    found[alias] = one.at("data").at(field);
+  }
+  if (errors.empty())
+    return reply(json::object{{"data", std::move(found)}});
+  return reply(json::object{{"data", nullptr}, {"errors", std::move(errors)}});
+}
+
 client::http_response railway_model::answer(const std::string& body) {
   const auto call = json::parse(body);
   const auto query = text(call, "query");
+  if (query.starts_with("query Watch("))
+    return answer_all(query, call.at("variables"));
   const auto& v = call.at("variables");
   const auto asks = [&query](std::string_view field) {
     return query.find("  " + std::string{field} + "(") != std::string::npos;

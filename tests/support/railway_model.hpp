@@ -3,6 +3,8 @@
 #include "actors/lifecycle/time.hpp"
 #include "http/client/outbound.hpp"
 
+#include <boost/json/value.hpp>
+
 #include <functional>
 #include <map>
 #include <memory>
@@ -111,6 +113,8 @@ private:
   void arrive(client::http_request request, client::http_callback done,
               std::shared_ptr<wire> over);
   client::http_response answer(const std::string& body);
+  client::http_response
+  answer_all(const std::string& query, const boost::json::value& variables);
   void at(timestamp when, std::function<void()> what);
   int roll(int sides);
   millis some(millis most);

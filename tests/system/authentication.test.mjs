@@ -31,6 +31,7 @@ const forUsers = served([
   ['POST', '/api/deployment/retry', { subscriptionId: unknown }],
   ['DELETE', '/api/deployment/cancel', { subscriptionId: unknown }],
   ['GET', `/api/deployment/logs/${unknown}`],
+  ['GET', `/api/deployment/logs/${unknown}/stream`],
   ['GET', '/api/notifications'],
   ['POST', `/api/notifications/${unknown}/read`],
 ]);

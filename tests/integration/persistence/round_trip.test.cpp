@@ -23,6 +23,8 @@ struct fixture : world {
     const auto& s = stored.state;
     const auto& d = s.deployment;
     phases.insert(d.at);
+    if (s.instance.seq != 0)
+      healths.insert(s.instance.health);
     const auto note = [this](const char* name, bool is_set) {
       (is_set ? seen_set : seen_unset).insert(name);
     };
@@ -30,6 +32,8 @@ struct fixture : world {
     note("end_at", s.end_at.has_value());
     note("intent_at", d.intent_at.has_value());
     note("queued_at", d.queued_at.has_value());
+    note("queue_rank", d.queue_rank.has_value());
+    note("head start", d.queue_rank < d.queued_at);
     note("started_at", d.started_at.has_value());
     note("deadline_at", d.deadline_at.has_value());
     note("retry_at", d.retry_at.has_value());
@@ -42,6 +46,7 @@ struct fixture : world {
     note("instance", s.instance.seq != 0);
     note("deleted_at", s.instance.deleted_at.has_value());
     note("public_url", !s.instance.public_url.empty());
+    note("sleep_told", s.instance.sleep_told);
     for (const auto& o : s.orders) {
       note("paid_at", o.paid_at.has_value());
       note("transaction_id", !o.transaction_id.empty());
@@ -62,7 +67,9 @@ struct fixture : world {
   void deploy_up_to_workflow(life& x, std::uint32_t attempt, int at) {
     take(x, slot_granted{after(at)});
     take(x, project_create_started{after(at + 1), attempt});
-    take(x, project_ready{after(at + 2), attempt, "prj-1", "env-1", false});
+    const auto project = "prj-" + std::to_string(raw(x.now.id)) + "-"
+                         + std::to_string(x.now.state.instance.seq);
+    take(x, project_ready{after(at + 2), attempt, project, "env-1", false});
     take(x, template_deploy_started{after(at + 3), attempt});
     take(x, template_deployed{after(at + 4), attempt, "wf-1"});
   }
@@ -84,7 +91,14 @@ struct fixture : world {
     take(x, x.pay("tx-" + std::to_string(raw(x.now.id))));
   }
 
+  void see(life& x, int at, instance_health is, std::string id = "",
+           std::string reason = "") {
+    take(x, instance_observed{after(at), x.now.state.instance.seq, is,
+                              std::move(id), "X", std::move(reason)});
+  }
+
   std::set<phase> phases;
+  std::set<instance_health> healths;
   std::set<order_status> statuses;
   std::set<refund_cause> causes;
   std::set<std::string> seen_set;
@@ -121,6 +135,11 @@ CAF_TEST(every transition of every phase comes back as it went in) {
   take(x, woke{after(20'000), 5});
   take(x, step_failed{after(21'000), 1, phase::awaiting_workflow, true, true,
                       false, millis{0}, "template is broken", 99});
+  CAF_CHECK(x.now.state.deployment.at == phase::halting);
+  take(x, step_failed{after(22'000), 1, phase::halting, false, false, false,
+                      millis{700}, "HTTP 502", 77});
+  take(x, woke{after(30'000), 5});
+  take(x, halted{after(31'000), 1, 99});
   CAF_CHECK(x.now.state.deployment.at == phase::backing_off);
   take(x, woke{after(400'000), 5});
   take(x, slot_granted{after(400'001)});
@@ -161,7 +180,32 @@ CAF_TEST(every transition of every phase comes back as it went in) {
   take(z, slot_granted{after(3'000)});
   take(z, woke{after(3'000 + 900'000), 1});
   CAF_CHECK(z.now.state.deployment.at == phase::backing_off);
+  // And what becomes of one that came to run, on a dearer plan.
+  rules = lifecycle::rules{};
+  rules.head_start = millis{600'000};
+  auto w = life{4, "user-1", rules};
+  buy(w);
+  deploy(w, 1, 10'000);
+  see(w, 20'000, instance_health::sleeping);
+  see(w, 21'000, instance_health::healthy);
+  see(w, 22'000, instance_health::degraded, "dep-2", "1 of 2 副本 has crashed");
+  see(w, 23'000, instance_health::crashed, "", "exit code 137");
+  CAF_CHECK(w.now.state.deployment.at == phase::lapsed);
+  see(w, 24'000, instance_health::ended);
+  see(w, 25'000, instance_health::sleeping);
+  see(w, 26'000, instance_health::removed, "", "removed");
+  take(w, terminate_requested{after(30'000), actor_kind::operator_});
+  CAF_CHECK(w.now.state.deployment.at == phase::terminating);
+  take(w, step_failed{after(31'000), 1, phase::terminating, false, false, false,
+                      millis{700}, "HTTP 502", 77});
+  take(w, woke{after(40'000), 5});
+  take(w, cancellation_confirmed{after(41'000)});
+  take(w, retry_requested{after(50'000), actor_kind::user});
+  deploy(w, 2, 51'000);
+  see(w, 60'000, instance_health::missing, "", "the project is gone");
+  CAF_CHECK(w.now.state.instance.status == instance_status::deleted);
   // Nothing was left out.
+  CAF_CHECK_EQUAL(healths.size(), std::size_t{instance_health_count});
   CAF_CHECK_EQUAL(phases.size(), std::size_t{phase_count});
   CAF_CHECK_EQUAL(statuses.size(), std::size_t{order_status_count});
   CAF_CHECK_EQUAL(causes.count(refund_cause::surplus_payment), 1u);
@@ -181,6 +225,7 @@ CAF_TEST(values that the machine does not reach yet are kept as well) {
     change(t->next.state);
     x.now = t->next;
     t->orders_changed = 1;
+    t->instance_changed = true;
     take(x, t);
   };
   take(x, slot_granted{after(3'000)});
@@ -198,6 +243,11 @@ CAF_TEST(values that the machine does not reach yet are kept as well) {
       s.orders[0].refund_seq = 2'000'000'000;
       s.orders[0].refund_amount = s.orders[0].amount;
       s.orders[0].refund_for = static_cast<refund_cause>(i);
+    });
+  for (std::uint8_t i = 0; i < instance_health_count; ++i)
+    write([i](state& s) {
+      s.instance.health = static_cast<instance_health>(i);
+      s.instance.sleep_told = i % 2 == 1;
     });
   write([](state& s) {
     s.deployment.error = std::string(20'000, 'x') + "\n\t'\"\\ 错误";

@@ -148,14 +148,75 @@ CAF_TEST(numbers stay within what the machine knows) {
                    + " WHERE id = 1")
       .substr(0, 6);
   };
-  CAF_CHECK_EQUAL(field("phase = 13"), check_violation);
+  CAF_CHECK_EQUAL(field("phase = 16"), check_violation);
   CAF_CHECK_EQUAL(field("phase = -1"), check_violation);
   CAF_CHECK_EQUAL(field("status = 6"), check_violation);
   CAF_CHECK_EQUAL(field("progress = 101"), check_violation);
   CAF_CHECK_EQUAL(field("amount_minor = 0"), check_violation);
   CAF_CHECK_EQUAL(field("period_days = 0"), check_violation);
   CAF_CHECK_EQUAL(field("revision = 0"), check_violation);
-  CAF_CHECK_EQUAL(field("phase = 12"), "");
+  for (std::uint8_t i = 0; i < lifecycle::phase_count; ++i)
+    CAF_CHECK_EQUAL(field(("phase = " + std::to_string(i)).c_str()), "");
+  const auto health = [&](int number) {
+    return refusal("UPDATE instances SET health = " + std::to_string(number));
+  };
+  const auto refused = check_violation + std::string{"instances_health_check"};
+  CAF_CHECK_EQUAL(health(-1), refused);
+  CAF_CHECK_EQUAL(health(lifecycle::instance_health_count), refused);
+  for (auto i = 0; i < lifecycle::instance_health_count; ++i)
+    CAF_CHECK_EQUAL(health(i), "");
+}
+
+CAF_TEST(whoever waits for a slot has a place) {
+  const auto set = [&](const std::string& what) {
+    return refusal("UPDATE subscriptions SET " + what + " WHERE id = 1");
+  };
+  const auto refused
+    = check_violation + std::string{"subscriptions_queued_has_rank"};
+  CAF_CHECK_EQUAL(set("phase = 2"), "");
+  CAF_CHECK_EQUAL(set("queue_rank = NULL"), refused);
+  CAF_CHECK_EQUAL(set("queued_at = NULL"), refused);
+  // What is being taken away has given it up.
+  for (auto at : {10, 11, 14})
+    CAF_CHECK_EQUAL(set("queue_rank = NULL, phase = " + std::to_string(at)),
+                    "");
+  CAF_CHECK_EQUAL(set("phase = 2"), refused);
+}
+
+CAF_TEST(no two live instances share a project) {
+  // A second subscription with an instance of its own.
+  const auto second
+    = "INSERT INTO instances (subscription_id, seq, status, created_at, "
+      "project_id) VALUES (2, 1, 0, now(), 'p')";
+  CAF_CHECK_EQUAL(refusal("UPDATE instances SET project_id = 'p'"), "");
+  const auto refused = unique_violation + std::string{"instances_by_project"};
+  CAF_CHECK_EQUAL(refusal(second), refused);
+  // One that is gone leaves it; those without one are as many as they like.
+  CAF_CHECK_EQUAL(
+    refusal("UPDATE instances SET status = 4, deleted_at = now()"), "");
+  CAF_CHECK_EQUAL(refusal(second), "");
+  CAF_CHECK_EQUAL(refusal("UPDATE instances SET status = 0, deleted_at = NULL "
+                          "WHERE subscription_id = 1"),
+                  refused);
+  CAF_CHECK_EQUAL(refusal("UPDATE instances SET project_id = ''"), "");
+  CAF_CHECK_EQUAL(refusal("UPDATE instances SET status = 0, deleted_at = NULL"),
+                  "");
+}
+
+CAF_TEST(an orphan is one project and has a reason) {
+  const auto orphan = [](const std::string& project, const char* reason) {
+    return "INSERT INTO orphans (project_id, name, subscription_id, reason, "
+           "seen_at, last_seen_at) VALUES ('"
+           + project + "', 'slipway-1', 1, " + reason + ", now(), now())";
+  };
+  CAF_CHECK_EQUAL(refusal(orphan("", "'r'")),
+                  check_violation + std::string{"orphans_project_id_check"});
+  CAF_CHECK_EQUAL(refusal(orphan("p", "NULL")).substr(0, 6), "23502 ");
+  CAF_CHECK_EQUAL(refusal(orphan("p", "'r'")), "");
+  CAF_CHECK_EQUAL(refusal(orphan("p", "'r'")),
+                  unique_violation + std::string{"orphans_pkey"});
+  CAF_CHECK_EQUAL(
+    probe{url}.count("orphans WHERE gone_at IS NULL AND NOT removed_by_us"), 1);
 }
 
 CAF_TEST(nothing hangs in the air) {

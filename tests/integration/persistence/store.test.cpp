@@ -24,8 +24,10 @@ struct fixture : world {
 
   using list = std::vector<std::uint64_t>;
 
-  life queued(std::uint64_t id, int at) {
-    auto x = life{id};
+  life queued(std::uint64_t id, int at, millis head_start = millis{0}) {
+    auto rules = lifecycle::rules{};
+    rules.head_start = head_start;
+    auto x = life{id, "user-1", rules};
     store(x.create());
     store(x.order());
     store(
@@ -36,7 +38,8 @@ struct fixture : world {
 
   void run(life& x, int at) {
     store(x.step(slot_granted{after(at)}));
-    store(x.step(project_ready{after(at + 1), 1, "p", "e", false}));
+    store(x.step(project_ready{
+      after(at + 1), 1, "p-" + std::to_string(raw(x.now.id)), "e", false}));
     store(x.step(template_deployed{after(at + 2), 1, ""}));
     store(x.step(configured{after(at + 3), 1, "s", "web", "d", "https://x"}));
     store(x.step(deployment_observed{after(at + 1'000), 1, condition::running,
@@ -108,6 +111,51 @@ CAF_TEST(slots are counted and the queue keeps its order) {
   CAF_CHECK_EQUAL(position(late), 2);
   CAF_CHECK_EQUAL(position(same_time), 3);
   CAF_CHECK_EQUAL(position(at_work), 0);
+}
+
+CAF_TEST(the queue goes by rank) {
+  // Paid later, and of a plan that goes before the others.
+  auto cheap = queued(1, 3'000);
+  auto dear = queued(2, 8'000, millis{5'001});
+  auto equal = queued(3, 8'000, millis{5'000});
+  CAF_CHECK((ids(must(first->ask(query::slots{10})).waiting) == list{2, 1, 3}));
+  const auto position = [&](const life& x) {
+    return must(first->ask(query::find_record{x.now.id})).queue_position;
+  };
+  CAF_CHECK_EQUAL(position(dear), 1);
+  CAF_CHECK_EQUAL(position(cheap), 2);
+  CAF_CHECK_EQUAL(position(equal), 3);
+  // A second attempt comes back to its place.
+  store(dear.step(slot_granted{after(9'000)}));
+  store(dear.step(step_failed{after(9'001), 1, phase::creating_project, true,
+                              true, false, millis{0}, "x", 0}));
+  store(dear.step(woke{after(60'000), 0}));
+  CAF_REQUIRE(dear.now.state.deployment.at == phase::queued);
+  CAF_CHECK((ids(must(first->ask(query::slots{1})).waiting) == list{2}));
+}
+
+CAF_TEST(what is halted holds a slot and what is terminated holds none) {
+  auto halting = queued(1, 2'000);
+  store(halting.step(slot_granted{after(3'000)}));
+  store(halting.step(project_ready{after(3'001), 1, "p-1", "e", false}));
+  store(halting.step(step_failed{after(3'002), 1, phase::deploying_template,
+                                 true, true, false, millis{0}, "x", 0}));
+  CAF_REQUIRE(halting.now.state.deployment.at == phase::halting);
+  auto leaving = queued(2, 2'000);
+  run(leaving, 3'000);
+  auto down = queued(3, 2'000);
+  run(down, 3'000);
+  store(leaving.step(terminate_requested{after(9'000), actor_kind::operator_}));
+  store(down.step(instance_observed{after(9'000), 1, instance_health::crashed,
+                                    "", "CRASHED", "exit code 1"}));
+  CAF_REQUIRE(leaving.now.state.deployment.at == phase::terminating);
+  CAF_CHECK((ids(must(first->ask(query::slots{10})).held) == list{1}));
+  // A dead server's removals and halts are taken over; what is down is left.
+  second = add("second");
+  first->lose_lease();
+  auto taken = ids(must(second->ask(query::claim_orphans{10})));
+  std::sort(taken.begin(), taken.end());
+  CAF_CHECK((taken == list{1, 2}));
 }
 
 CAF_TEST(timers are found when they are due) {

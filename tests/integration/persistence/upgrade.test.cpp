@@ -9,9 +9,14 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A database as the first version left it.
+/// A database as an earlier version left it.
 struct fixture {
-  fixture() {
+  /// @param version Of the schema, the first one by default.
+  explicit fixture(std::size_t version = 1)
+    : from{version}, url{postgres.database(
+                       {schema_migrations().begin(),
+                        schema_migrations().begin()
+                          + static_cast<std::ptrdiff_t>(version)})} {
     spdlog::set_level(spdlog::level::off);
   }
 
@@ -23,7 +28,7 @@ struct fixture {
   void upgrade() {
     const auto done
       = must(migrate(db.db(), schema_migrations(), millis{10'000}));
-    CAF_CHECK_EQUAL(done.from, 1);
+    CAF_CHECK_EQUAL(done.from, static_cast<int>(from));
     CAF_CHECK_EQUAL(done.to, static_cast<int>(schema_migrations().size()));
     upgraded_at = must(db.query("SELECT applied_at FROM schema_migrations "
                                 "WHERE version = 2"))
@@ -72,8 +77,9 @@ struct fixture {
     return out;
   }
 
+  std::size_t from;
   postgres_fixture& postgres = postgres_fixture::shared();
-  std::string url = postgres.database({schema_migrations().front()});
+  std::string url;
   probe db{url};
   metrics meters;
   caf::actor_system_config config;
@@ -232,6 +238,199 @@ CAF_TEST(the indexes are those that the questions use) {
   uses("SELECT id FROM callbacks WHERE order_id = 'o7' AND outcome <> 4 "
        "ORDER BY id DESC LIMIT 10",
        "callbacks_by_order");
+}
+
+CAF_TEST_FIXTURE_SCOPE_END()
+
+namespace {
+
+/// As the second version left it, with a row in every phase that it knew.
+struct second_version : fixture {
+  static constexpr auto phases = 13;
+
+  second_version() : fixture{2} {
+    for (auto i = 0; i < phases; ++i)
+      put(static_cast<phase>(i));
+  }
+
+  static subscription_id id_of(phase at) {
+    return subscription_id{1u + static_cast<unsigned>(at)};
+  }
+
+  /// How that version left a row in this phase: the machine's own words.
+  static state make_state(phase at) {
+    auto s = state{};
+    s.revision = 3;
+    s.amount = 9'900;
+    s.deployment.at = at;
+    s.deployment.phase_at = after(7'000);
+    if (at == phase::idle)
+      return s;
+    s.status = subscription_status::active;
+    s.start_at = after(1'000);
+    s.end_at = after(1'000) + std::chrono::days{30};
+    if (at == phase::skipped)
+      return s;
+    auto& d = s.deployment;
+    d.attempt = 2;
+    d.attempt_limit = 3;
+    d.queued_at = after(2'000 + 100 * static_cast<int>(at));
+    const auto attempted
+      = at >= phase::creating_project && at <= phase::deploying;
+    if (attempted || at == phase::cancelling) {
+      d.started_at = after(6'000);
+      d.progress = 42;
+    }
+    if (attempted)
+      d.deadline_at = after(900'000);
+    if (at == phase::backing_off)
+      d.retry_at = after(9'000);
+    if (at == phase::running)
+      d.progress = 100;
+    if (at == phase::running || at == phase::failed || at == phase::stopped)
+      d.completed_at = after(8'000);
+    if (at == phase::running || at == phase::deploying)
+      d.deployment_id = "dep-1";
+    if (at == phase::queued || at == phase::backing_off)
+      return s;
+    auto& i = s.instance;
+    i.seq = 1;
+    i.created_at = after(6'000);
+    i.project_id = "prj-" + std::to_string(static_cast<int>(at));
+    i.environment_id = "env";
+    if (at == phase::running) {
+      i.status = instance_status::running;
+      i.public_url = "https://x";
+    } else if (at == phase::failed) {
+      i.status = instance_status::failed;
+    } else if (at == phase::stopped) {
+      i.status = instance_status::deleted;
+      i.deleted_at = after(8'000);
+    }
+    return s;
+  }
+
+  void put(phase at) {
+    const auto s = make_state(at);
+    const auto& d = s.deployment;
+    const auto when = [](const std::optional<timestamp>& x) {
+      return x ? "'" + to_rfc3339(*x) + "'" : std::string{"NULL"};
+    };
+    const auto number = [](auto x) {
+      return std::to_string(static_cast<int>(x));
+    };
+    const auto id = std::to_string(raw(id_of(at)));
+    subscription(
+      static_cast<int>(raw(id_of(at))), static_cast<int>(s.status),
+      static_cast<int>(at),
+      ", start_at, end_at, attempt, attempt_limit, progress, queued_at, "
+      "started_at, deadline_at, retry_at, completed_at, deployment_id",
+      ", " + when(s.start_at) + ", " + when(s.end_at) + ", " + number(d.attempt)
+        + ", " + number(d.attempt_limit) + ", " + number(d.progress) + ", "
+        + when(d.queued_at) + ", " + when(d.started_at) + ", "
+        + when(d.deadline_at) + ", " + when(d.retry_at) + ", "
+        + when(d.completed_at) + ", '" + d.deployment_id + "'");
+    db.run("UPDATE subscriptions SET phase_at = " + when(d.phase_at)
+           + " WHERE id = " + id);
+    const auto& i = s.instance;
+    if (i.seq != 0)
+      db.run("INSERT INTO instances (subscription_id, seq, status, project_id, "
+             "environment_id, public_url, created_at, deleted_at) VALUES ("
+             + id + ", 1, " + number(i.status) + ", '" + i.project_id + "', '"
+             + i.environment_id + "', '" + i.public_url + "', "
+             + when(i.created_at) + ", " + when(i.deleted_at) + ")");
+  }
+
+  /// Whether such a row waits for a slot, or may wait for it again.
+  static bool may_wait(phase at) {
+    return at == phase::queued || at == phase::backing_off
+           || (at >= phase::creating_project && at <= phase::deploying);
+  }
+
+  life taken(phase at) {
+    auto x = life{raw(id_of(at))};
+    x.now = must(server->ask(query::claim_record{id_of(at)}));
+    return x;
+  }
+
+  void write(const transition_ptr& what) {
+    CAF_REQUIRE(server->write(what) == commit_status::stored);
+  }
+};
+
+} // namespace
+
+CAF_TEST_FIXTURE_SCOPE(second_version_tests, second_version)
+
+CAF_TEST(rows in every phase of the second version mean what they meant) {
+  upgrade();
+  for (auto i = 0; i < phases; ++i) {
+    const auto at = static_cast<phase>(i);
+    auto expected = make_state(at);
+    if (may_wait(at))
+      expected.deployment.queue_rank = expected.deployment.queued_at;
+    auto as_expected = server->find(id_of(at));
+    const auto stored = as_expected;
+    as_expected.state = expected;
+    check_equal(stored, as_expected);
+  }
+}
+
+CAF_TEST(what waited goes on waiting in its order) {
+  subscription(20, 1, 2, ", start_at, end_at, queued_at, attempt",
+               ", now(), now(), '2026-11-23T08:00:00Z', 1");
+  upgrade();
+  const auto found = must(server->ask(query::slots{10}));
+  CAF_REQUIRE_EQUAL(found.waiting.size(), 2u);
+  CAF_CHECK(found.waiting[0] == subscription_id{20});
+  CAF_CHECK(found.waiting[1] == id_of(phase::queued));
+  CAF_CHECK_EQUAL(found.held.size(), 6u);
+  // One that failed before the upgrade comes back to where it was.
+  auto x = taken(phase::backing_off);
+  write(x.step(woke{after(10'000), 0}));
+  check_equal(server->find(x.now.id), x.now);
+  CAF_CHECK(x.now.state.deployment.queue_rank
+            == x.now.state.deployment.queued_at);
+}
+
+CAF_TEST(what ran before is looked at and told of as it is) {
+  upgrade();
+  const auto rows = must(server->ask(query::list_watched{{}, 10}));
+  CAF_REQUIRE_EQUAL(rows.size(), 1u);
+  CAF_CHECK(rows[0].id == id_of(phase::running));
+  CAF_CHECK(is_watched(rows[0].state));
+  auto x = taken(phase::running);
+  // That it is well is no news, and it is known by then.
+  const auto well = x.step(instance_observed{
+    after(20'000), 1, instance_health::healthy, "dep-1", "SUCCESS", ""});
+  CAF_CHECK(well->notices.empty());
+  write(well);
+  const auto down = x.step(instance_observed{
+    after(30'000), 1, instance_health::crashed, "dep-1", "CRASHED", "137"});
+  CAF_CHECK_EQUAL(down->notices.size(), 1u);
+  write(down);
+  check_equal(server->find(x.now.id), x.now);
+}
+
+CAF_TEST(what was being cancelled ends and does not come back) {
+  upgrade();
+  auto x = taken(phase::cancelling);
+  write(x.step(cancellation_confirmed{after(20'000)}));
+  CAF_CHECK(x.now.state.deployment.at == phase::stopped);
+  check_equal(server->find(x.now.id), x.now);
+}
+
+CAF_TEST(what was being built is halted when it fails) {
+  upgrade();
+  auto x = taken(phase::deploying);
+  write(x.step(deployment_observed{after(20'000), 2, condition::failed, 0,
+                                   "FAILED", "exit code 1", 0}));
+  CAF_CHECK(x.now.state.deployment.at == phase::halting);
+  check_equal(server->find(x.now.id), x.now);
+  write(x.step(halted{after(21'000), 2, 0}));
+  write(x.step(woke{after(22'000), 0}));
+  CAF_CHECK(x.now.state.deployment.at == phase::queued);
+  check_equal(server->find(x.now.id), x.now);
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()

@@ -241,23 +241,8 @@ public:
       now.updated_at = at;
     t->next = now;
     for (const auto x : made.effects)
-      if (x == lifecycle::effect::notify_paid)
-        t->notices.push_back({notice_kind::payment_received, 0, "", "",
-                              std::nullopt, now.state.amount, at, false});
-      else if (x == lifecycle::effect::notify_running)
-        t->notices.push_back({notice_kind::deployment_success,
-                              now.state.instance.seq,
-                              now.state.instance.public_url, "", millis{4'711},
-                              now.state.amount, at, true});
-      else if (x == lifecycle::effect::notify_failed)
-        t->notices.push_back({notice_kind::deployment_failed,
-                              now.state.instance.seq, "",
-                              now.state.deployment.error, std::nullopt,
-                              now.state.amount, at, true});
-      else if (x == lifecycle::effect::notify_refunded)
-        t->notices.push_back({notice_kind::refund_completed,
-                              now.state.instance.seq, "", "", std::nullopt,
-                              now.state.amount, at, true});
+      if (const auto kind = kind_of(x))
+        t->notices.push_back(make_notice(*kind, at));
     return t;
   }
 
@@ -283,6 +268,54 @@ public:
 
   record now;
   lifecycle::rules rules;
+
+private:
+  static std::optional<notice_kind> kind_of(lifecycle::effect x) {
+    using lifecycle::effect;
+    switch (x) {
+      case effect::notify_paid:
+        return notice_kind::payment_received;
+      case effect::notify_running:
+        return notice_kind::deployment_success;
+      case effect::notify_failed:
+        return notice_kind::deployment_failed;
+      case effect::notify_refunded:
+        return notice_kind::refund_completed;
+      case effect::notify_cancelled:
+        return notice_kind::deployment_cancelled;
+      case effect::notify_terminated:
+        return notice_kind::instance_terminated;
+      case effect::notify_down:
+        return notice_kind::instance_down;
+      case effect::notify_recovered:
+        return notice_kind::instance_recovered;
+      case effect::notify_changed:
+        return notice_kind::instance_changed;
+      case effect::request_slot:
+      case effect::release_slot:
+      case effect::run_step:
+        break;
+    }
+    return std::nullopt;
+  }
+
+  [[nodiscard]] notice make_notice(notice_kind kind, timestamp at) const {
+    const auto& s = now.state;
+    auto x = notice{};
+    x.kind = kind;
+    x.amount = s.amount;
+    x.at = at;
+    if (kind == notice_kind::payment_received)
+      return x;
+    x.instance_seq = s.instance.seq;
+    x.public_url = s.instance.public_url;
+    x.error = s.deployment.error;
+    if (kind == notice_kind::deployment_success)
+      x.duration = millis{4'711};
+    x.by_mail = kind != notice_kind::deployment_cancelled
+                && kind != notice_kind::instance_changed;
+    return x;
+  }
 };
 
 /// A database with one server; more can be added.
@@ -376,6 +409,7 @@ inline void check_equal(const record& stored, const record& expected) {
   SLIPWAY_SAME(state.deployment.progress);
   SLIPWAY_SAME(state.deployment.intent_at);
   SLIPWAY_SAME(state.deployment.queued_at);
+  SLIPWAY_SAME(state.deployment.queue_rank);
   SLIPWAY_SAME(state.deployment.started_at);
   SLIPWAY_SAME(state.deployment.deadline_at);
   SLIPWAY_SAME(state.deployment.retry_at);
@@ -392,6 +426,8 @@ inline void check_equal(const record& stored, const record& expected) {
   SLIPWAY_SAME(state.instance.service_id);
   SLIPWAY_SAME(state.instance.service_name);
   SLIPWAY_SAME(state.instance.public_url);
+  SLIPWAY_SAME(state.instance.health);
+  SLIPWAY_SAME(state.instance.sleep_told);
   SLIPWAY_SAME(state.instance.created_at);
   SLIPWAY_SAME(state.instance.deleted_at);
   CAF_REQUIRE_EQUAL(stored.state.orders.size(), expected.state.orders.size());

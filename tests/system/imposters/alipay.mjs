@@ -193,11 +193,11 @@ export class Alipay {
    *
    * @param options.anyway in the moment in which it was closed
    */
-  pay(trade, { anyway = false } = {}) {
+  pay(trade, { anyway = false, at = Date.now() } = {}) {
     assert.ok(anyway || trade.status === 'WAIT_BUYER_PAY',
       `cannot pay: ${trade.status}`);
     trade.status = 'TRADE_SUCCESS';
-    trade.paidAt = Date.now();
+    trade.paidAt = at;
     if (trade.scanned === false) trade.scanned = true;
     return trade;
   }

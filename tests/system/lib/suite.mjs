@@ -8,15 +8,9 @@ export const { after, afterEach, before, beforeEach } = node;
 const waiting = new Map(Object.entries({
   'the event stream tells every state once the change happens': 'event stream',
   'the event stream goes on after Last-Event-ID': 'event stream',
-  'logs hold build, deploy and events, clean and without secrets': "provider's logs",
-  'the operator sees the whole history in order': 'timeline',
-  'the operator sees it, the user may not': 'timeline',
   'operators: stats and attention are closed to users': 'operator routes',
-  'operators: subscriptions are found by id and by status': 'operator routes',
   'operators: the supervision tree names its parts': 'operator routes',
   'operators: with automation off nothing goes out, with it on it does': 'automation switch',
-  'an operator retries with a reason that is kept': 'operator routes',
-  'the webhook of the provider: a wrong secret is 404, a right one a hint': 'webhook',
   'the API describes itself': 'OpenAPI',
   'the server runs, ops answers from the shell, SIGTERM is 0': 'slipway ops',
 }));
@@ -24,7 +18,6 @@ const waiting = new Map(Object.entries({
 /** Paths that the server does not serve yet. */
 const unserved = [
   /^\/api\/deployment\/events\//,
-  /^\/api\/ops\/subscriptions(?!\/[^/]+\/refund$)/,
   /^\/api\/ops\/actors/,
   /^\/api\/ops\/automation/,
 ];

@@ -110,7 +110,10 @@ export class World {
         endpoint: this.railway.url,
         token_file: file('railway.token', `${this.railway.token}\n`),
         workspace_id: this.railway.workspaceId,
-        template_code: this.railway.template.code,
+        ...(this.railway.templateProject ? {
+          template_project_id: this.railway.templateProject.project.id,
+          template_service_id: this.railway.templateProject.serviceId,
+        } : { template_code: this.railway.template.code }),
         webhook_secret_file: file('railway.hook', this.hook = id() + id()),
         create_interval: '50ms', requests_per_hour: 100_000,
       },
@@ -312,6 +315,52 @@ export class World {
   projectsOf(subscription) {
     return this.allProjectsOf(subscription)
       .filter((p) => !p.deletedAt && !p.deletionScheduledAt);
+  }
+
+  /** For `match` of a fault: whether a call's variables are about it. */
+  about(subscription) {
+    const ours = (project) => project.description?.includes(subscription.id);
+    return (variables) => this.railway.projectsIn(variables).some(ours)
+      || JSON.stringify(variables).includes(subscription.id);
+  }
+
+  /** For `match` of builds that fail or are held: whether it is one of its. */
+  builds(subscription) {
+    return (deployment) => Boolean(this.railway.projects
+      .get(deployment.projectId).description?.includes(subscription.id));
+  }
+
+  /** Its newest deployment at the provider, of a project that is alive. */
+  deploymentOf(subscription) {
+    return this.projectsOf(subscription)
+      .map((project) => this.railway.currentOf(project.id)).find(Boolean);
+  }
+
+  /** Waits until its deployment at the provider is in `status`. */
+  async untilProviderStatus(subscription, status) {
+    return this.eventually(`${subscription.id} is ${status} at the provider`,
+      () => {
+        const deployment = this.deploymentOf(subscription);
+        if (deployment?.status === status) return deployment;
+        throw new Error(`it is ${deployment?.status}`);
+      });
+  }
+
+  /** Nothing of it is left at the provider. */
+  isGone(subscription) {
+    return this.projectsOf(subscription).length === 0;
+  }
+
+  /** An operator's act: POST /api/ops/subscriptions/{id}/{what}. */
+  act(subscription, what, body = { reason: 'told by the test' },
+      by = this.operator) {
+    return by.post(`/api/ops/subscriptions/${subscription.id}/${what}`, body);
+  }
+
+  /** Its whole history as operators see it, an entry on each line. */
+  async history({ id }) {
+    const all = await this.operator.all(`/api/ops/subscriptions/${id}/timeline`);
+    return all.map((entry) => `${entry.kind} ${entry.summary}`).join('\n');
   }
 
   /** Asserts that it has exactly one live project with one service. */

@@ -22,7 +22,9 @@ struct fixture : actor_fixture {
 
   void queue(std::uint64_t id, millis after) {
     auto row = make_record(subscription_id{id}, phase::queued);
-    row.state.deployment.queued_at = day_one + after;
+    // The rank decides, not since when it waits.
+    row.state.deployment.queue_rank = day_one + after;
+    row.state.deployment.queued_at = day_one - after;
     db->put(std::move(row));
   }
 
@@ -153,6 +155,50 @@ CAF_TEST(slots that the database knows of are counted after a restart) {
   set(5, phase::cancelling);
   want(1);
   CAF_CHECK(granted() == ids{1});
+}
+
+CAF_TEST(what is halted holds its slot and what is terminated needs none) {
+  for (auto i = 1u; i <= 6; ++i)
+    queue(i, millis{i});
+  set(4, phase::halting);
+  set(5, phase::terminating);
+  set(6, phase::lapsed);
+  want(1);
+  // Three slots, one of them halted.
+  CAF_CHECK(granted() == (ids{1, 2}));
+  for (auto i : {1u, 2u})
+    take(i);
+  // A removal ends: it had no slot to give.
+  set(5, phase::stopped);
+  self->send(aut, slot_released{subscription_id{5}});
+  consume_messages();
+  CAF_CHECK(granted().empty());
+  // The halt ends: now there is one.
+  set(4, phase::backing_off);
+  self->send(aut, slot_released{subscription_id{4}});
+  consume_messages();
+  CAF_CHECK(granted() == ids{3});
+}
+
+CAF_TEST(one with an earlier rank overtakes those who wait longer) {
+  for (auto i = 1u; i <= 4; ++i)
+    queue(i, millis{10 * i});
+  want(1);
+  for (auto i : granted())
+    take(i);
+  queue(5, 35ms);
+  want(5);
+  CAF_CHECK(granted().empty());
+  set(1, phase::running);
+  self->send(aut, slot_released{subscription_id{1}});
+  consume_messages();
+  CAF_CHECK(granted() == ids{5});
+  const auto position = [this](std::uint64_t id) {
+    return db->run(query::find_record{subscription_id{id}})->queue_position;
+  };
+  CAF_CHECK_EQUAL(position(5), 1);
+  CAF_CHECK_EQUAL(position(4), 2);
+  CAF_CHECK_EQUAL(position(1), 0);
 }
 
 CAF_TEST(wishes during a reading are read afterwards) {

@@ -296,6 +296,38 @@ CAF_TEST(what a dead server left is taken over page by page) {
   CAF_CHECK_EQUAL(db->find(subscription_id{3})->epoch, 1u);
 }
 
+CAF_TEST(removals and halts of a dead server go on) {
+  const auto all = all_phases();
+  for (auto at : all)
+    db->put(make_record(subscription_id{100 + static_cast<unsigned>(at)}, at));
+  db->server = 2;
+  start();
+  for (auto at : all)
+    CAF_CHECK_EQUAL(is_live(subscription_id{100 + static_cast<unsigned>(at)}),
+                    is_under_way(at));
+  // Each goes on with its own step.
+  auto steps = std::vector<phase>{};
+  for (const auto& x : log->steps)
+    steps.push_back(x->state.deployment.at);
+  for (auto at : all)
+    CAF_CHECK_EQUAL(std::count(steps.begin(), steps.end(), at),
+                    int{has_work(at)});
+}
+
+CAF_TEST(an instance that is down leaves memory and comes back) {
+  db->put(make_record(id, phase::lapsed));
+  start();
+  const auto seen = instance_observed{
+    time.now(), 1, instance_health::healthy, {}, "SUCCESS", {}};
+  const auto to = send(seen);
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied);
+  CAF_CHECK(is_live());
+  pass(env->limits.linger * 3, 1s);
+  CAF_CHECK(state().entries.empty());
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::running);
+}
+
 CAF_TEST(timers beyond memory are found in the database) {
   auto row = make_record(id, phase::running);
   row.state.end_at = time.now() + 30min;

@@ -304,6 +304,168 @@ CAF_TEST(patience ends for whoever joins after a restart) {
   CAF_CHECK_EQUAL(to->times, 1);
 }
 
+CAF_TEST(a termination is answered when the provider has confirmed it) {
+  for (auto from : {phase::running, phase::lapsed}) {
+    spawn(from);
+    const auto steps = log->steps.size();
+    const auto to
+      = send(terminate_requested{time.now(), actor_kind::operator_});
+    const auto too
+      = send(terminate_requested{time.now(), actor_kind::operator_});
+    // Whoever wants to cancel hears that this is something else.
+    const auto cancel = send(cancel_requested{time.now(), actor_kind::user});
+    consume_messages();
+    CAF_CHECK_EQUAL(to->times + too->times, 0);
+    CAF_CHECK(cancel->is == verdict::nothing_to_cancel);
+    CAF_REQUIRE_EQUAL(log->steps.size(), steps + 1);
+    CAF_CHECK(log->steps.back()->state.deployment.at == phase::terminating);
+    // No slot is asked for, and none is given back yet.
+    CAF_CHECK(log->wanted.empty());
+    CAF_CHECK(log->released.empty());
+    CAF_CHECK(db->find(id)->state.instance.status != instance_status::deleted);
+    self->send(aut, make_command(id, cancellation_confirmed{time.now()}));
+    consume_messages();
+    CAF_CHECK(to->is == verdict::applied && to->times == 1);
+    CAF_CHECK(too->is == verdict::applied && too->times == 1);
+    CAF_CHECK(to->now->state.deployment.at == phase::stopped);
+    CAF_CHECK(to->now->state.instance.status == instance_status::deleted);
+    CAF_CHECK_EQUAL(log->dropped.size(), 1u);
+    log->dropped.clear();
+    log->released.clear();
+    stop();
+  }
+}
+
+CAF_TEST(patience with a termination ends) {
+  spawn(phase::running);
+  const auto to = send(terminate_requested{time.now(), actor_kind::operator_});
+  consume_messages();
+  pass(env->limits.cancel_patience - 100ms);
+  CAF_CHECK_EQUAL(to->times, 0);
+  // One that joins has patience of its own.
+  const auto too = send(terminate_requested{time.now(), actor_kind::operator_});
+  consume_messages();
+  pass(200ms);
+  CAF_CHECK_EQUAL(to->times, 1);
+  CAF_CHECK(to->is == verdict::under_way);
+  CAF_CHECK_EQUAL(too->times, 0);
+  pass(env->limits.cancel_patience);
+  CAF_CHECK_EQUAL(too->times, 1);
+  CAF_CHECK(too->is == verdict::under_way);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::terminating);
+}
+
+CAF_TEST(a termination of what is under way is answered like a cancellation) {
+  spawn(phase::deploying);
+  const auto to = send(terminate_requested{time.now(), actor_kind::operator_});
+  const auto too = send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::cancelling);
+  CAF_CHECK_EQUAL(to->times + too->times, 0);
+  self->send(aut, make_command(id, cancellation_confirmed{time.now()}));
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied && to->times == 1);
+  CAF_CHECK(too->is == verdict::applied && too->times == 1);
+  // Where nothing is there it is answered at once.
+  const auto none
+    = send(terminate_requested{time.now(), actor_kind::operator_});
+  consume_messages();
+  CAF_CHECK(none->is == verdict::nothing_to_terminate);
+}
+
+CAF_TEST(whoever waits for a removal is told although it starts anew) {
+  auto row = make_record(id, phase::running);
+  row.state.status = subscription_status::expired;
+  row.state.orders.push_back(row.state.orders.front());
+  auto& fresh = row.state.orders.back();
+  fresh.seq = 2;
+  fresh.status = order_status::pending;
+  fresh.applied = false;
+  fresh.transaction_id.clear();
+  fresh.paid_at.reset();
+  spawn(std::move(row));
+  const auto to = send(terminate_requested{time.now(), actor_kind::operator_});
+  consume_messages();
+  const auto paid = send(payment_settled{time.now(), 2, payment_gateway::alipay,
+                                         "t-2", price, time.now()});
+  consume_messages();
+  CAF_CHECK(paid->is == verdict::applied);
+  CAF_CHECK_EQUAL(to->times, 0);
+  CAF_CHECK(log->wanted.empty());
+  self->send(aut, make_command(id, cancellation_confirmed{time.now()}));
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied && to->times == 1);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::queued);
+  CAF_CHECK_EQUAL(log->wanted.size(), 1u);
+  CAF_CHECK_EQUAL(log->dropped.size(), 1u);
+}
+
+CAF_TEST(a failed attempt gives its slot back when it is halted) {
+  spawn(phase::deploying);
+  CAF_REQUIRE_EQUAL(log->steps.size(), 1u);
+  self->send(
+    aut, make_command(id, deployment_observed{time.now(), 1, condition::failed,
+                                              0, "FAILED", "exit code 1", 0}));
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::halting);
+  CAF_CHECK(log->released.empty());
+  CAF_REQUIRE_EQUAL(log->steps.size(), 2u);
+  CAF_CHECK(log->steps.back()->state.deployment.at == phase::halting);
+  self->send(aut, make_command(id, halted{time.now(), 1, chance_max}));
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::backing_off);
+  CAF_CHECK_EQUAL(log->released.size(), 1u);
+}
+
+CAF_TEST(patience with a halt ends) {
+  env->limits.timer_horizon = 5min;
+  spawn(phase::halting);
+  const auto until = *db->find(id)->state.deployment.deadline_at;
+  pass(until - time.now() - 10ms, 1s);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::halting);
+  CAF_CHECK(log->released.empty());
+  pass(10ms);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::backing_off);
+  CAF_CHECK_EQUAL(db->find(id)->state.deployment.error, "no luck");
+  CAF_CHECK_EQUAL(log->released.size(), 1u);
+}
+
+CAF_TEST(a plan may have rules of its own) {
+  auto dear = env->rules;
+  dear.head_start = 10min;
+  dear.attempts = 7;
+  dear.deadline = 20s;
+  env->plan_rules["PRO"] = dear;
+  spawn_unpaid();
+  send(paid());
+  consume_messages();
+  const auto& d = db->find(id)->state.deployment;
+  CAF_CHECK(d.queue_rank == time.now() - 10min);
+  CAF_CHECK_EQUAL(d.attempt_limit, 7u);
+  self->send(aut, make_command(id, slot_granted{time.now()}));
+  consume_messages();
+  // Its timers are armed by them, too.
+  pass(20s - 10ms, 1s);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::creating_project);
+  pass(10ms);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::backing_off);
+  stop();
+  // Others keep the common ones.
+  auto row = record{};
+  auto x = driver{};
+  x.create();
+  x.open_order();
+  row.id = id;
+  row.user_id = "user-1";
+  row.plan = "BASIC";
+  row.state = x.now;
+  spawn(std::move(row));
+  send(paid());
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.queue_rank == time.now());
+  CAF_CHECK_EQUAL(db->find(id)->state.deployment.attempt_limit, 3u);
+}
+
 CAF_TEST(timers ring for the state that armed them) {
   env->rules.deadline = 30s;
   spawn(phase::queued);
@@ -352,9 +514,20 @@ CAF_TEST(what a loaded state owes is done at once) {
   spawn(phase::configuring);
   CAF_CHECK_EQUAL(log->steps.size(), 1u);
   stop();
-  spawn(phase::running);
-  CAF_CHECK_EQUAL(log->wanted.size(), 1u);
-  CAF_CHECK_EQUAL(log->steps.size(), 1u);
+  // A removal and a halt go on, whoever ordered them.
+  auto steps = log->steps.size();
+  for (auto at : {phase::terminating, phase::cancelling, phase::halting}) {
+    spawn(at);
+    CAF_REQUIRE_EQUAL(log->steps.size(), ++steps);
+    CAF_CHECK(log->steps.back()->state.deployment.at == at);
+    stop();
+  }
+  for (auto at : {phase::running, phase::lapsed, phase::failed}) {
+    spawn(at);
+    CAF_CHECK_EQUAL(log->wanted.size(), 1u);
+    CAF_CHECK_EQUAL(log->steps.size(), steps);
+    stop();
+  }
 }
 
 CAF_TEST(nobody who waits is left without an answer when it is killed) {
@@ -386,7 +559,7 @@ CAF_TEST(only a supervisor without work says that it is idle) {
   for (auto at : all_phases()) {
     const auto settled = at == phase::idle || at == phase::skipped
                          || at == phase::running || at == phase::failed
-                         || at == phase::stopped;
+                         || at == phase::stopped || at == phase::lapsed;
     if (ask(at) != settled)
       CAF_ERROR("in " << to_string(at));
   }
@@ -405,6 +578,137 @@ CAF_TEST(the notices of an ending go out by mail once) {
   CAF_CHECK_EQUAL(db->notices[0].what.public_url, "https://web.example");
   CAF_CHECK(db->notices[0].what.duration.has_value());
   CAF_CHECK_EQUAL(log->nudges, 1u);
+}
+
+CAF_TEST(every turn in the life of an instance has its notice) {
+  using kind = notice_kind;
+  using health = instance_health;
+  struct turn {
+    phase from;
+    event what;
+    kind is;
+    bool by_mail;
+    std::string url;
+    std::string error;
+  };
+  const auto url = std::string{"https://web.example"};
+  const auto seen = [](health is, std::string deployment_id = {}) {
+    return instance_observed{
+      day_one, 1, is, std::move(deployment_id), "X", "exit code 137"};
+  };
+  const auto turns = std::vector<turn>{
+    {phase::running,
+     seen(health::crashed),
+     kind::instance_down,
+     true,
+     {},
+     "exit code 137"},
+    {phase::running,
+     seen(health::missing),
+     kind::instance_down,
+     true,
+     {},
+     "exit code 137"},
+    {phase::lapsed,
+     seen(health::healthy),
+     kind::instance_recovered,
+     true,
+     url,
+     {}},
+    {phase::running, seen(health::sleeping), kind::instance_changed, false, url,
+     "sleeping"},
+    {phase::running, seen(health::degraded), kind::instance_changed, false, url,
+     "degraded"},
+    {phase::running, seen(health::healthy, "d-2"), kind::instance_changed,
+     false, url, "redeployed"},
+    {phase::running, seen(health::degraded, "d-2"), kind::instance_changed,
+     false, url, "degraded"},
+    {phase::terminating,
+     cancellation_confirmed{day_one},
+     kind::instance_terminated,
+     true,
+     {},
+     {}},
+    {phase::cancelling,
+     cancellation_confirmed{day_one},
+     kind::deployment_cancelled,
+     false,
+     {},
+     {}},
+    {phase::queued,
+     cancel_requested{day_one, actor_kind::user},
+     kind::deployment_cancelled,
+     false,
+     {},
+     {}},
+  };
+  for (auto mail : {true, false})
+    for (const auto& x : turns) {
+      env->mail = mail;
+      db->notices.clear();
+      log->nudges = 0;
+      spawn(x.from);
+      self->send(aut, make_command(id, x.what));
+      consume_messages();
+      CAF_REQUIRE_EQUAL(db->notices.size(), 1u);
+      const auto& told = db->notices[0].what;
+      CAF_CHECK(told.kind == x.is);
+      CAF_CHECK_EQUAL(told.by_mail, x.by_mail && mail);
+      CAF_CHECK_EQUAL(told.public_url, x.url);
+      CAF_CHECK_EQUAL(told.error, x.error);
+      CAF_CHECK_EQUAL(told.instance_seq, x.from == phase::queued ? 0u : 1u);
+      CAF_CHECK(told.at == day_one);
+      CAF_CHECK(!told.duration);
+      CAF_CHECK_EQUAL(log->nudges, 1u);
+      stop();
+    }
+}
+
+CAF_TEST(an instance that recovers did not take that long to come to run) {
+  const auto counted = [this] {
+    const auto text = meters.expose();
+    const auto name = std::string{"slipway_time_to_running_seconds_count "};
+    const auto where = text.find(name);
+    return where == std::string::npos
+             ? -1
+             : std::stoi(text.substr(where + name.size()));
+  };
+  spawn(phase::lapsed);
+  self->send(
+    aut, make_command(
+           id, instance_observed{
+                 time.now(), 1, instance_health::healthy, {}, "SUCCESS", {}}));
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::running);
+  const auto before = counted();
+  stop();
+  spawn(phase::deploying);
+  self->send(
+    aut, make_command(
+           id, deployment_observed{
+                 time.now(), 1, condition::running, 100, "SUCCESS", {}, 0}));
+  consume_messages();
+  CAF_CHECK_EQUAL(before, 0);
+  CAF_CHECK_EQUAL(counted(), 1);
+}
+
+CAF_TEST(what is seen of an instance is durable and needs nobody) {
+  spawn(phase::running);
+  hold();
+  const auto to = send(instance_observed{
+    time.now(), 1, instance_health::crashed, "d-1", "CRASHED", "exit code 1"});
+  consume_messages();
+  CAF_CHECK_EQUAL(to->times, 0);
+  let_go();
+  CAF_CHECK(to->is == verdict::applied);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::lapsed);
+  CAF_CHECK(log->steps.empty());
+  CAF_CHECK(log->wanted.empty());
+  CAF_CHECK(log->released.empty());
+  CAF_REQUIRE(!db->history.empty());
+  CAF_CHECK_EQUAL(db->history.back().entry.summary,
+                  "Instance is crashed (provider: CRASHED): exit code 1");
+  CAF_CHECK_EQUAL(db->history.back().entry.outcome, "lapsed");
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()

@@ -118,6 +118,17 @@ public:
     }
   }
 
+  /// The next `n` bytes; empty when they do not come in time.
+  std::string take(std::size_t n, std::chrono::milliseconds within = 5s) {
+    const auto end = std::chrono::steady_clock::now() + within;
+    while (buffer_.size() < n)
+      if (!receive(end))
+        return "";
+    auto result = buffer_.substr(0, n);
+    buffer_.erase(0, n);
+    return result;
+  }
+
   /// The next answer; status 0 when none comes. Does not undo chunks.
   answer next(bool is_head = false, std::chrono::milliseconds within = 5s) {
     answer result;

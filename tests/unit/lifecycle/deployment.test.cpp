@@ -65,6 +65,8 @@ CAF_TEST(a template that may have been deployed is remembered) {
   const auto announced = x.at;
   x.at = *x.d().deadline_at;
   x.feed(woke{x.at, 0});
+  CAF_CHECK(x.d().at == phase::halting);
+  CAF_CHECK(x.d().intent_at == announced);
   x.advance_to(phase::deploying_template);
   CAF_CHECK_EQUAL(x.attempt(), 2u);
   CAF_CHECK(x.d().intent_at == announced);
@@ -81,6 +83,9 @@ CAF_TEST(attempts run out and the user is told once) {
     attempts.push_back(x.attempt());
     x.feed(deployment_observed{x.at, x.attempt(), condition::failed, 0,
                                "FAILED", "exit code 1", 0});
+    CAF_CHECK(x.d().at == phase::halting);
+    CAF_CHECK(x.effects == std::vector<effect>{effect::run_step});
+    CAF_CHECK(x.halt() == verdict::applied);
     told += count(x.effects, effect::notify_failed);
     CAF_CHECK_EQUAL(count(x.effects, effect::release_slot), 1);
   }
@@ -137,13 +142,16 @@ CAF_TEST(the queue forgets a cancelled deployment that left nothing) {
   CAF_CHECK(x.feed(cancel_requested{x.at, actor_kind::user})
             == verdict::applied);
   CAF_CHECK(x.d().at == phase::stopped);
-  CAF_CHECK(x.effects == std::vector<effect>{effect::release_slot});
+  CAF_CHECK(
+    x.effects
+    == (std::vector<effect>{effect::release_slot, effect::notify_cancelled}));
   CAF_CHECK(x.feed(slot_granted{x.at}) == verdict::stale);
 }
 
 CAF_TEST(a cancellation from the queue looks for what may be left) {
   auto x = paid_at(phase::deploying_template);
   x.fail(true);
+  x.halt();
   CAF_REQUIRE(x.d().at == phase::backing_off);
   x.feed(cancel_requested{x.at, actor_kind::user});
   CAF_CHECK(x.d().at == phase::cancelling);
@@ -172,6 +180,9 @@ CAF_TEST(a cancellation is tried until it is confirmed) {
   CAF_CHECK(x.now.instance.deleted_at == x.at);
   CAF_CHECK(x.now.instance.public_url.empty());
   CAF_CHECK(!x.d().intent_at);
+  CAF_CHECK(
+    x.effects
+    == (std::vector<effect>{effect::release_slot, effect::notify_cancelled}));
 }
 
 CAF_TEST(whoever deploys again after a cancellation gets another instance) {
@@ -203,11 +214,30 @@ CAF_TEST(what the provider reports moves forward only) {
 CAF_TEST(every phase has its place in the outside world) {
   using ds = deployment_status;
   const auto expected = std::vector<ds>{
-    ds::pending,  ds::pending,     ds::pending,   ds::creating, ds::creating,
-    ds::creating, ds::configuring, ds::deploying, ds::running,  ds::failed,
-    ds::stopped,  ds::stopped,     ds::pending};
+    ds::pending,  ds::pending,  ds::pending,     ds::creating,
+    ds::creating, ds::creating, ds::configuring, ds::deploying,
+    ds::running,  ds::failed,   ds::stopped,     ds::stopped,
+    ds::pending,  ds::failed,   ds::stopped,     ds::deploying};
   for (auto at : all_phases())
     CAF_CHECK(to_deployment_status(at) == expected[static_cast<size_t>(at)]);
+}
+
+CAF_TEST(what each phase asks for is written down twice) {
+  for (auto at : all_phases()) {
+    CAF_CHECK(holds_slot(at) == works(at));
+    CAF_CHECK(has_step(at) == has_work(at));
+    CAF_CHECK(is_settled(at) == !is_under_way(at));
+    auto s = state{};
+    s.deployment.at = at;
+    const auto ran = at == phase::running || at == phase::lapsed;
+    CAF_CHECK(!is_watched(s));
+    s.instance.seq = 1;
+    CAF_CHECK(is_watched(s) == ran);
+    s.instance.deleted_at = day_one;
+    CAF_CHECK(!is_watched(s));
+  }
+  for (auto is : all_healths())
+    CAF_CHECK(is_up(is) == serves(is));
 }
 
 CAF_TEST(names are known for every value) {
@@ -220,7 +250,7 @@ CAF_TEST(names are known for every value) {
     CAF_CHECK(to_string(static_cast<payment_method>(i)) != "?");
     CAF_CHECK(to_string(static_cast<order_status>(i)) != "?");
   }
-  for (auto i = 0; i < 7; ++i)
+  for (std::uint8_t i = 0; i < effect_count; ++i)
     CAF_CHECK(to_string(static_cast<effect>(i)) != "?");
   for (auto i = 0; i < 5; ++i) {
     CAF_CHECK(to_string(static_cast<refund_cause>(i)) != "?");
@@ -237,4 +267,21 @@ CAF_TEST(names are known for every value) {
   CAF_CHECK_EQUAL(static_cast<int>(refund_cause::deployment_failed), 4);
   CAF_CHECK_EQUAL(to_string(phase::backing_off), "backing_off");
   CAF_CHECK_EQUAL(static_cast<int>(phase::backing_off), 12);
+  CAF_CHECK_EQUAL(to_string(phase::lapsed), "lapsed");
+  CAF_CHECK_EQUAL(static_cast<int>(phase::lapsed), 13);
+  CAF_CHECK_EQUAL(to_string(phase::terminating), "terminating");
+  CAF_CHECK_EQUAL(static_cast<int>(phase::terminating), 14);
+  CAF_CHECK_EQUAL(to_string(phase::halting), "halting");
+  CAF_CHECK_EQUAL(static_cast<int>(phase::halting), 15);
+  const auto healths = std::vector<std::string_view>{
+    "unknown", "healthy", "sleeping", "degraded",
+    "crashed", "ended",   "removed",  "missing"};
+  for (auto is : all_healths())
+    CAF_CHECK_EQUAL(to_string(is), healths[static_cast<size_t>(is)]);
+  CAF_CHECK_EQUAL(to_string(verdict::nothing_to_terminate),
+                  "nothing_to_terminate");
+  CAF_CHECK_EQUAL(to_string(effect::notify_changed), "notify_changed");
+  CAF_CHECK_EQUAL(name_of(terminate_requested{}), "terminate_requested");
+  CAF_CHECK_EQUAL(name_of(halted{}), "halted");
+  CAF_CHECK_EQUAL(name_of(instance_observed{}), "instance_observed");
 }

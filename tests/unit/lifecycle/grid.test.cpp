@@ -17,6 +17,30 @@ namespace {
 
 constexpr auto t0 = day_one + 1h;
 
+/// How the instance stands that came to run.
+void put_instance(state& s, phase at, bool last, bool retry) {
+  auto& d = s.deployment;
+  auto& i = s.instance;
+  // Not every service tells the number of its deployment.
+  if (last)
+    d.deployment_id = "d-1";
+  if (i.seq == 0)
+    return;
+  if (at == phase::running) {
+    i.status = instance_status::running;
+    i.health = retry ? instance_health::sleeping : instance_health::healthy;
+    i.sleep_told = retry;
+  } else if (at == phase::lapsed) {
+    i.status = instance_status::failed;
+    i.health = retry ? instance_health::missing : instance_health::crashed;
+    d.error = "exit code 137";
+    if (retry) {
+      i.status = instance_status::deleted;
+      i.deleted_at = day_one;
+    }
+  }
+}
+
 /// One corner of the grid, consistent in itself.
 state make_state(phase at, subscription_status status, order_status paid,
                  bool last, bool project, bool intent, bool retry) {
@@ -58,22 +82,29 @@ state make_state(phase at, subscription_status status, order_status paid,
     d.attempt = last ? 3 : 1;
     d.attempt_limit = 3;
     d.queued_at = day_one;
+    // What is being taken away has none, unless it was paid for meanwhile.
+    if (!leaves(at) || last)
+      d.queue_rank = day_one - 5min;
   }
-  if (works(at)) {
+  if (has_work(at)) {
     d.started_at = day_one;
     d.progress = 50;
-    if (at != phase::cancelling)
+    if (!leaves(at))
       d.deadline_at = t0 + 14min;
     if (retry) {
       d.retry_at = t0 + 5s;
       d.tries = 2;
     }
   }
+  if (at == phase::halting)
+    d.error = "broken";
   if (at == phase::backing_off)
     d.retry_at = t0 + 5s;
-  if (at == phase::running || at == phase::failed || at == phase::stopped) {
+  const auto ran
+    = at == phase::running || at == phase::lapsed || at == phase::terminating;
+  if (ran || at == phase::failed || at == phase::stopped) {
     d.completed_at = day_one;
-    d.progress = at == phase::running ? 100 : 50;
+    d.progress = ran ? 100 : 50;
   }
   if (intent)
     d.intent_at = day_one;
@@ -89,6 +120,8 @@ state make_state(phase at, subscription_status status, order_status paid,
     s.instance.status = instance_status::deleted;
     s.instance.deleted_at = day_one;
   }
+  if (at != phase::idle && at != phase::skipped)
+    put_instance(s, at, last, retry);
   return s;
 }
 
@@ -244,10 +277,18 @@ make_events(timestamp at, std::initializer_list<std::uint32_t> attempts) {
         out.push_back(x);
       }
   }
+  for (auto attempt : attempts)
+    out.push_back(halted{at, attempt, chance_max});
   for (auto by : {actor_kind::user, actor_kind::operator_}) {
     out.push_back(retry_requested{at, by});
     out.push_back(cancel_requested{at, by});
+    out.push_back(terminate_requested{at, by});
   }
+  for (auto seq : {0u, 1u, 2u})
+    for (auto is : all_healths())
+      for (auto id : {"", "d-1", "d-2"})
+        out.push_back(instance_observed{at, seq, is, id, "X",
+                                        serves(is) ? "" : "exit code 1"});
   out.push_back(cancellation_confirmed{at});
   for (auto later : {millis{0}, millis{5s}, millis{10min}, millis{14min},
                      millis{std::chrono::days{31}}})
@@ -276,8 +317,9 @@ std::vector<state> make_money_states() {
         subscription_status::expired, subscription_status::cancelled,
         subscription_status::refunded}) {
     const auto ledgers = make_ledgers(status);
-    for (auto at : {phase::idle, phase::queued, phase::deploying,
-                    phase::running, phase::failed, phase::stopped})
+    for (auto at :
+         {phase::idle, phase::queued, phase::deploying, phase::running,
+          phase::failed, phase::stopped, phase::lapsed, phase::terminating})
       for (const auto& orders : ledgers) {
         out.push_back(make_state(at, status, order_status::pending, false, true,
                                  false, false));
@@ -312,7 +354,9 @@ std::string name(const state& s, const event& what) {
          + ", attempt " + std::to_string(s.deployment.attempt) + ", project '"
          + s.instance.project_id + "', intent "
          + std::to_string(s.deployment.intent_at.has_value()) + ", retry "
-         + std::to_string(s.deployment.retry_at.has_value());
+         + std::to_string(s.deployment.retry_at.has_value()) + ", rank "
+         + std::to_string(s.deployment.queue_rank.has_value()) + ", health "
+         + std::string{to_string(s.instance.health)};
 }
 
 /// Collects what is wrong, and shows the first few: millions of checks would
@@ -402,6 +446,7 @@ std::vector<rules> all_rules() {
   out[2].revive_late_payment = false;
   // Ten minutes after t0.
   out[2].refund_failed_after = 70min;
+  out[2].head_start = 10min;
   return out;
 }
 
@@ -467,6 +512,13 @@ CAF_TEST(a repeated event never has its effects twice) {
 
 CAF_TEST(progress never falls within an attempt) {
   auto bad = complaints{};
+  // How far the outside world sees it; nothing, where it has come to an end.
+  const auto stage = [](phase at) {
+    const auto is = to_deployment_status(at);
+    return is == deployment_status::failed || is == deployment_status::stopped
+             ? std::optional<int>{}
+             : static_cast<int>(is);
+  };
   for_all(
     make_rules(), [&](const state& s, const event& e, const decision& made) {
       const auto& before = s.deployment;
@@ -475,8 +527,16 @@ CAF_TEST(progress never falls within an attempt) {
         bad("beyond 100: " + name(s, e));
       if (after.attempt == before.attempt && after.progress < before.progress)
         bad("fell: " + name(s, e));
-      if (after.progress == 100 && after.at != phase::running)
+      if (after.attempt == before.attempt && stage(after.at)
+          && stage(after.at) < stage(before.at))
+        bad("went back: " + name(s, e));
+      if (after.progress == 100 && before.progress < 100
+          && after.at != phase::running)
         bad("100 without running: " + name(s, e));
+      if (after.progress == 100
+          && (in_attempt(after.at) || after.at == phase::queued
+              || after.at == phase::backing_off || after.at == phase::halting))
+        bad("100 and yet to run: " + name(s, e));
       if (after.attempt < before.attempt)
         bad("an attempt was taken back: " + name(s, e));
       if (after.attempt > after.attempt_limit)
@@ -496,12 +556,14 @@ CAF_TEST(slots and steps are ordered exactly where phases change) {
       const auto left_queue
         = (from == phase::queued || from == phase::backing_off)
           && to == phase::stopped;
-      const auto release = (works(from) && !works(to)) || left_queue;
+      // What is dropped at the provider is released along with it.
+      const auto gone = from == phase::terminating && to != from;
+      const auto release = (works(from) && !works(to)) || left_queue || gone;
       if (count(made.effects, effect::release_slot) != int{release})
         bad("release_slot: " + name(s, e));
       const auto tried_again
         = s.deployment.retry_at && !made.next.deployment.retry_at && from == to;
-      const auto run = works(to) && (from != to || tried_again);
+      const auto run = has_work(to) && (from != to || tried_again);
       if (count(made.effects, effect::run_step) != int{run})
         bad("run_step: " + name(s, e));
       const auto request = to == phase::queued && from != phase::queued;
@@ -509,6 +571,115 @@ CAF_TEST(slots and steps are ordered exactly where phases change) {
         bad("request_slot: " + name(s, e));
       if (holds_slot(to) != works(to))
         bad("holds_slot: " + name(s, e));
+      if (has_step(to) != has_work(to))
+        bad("has_step: " + name(s, e));
+      if (is_settled(to) == is_under_way(to))
+        bad("is_settled: " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(a slot is free when nothing is built any more and not before) {
+  auto bad = complaints{};
+  auto halted_ones = 0;
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      const auto from = s.deployment.at;
+      const auto to = made.next.deployment.at;
+      if (builds(from) && !works(to) && to != phase::running)
+        bad("the slot was left to what builds: " + name(s, e));
+      if (to == phase::halting && from != to) {
+        ++halted_ones;
+        if (!builds(from)
+            || made.next.deployment.attempt != s.deployment.attempt
+            || made.next.deployment.error.empty()
+            || made.next.deployment.deadline_at
+                 != time_of(e) + with.halt_patience
+            || made.next.deployment.retry_at)
+          bad("halted badly: " + name(s, e));
+      }
+      if (from != phase::halting || from == to)
+        return;
+      const auto* proof = std::get_if<halted>(&e);
+      const auto proven
+        = proof != nullptr && proof->attempt == s.deployment.attempt;
+      const auto* late = std::get_if<woke>(&e);
+      const auto given_up
+        = late != nullptr && late->at >= *s.deployment.deadline_at;
+      if (to == phase::cancelling)
+        return; // Which keeps the slot.
+      if (!proven && !given_up)
+        bad("the slot was given back without proof: " + name(s, e));
+      const auto last = s.deployment.attempt == s.deployment.attempt_limit;
+      if (to != (last ? phase::failed : phase::backing_off)
+          || made.next.deployment.error != s.deployment.error
+          || made.next.deployment.deadline_at)
+        bad("ended badly: " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+  CAF_CHECK(halted_ones > 0);
+}
+
+CAF_TEST(an instance is deleted with proof or never was) {
+  auto bad = complaints{};
+  auto deleted = 0;
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      const auto& i = made.next.instance;
+      if ((i.status == instance_status::deleted) != i.deleted_at.has_value())
+        bad("deleted in half: " + name(s, e));
+      if (s.instance.deleted_at && i.seq == s.instance.seq
+          && i.deleted_at != s.instance.deleted_at)
+        bad("came back: " + name(s, e));
+      if (s.instance.deleted_at || !i.deleted_at)
+        return;
+      ++deleted;
+      const auto from = s.deployment.at;
+      const auto* seen = std::get_if<instance_observed>(&e);
+      const auto missed
+        = seen != nullptr && seen->is == instance_health::missing;
+      const auto proven
+        = std::holds_alternative<cancellation_confirmed>(e) && leaves(from);
+      const auto never_was = s.instance.project_id.empty()
+                             && !s.deployment.intent_at && !works(from);
+      if (!missed && !proven && !never_was)
+        bad("deleted without proof: " + name(s, e));
+      if (i.deleted_at != time_of(e) || !i.public_url.empty()
+          || i.health
+               != (missed ? instance_health::missing : instance_health::unknown)
+          || made.next.deployment.intent_at
+          || (!never_was && !made.next.deployment.deployment_id.empty()))
+        bad("something of it is left: " + name(s, e));
+    });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+  CAF_CHECK(deleted > 0);
+}
+
+CAF_TEST(a place in the queue is earned once and kept) {
+  auto bad = complaints{};
+  for (const auto& with : all_rules())
+    for_all(with, [&](const state& s, const event& e, const decision& made) {
+      const auto from = s.deployment.at;
+      const auto& before = s.deployment.queue_rank;
+      const auto& d = made.next.deployment;
+      auto expected = before;
+      if (made.is == verdict::applied) {
+        const auto begins = d.at == phase::queued && from != phase::queued
+                            && from != phase::backing_off;
+        if (const auto* paid = std::get_if<payment_settled>(&e);
+            paid != nullptr && (begins || leaves(from))
+            && made.next.status != s.status)
+          expected = paid->paid_at - with.head_start;
+        else if (std::holds_alternative<retry_requested>(e))
+          expected = t0 - with.head_start;
+        else if (from != d.at && (leaves(d.at) || d.at == phase::stopped)
+                 && !leaves(from))
+          expected = std::nullopt;
+      }
+      if (d.queue_rank != expected)
+        bad("its place: " + name(s, e));
+      if (d.at == phase::queued && !d.queue_rank)
+        bad("queued nowhere: " + name(s, e));
     });
   CAF_CHECK_EQUAL(bad.total, 0u);
 }
@@ -523,8 +694,27 @@ CAF_TEST(the user is told once of every turn) {
           != int{to == phase::failed && from != phase::failed})
         bad("notify_failed: " + name(s, e));
       if (count(made.effects, effect::notify_running)
-          != int{to == phase::running && from != phase::running})
+          != int{to == phase::running && from == phase::deploying})
         bad("notify_running: " + name(s, e));
+      if (count(made.effects, effect::notify_down)
+          != int{to == phase::lapsed && from != phase::lapsed})
+        bad("notify_down: " + name(s, e));
+      if (count(made.effects, effect::notify_recovered)
+          != int{to == phase::running && from == phase::lapsed})
+        bad("notify_recovered: " + name(s, e));
+      const auto left_queue
+        = (from == phase::queued || from == phase::backing_off)
+          && to == phase::stopped;
+      if (count(made.effects, effect::notify_cancelled)
+          != int{left_queue || (from == phase::cancelling && to != from)})
+        bad("notify_cancelled: " + name(s, e));
+      if (count(made.effects, effect::notify_terminated)
+          != int{from == phase::terminating && to != from})
+        bad("notify_terminated: " + name(s, e));
+      if (count(made.effects, effect::notify_changed) != 0
+          && (!std::holds_alternative<instance_observed>(e)
+              || from != phase::running || to != from))
+        bad("notify_changed: " + name(s, e));
       if (count(made.effects, effect::notify_paid)
           != applied_orders(made.next) - applied_orders(s))
         bad("notify_paid: " + name(s, e));
@@ -630,10 +820,24 @@ CAF_TEST(payments are judged alike in every phase) {
           && (made.next.status != s.status
               || made.next.deployment != s.deployment || !made.effects.empty()))
         bad("surplus money moved something: " + name(s, e));
-      if (counts && s.deployment.at == phase::idle) {
-        const auto to = with.provider ? phase::queued : phase::skipped;
-        if (made.next.deployment.at != to)
-          bad("deployment after payment: " + name(s, e));
+      if (!counts)
+        return;
+      const auto at = s.deployment.at;
+      const auto& d = made.next.deployment;
+      if (at == phase::running || is_under_way(at)) {
+        // It goes on; where it is being taken away, it starts anew afterwards.
+        auto same = s.deployment;
+        if (leaves(at))
+          same.queue_rank = t0 - with.head_start;
+        if (d != same)
+          bad("a payment disturbed what is under way: " + name(s, e));
+      } else if (d.at != (with.provider ? phase::queued : phase::skipped)
+                 || (with.provider
+                     && (d.attempt != s.deployment.attempt + 1
+                         || d.attempt_limit != d.attempt + 2 || d.progress != 0
+                         || d.queued_at != t0 || d.completed_at
+                         || !d.error.empty()))) {
+        bad("deployment after payment: " + name(s, e));
       }
     });
   CAF_CHECK_EQUAL(bad.total, 0u);
@@ -825,8 +1029,15 @@ CAF_TEST(what the provider says of other phases and attempts is stale) {
               check(s, e, made, phase::configuring, g->attempt);
             else if (const auto* h = std::get_if<deployment_observed>(&e))
               check(s, e, made, phase::deploying, h->attempt);
+            else if (const auto* k = std::get_if<halted>(&e))
+              check(s, e, made, phase::halting, k->attempt);
+            else if (std::holds_alternative<cancellation_confirmed>(e))
+              check(s, e, made,
+                    s.deployment.at == phase::terminating ? phase::terminating
+                                                          : phase::cancelling,
+                    s.deployment.attempt);
             else if (const auto* i = std::get_if<step_failed>(&e);
-                     i != nullptr && works(i->in))
+                     i != nullptr && has_work(i->in))
               check(s, e, made, i->in, i->attempt);
             else if (i != nullptr && made.is != verdict::stale)
               bad("no step at all: " + name(s, e));
@@ -837,49 +1048,69 @@ CAF_TEST(what the provider says of other phases and attempts is stale) {
 CAF_TEST(a step that failed is tried again and an attempt is not ) {
   auto bad = complaints{};
   const auto with = make_rules();
-  for_all<step_failed>(
-    with, [&](const state& s, const event& e, const decision& made) {
-      const auto* x = std::get_if<step_failed>(&e);
-      if (x == nullptr || made.is != verdict::applied)
-        return;
-      const auto& before = s.deployment;
-      const auto& after = made.next.deployment;
-      const auto cancels = before.at == phase::cancelling;
-      const auto ends
-        = !cancels && (x->hopeless || (x->permanent && before.attempt == 3));
-      const auto backs_off = !cancels && !ends && x->permanent;
-      const auto expected = ends        ? phase::failed
-                            : backs_off ? phase::backing_off
-                                        : before.at;
-      if (after.at != expected)
-        bad("went elsewhere: " + name(s, e));
-      if (x->without_effect && after.intent_at)
-        bad("an intent outlived its refusal: " + name(s, e));
-      if (!x->without_effect && after.intent_at != before.intent_at)
-        bad("an intent was forgotten: " + name(s, e));
-      if (ends)
-        return;
-      if (!after.retry_at || *after.retry_at < t0 + x->retry_after
-          || *after.retry_at > t0 + with.backoff_max)
-        bad("the next try: " + name(s, e));
-      if (!backs_off && after.tries != before.tries + 1)
-        bad("tries: " + name(s, e));
-      if (backs_off && after.attempt != before.attempt + 1)
-        bad("attempt: " + name(s, e));
-      if (after.error != "no luck")
-        bad("no reason kept: " + name(s, e));
-    });
+  for_all<step_failed>(with, [&](const state& s, const event& e,
+                                 const decision& made) {
+    const auto* x = std::get_if<step_failed>(&e);
+    if (x == nullptr || made.is != verdict::applied)
+      return;
+    const auto& before = s.deployment;
+    const auto& after = made.next.deployment;
+    const auto over = in_attempt(before.at) && (x->hopeless || x->permanent);
+    const auto last = x->hopeless || before.attempt == 3;
+    const auto expected = !over               ? before.at
+                          : builds(before.at) ? phase::halting
+                          : last              ? phase::failed
+                                              : phase::backing_off;
+    if (after.at != expected)
+      bad("went elsewhere: " + name(s, e));
+    if (x->without_effect && after.intent_at)
+      bad("an intent outlived its refusal: " + name(s, e));
+    if (!x->without_effect && after.intent_at != before.intent_at)
+      bad("an intent was forgotten: " + name(s, e));
+    // What is being halted has failed for its own reason.
+    if (after.error != (before.at == phase::halting ? "broken" : "no luck"))
+      bad("no reason kept: " + name(s, e));
+    if (after.attempt
+        != before.attempt + (after.at == phase::backing_off ? 1 : 0))
+      bad("attempt: " + name(s, e));
+    if (after.attempt_limit
+        != (over && x->hopeless ? before.attempt : before.attempt_limit))
+      bad("the last attempt: " + name(s, e));
+    const auto again = after.at == before.at || after.at == phase::backing_off;
+    if (after.retry_at.has_value() != again
+        || (again
+            && (*after.retry_at < t0 + x->retry_after
+                || *after.retry_at > t0 + with.backoff_max)))
+      bad("the next try: " + name(s, e));
+    if (after.tries != (after.at == before.at ? before.tries + 1 : 0))
+      bad("tries: " + name(s, e));
+    if (after.at == before.at && after.deadline_at != before.deadline_at)
+      bad("the deadline moved: " + name(s, e));
+  });
   CAF_CHECK_EQUAL(bad.total, 0u);
 }
 
-CAF_TEST(retry and cancel have one answer per phase) {
+CAF_TEST(every wish has one answer per phase) {
   auto bad = complaints{};
   for (const auto& with : all_rules())
-    for_all<retry_requested, cancel_requested>(
+    for_all<retry_requested, cancel_requested, terminate_requested>(
       with, [&](const state& s, const event& e, const decision& made) {
         const auto at = s.deployment.at;
-        const auto under_way
-          = works(at) || at == phase::queued || at == phase::backing_off;
+        const auto under_way = is_under_way(at);
+        const auto may_exist
+          = s.deployment.intent_at
+            || (!s.instance.project_id.empty() && !s.instance.deleted_at);
+        const auto check_end = [&](phase to, actor_kind by) {
+          const auto& d = made.next.deployment;
+          if (d.at != to || d.deadline_at || d.retry_at || d.ended_by != by
+              || d.tries != 0 || !d.error.empty() || d.phase_at != t0)
+            bad("ended badly: " + name(s, e));
+          if (d.intent_at != s.deployment.intent_at)
+            bad("an intent was forgotten: " + name(s, e));
+        };
+        // Under way both wishes are the same, and the slot is kept.
+        const auto ends_at
+          = works(at) || may_exist ? phase::cancelling : phase::stopped;
         if (const auto* x = std::get_if<retry_requested>(&e)) {
           auto expected = verdict::applied;
           if (s.status != subscription_status::active || goes_back(s))
@@ -900,24 +1131,124 @@ CAF_TEST(retry and cancel have one answer per phase) {
               bad("not a fresh run: " + name(s, e));
           }
         } else if (const auto* y = std::get_if<cancel_requested>(&e)) {
-          auto expected
-            = under_way ? verdict::applied : verdict::nothing_to_cancel;
+          auto expected = under_way && at != phase::terminating
+                            ? verdict::applied
+                            : verdict::nothing_to_cancel;
           if (at == phase::cancelling)
             expected = verdict::already_applied;
           if (made.is != expected)
             bad(name(s, e) + " is " + std::string{to_string(made.is)});
-          else if (expected == verdict::applied) {
-            const auto& d = made.next.deployment;
-            const auto may_exist
-              = s.deployment.intent_at || !s.instance.project_id.empty();
-            const auto asks = works(at) || may_exist;
-            if (d.at != (asks ? phase::cancelling : phase::stopped)
-                || d.deadline_at || d.retry_at || d.ended_by != y->by)
-              bad("cancelled badly: " + name(s, e));
-            if (d.intent_at != s.deployment.intent_at)
-              bad("an intent was forgotten: " + name(s, e));
-          }
+          else if (expected == verdict::applied)
+            check_end(ends_at, y->by);
+        } else if (const auto* z = std::get_if<terminate_requested>(&e)) {
+          auto expected = verdict::applied;
+          if (leaves(at))
+            expected = verdict::already_applied;
+          else if (!under_way && !may_exist)
+            expected = verdict::nothing_to_terminate;
+          if (made.is != expected)
+            bad(name(s, e) + " is " + std::string{to_string(made.is)});
+          else if (expected == verdict::applied)
+            check_end(under_way ? ends_at : phase::terminating, z->by);
         }
+      });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+}
+
+CAF_TEST(what is seen of an instance has one meaning) {
+  auto bad = complaints{};
+  auto seen = 0;
+  for (const auto& with : all_rules())
+    for_all<instance_observed>(
+      with, [&](const state& s, const event& e, const decision& made) {
+        const auto* x = std::get_if<instance_observed>(&e);
+        if (x == nullptr)
+          return;
+        const auto& known = s.deployment.deployment_id;
+        const auto was_up = s.deployment.at == phase::running;
+        const auto another
+          = !x->deployment_id.empty() && x->deployment_id != known;
+        const auto redeployed = another && !known.empty();
+        auto expected = verdict::applied;
+        if ((!was_up && s.deployment.at != phase::lapsed) || x->instance == 0
+            || x->instance != s.instance.seq || s.instance.deleted_at
+            || x->is == instance_health::unknown)
+          expected = verdict::stale;
+        else if (x->is == s.instance.health && !another)
+          expected = verdict::already_applied;
+        if (made.is != expected) {
+          bad(name(s, e) + " is " + std::string{to_string(made.is)});
+          return;
+        }
+        if (made.is != verdict::applied)
+          return;
+        ++seen;
+        const auto is_up = serves(x->is);
+        const auto news = is_up != was_up;
+        const auto told = s.instance.sleep_told && !redeployed;
+        const auto sleeps = x->is == instance_health::sleeping;
+        auto effects = std::vector<effect>{};
+        if (news)
+          effects.push_back(is_up ? effect::notify_recovered
+                                  : effect::notify_down);
+        else if (is_up
+                 && (redeployed || x->is == instance_health::degraded
+                     || (sleeps && !told)))
+          effects.push_back(effect::notify_changed);
+        if (made.effects != effects)
+          bad("told otherwise: " + name(s, e));
+        auto i = s.instance;
+        auto d = s.deployment;
+        i.health = x->is;
+        i.sleep_told = told || sleeps;
+        d.error = x->reason;
+        if (another)
+          d.deployment_id = x->deployment_id;
+        if (news) {
+          d.at = is_up ? phase::running : phase::lapsed;
+          d.phase_at = t0;
+          d.ended_by = is_up ? actor_kind::nobody : actor_kind::provider;
+          d.tries = 0;
+          i.status = is_up ? instance_status::running : instance_status::failed;
+        }
+        if (x->is == instance_health::missing) {
+          i.status = instance_status::deleted;
+          i.deleted_at = t0;
+          i.public_url.clear();
+          d.deployment_id.clear();
+          d.workflow_id.clear();
+          d.intent_at.reset();
+        }
+        if (made.next.instance != i || made.next.deployment != d)
+          bad("kept badly: " + name(s, e));
+        // Nothing that happens to an instance is about the money.
+        if (made.next.orders != s.orders || made.next.status != s.status
+            || made.next.end_at != s.end_at)
+          bad("the subscription was moved: " + name(s, e));
+      });
+  CAF_CHECK_EQUAL(bad.total, 0u);
+  CAF_CHECK(seen > 0);
+}
+
+CAF_TEST(what is gone starts anew only for whoever has paid meanwhile) {
+  auto bad = complaints{};
+  for (const auto& with : all_rules())
+    for_all<cancellation_confirmed>(
+      with, [&](const state& s, const event& e, const decision& made) {
+        if (made.is != verdict::applied)
+          return;
+        const auto& d = made.next.deployment;
+        const auto anew = s.deployment.queue_rank && with.provider
+                          && s.status == subscription_status::active;
+        if (d.at != (anew ? phase::queued : phase::stopped))
+          bad("after the end: " + name(s, e));
+        if (anew ? d.attempt != s.deployment.attempt + 1 || d.completed_at
+                     || d.queued_at != t0
+                     || d.queue_rank != s.deployment.queue_rank
+                     || d.ended_by != actor_kind::nobody
+                 : d.attempt != s.deployment.attempt || d.completed_at != t0
+                     || d.ended_by != s.deployment.ended_by)
+          bad("ended badly: " + name(s, e));
       });
   CAF_CHECK_EQUAL(bad.total, 0u);
 }
@@ -992,7 +1323,7 @@ CAF_TEST(whatever is under way is owed or has a time) {
         bad("stuck after " + name(s, e));
       const auto owed = resume(made.next);
       const auto at = made.next.deployment.at;
-      const auto step = works(at) && !made.next.deployment.retry_at ? 1 : 0;
+      const auto step = has_work(at) && !made.next.deployment.retry_at ? 1 : 0;
       if (count(owed, effect::run_step) != step
           || count(owed, effect::request_slot) != int{at == phase::queued}
           || owed.size() > 1)
@@ -1001,25 +1332,30 @@ CAF_TEST(whatever is under way is owed or has a time) {
   CAF_CHECK_EQUAL(bad.total, 0u);
 }
 
-CAF_TEST(the deadline ends an attempt and never a cancellation) {
+CAF_TEST(the deadline ends an attempt and never a removal) {
   auto bad = complaints{};
   const auto with = make_rules();
   const auto late = woke{t0 + 14min, chance_max};
   for (const auto& s : deployment_states()) {
     const auto made = decide(s, late, with);
     const auto at = s.deployment.at;
-    const auto to = made.next.deployment.at;
-    if (at == phase::cancelling && to != phase::cancelling)
-      bad("a cancellation was given up: " + name(s, late));
-    if (!works(at) || at == phase::cancelling)
+    const auto& d = made.next.deployment;
+    if (leaves(at) && d.at != at)
+      bad("a removal was given up: " + name(s, late));
+    if (!works(at) || leaves(at))
       continue;
     const auto last = s.deployment.attempt == 3;
-    if (to != (last ? phase::failed : phase::backing_off))
+    if (d.at
+        != (builds(at) ? phase::halting
+            : last     ? phase::failed
+                       : phase::backing_off))
       bad("the deadline passed: " + name(s, late));
-    if (made.next.deployment.error.find("15m 00s") == std::string::npos)
-      bad("no reason: " + made.next.deployment.error);
-    if (made.next.deployment.deadline_at)
-      bad("the deadline stayed: " + name(s, late));
+    if (at == phase::halting ? d.error != "broken"
+                             : d.error.find("15m 00s") == std::string::npos)
+      bad("no reason: " + d.error);
+    if (builds(at) ? d.deadline_at != late.at + with.halt_patience
+                   : d.deadline_at.has_value())
+      bad("the deadline: " + name(s, late));
   }
   CAF_CHECK_EQUAL(bad.total, 0u);
 }

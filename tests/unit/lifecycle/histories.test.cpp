@@ -22,13 +22,11 @@ struct world {
   std::mt19937_64 random;
   driver x;
   std::vector<event> bag;
-  std::uint64_t entered_running = 0;
-  std::uint64_t entered_failed = 0;
-  std::uint64_t told_running = 0;
-  std::uint64_t told_failed = 0;
-  std::uint64_t told_paid = 0;
-  int at_work = 0; ///< Steps ordered and not ended, as slots.
+  std::map<effect, std::uint64_t> told;
+  std::map<effect, std::uint64_t> to_tell; ///< By what happened.
+  bool slot = false; ///< Taken and not given back, by the effects.
   int crashes = 0;
+  const char* flaw = nullptr;
 
   explicit world(std::uint64_t seed) : random{seed} {
     x.with.attempts = 1 + roll(3);
@@ -53,7 +51,7 @@ struct world {
       if (!kind && roll(4) == 0)
         bag.push_back(bag.back());
     }
-    if (kind || !works(d.at))
+    if (kind || !has_work(d.at))
       return;
     if (roll(3) == 0)
       bag.push_back(project_create_started{x.at, d.attempt});
@@ -78,25 +76,76 @@ struct world {
                             static_cast<std::uint32_t>(random())});
   }
 
+  /// What a look at an instance that came to run shows, if anybody looks.
+  void look() {
+    if (!is_watched(x.now))
+      return;
+    auto seen = instance_observed{};
+    seen.at = x.at;
+    seen.instance = x.now.instance.seq;
+    seen.is = static_cast<instance_health>(roll(roll(4) == 0 ? 8 : 7));
+    if (roll(3) == 0)
+      seen.deployment_id = "d-" + std::to_string(1 + roll(3));
+    bag.push_back(seen);
+  }
+
+  /// The turns of a life, each of which its user hears of once.
+  void note(phase from, phase to) {
+    if (from == to)
+      return;
+    const auto turn = [this](effect what) {
+      ++to_tell[what];
+    };
+    if (to == phase::running)
+      turn(from == phase::lapsed ? effect::notify_recovered
+                                 : effect::notify_running);
+    if (to == phase::failed)
+      turn(effect::notify_failed);
+    if (to == phase::lapsed)
+      turn(effect::notify_down);
+    if (from == phase::terminating)
+      turn(effect::notify_terminated);
+    if (from == phase::cancelling
+        || (to == phase::stopped && from != phase::terminating))
+      turn(effect::notify_cancelled);
+  }
+
   void feed(const event& what, bool kind) {
     const auto before = x.now;
     const auto is = x.feed(what);
     if (is == verdict::applied) {
-      const auto from = before.deployment.at;
-      const auto to = x.d().at;
-      entered_running += from != to && to == phase::running;
-      entered_failed += from != to && to == phase::failed;
-      told_running += count(x.effects, effect::notify_running);
-      told_failed += count(x.effects, effect::notify_failed);
-      told_paid += count(x.effects, effect::notify_paid);
+      note(before.deployment.at, x.d().at);
+      for (auto e : x.effects)
+        ++told[e];
+      for (std::size_t i = 0; i < x.now.orders.size(); ++i)
+        if (x.now.orders[i].applied
+            && (i >= before.orders.size() || !before.orders[i].applied))
+          ++to_tell[effect::notify_paid];
+      // A cancellation waits for nobody: its slot is not asked for.
+      slot = (slot || std::holds_alternative<slot_granted>(what)
+              || x.d().at == phase::cancelling)
+             && count(x.effects, effect::release_slot) == 0;
       CAF_REQUIRE(x.now.revision == before.revision + 1);
     }
+    if (flaw == nullptr && slot != works(x.d().at))
+      flaw = "a slot has leaked, or was never taken";
     perform(x.effects, kind);
+  }
+
+  /// Whether every turn was told of, and no other.
+  bool told_all() {
+    auto same = true;
+    for (auto e :
+         {effect::notify_paid, effect::notify_running, effect::notify_failed,
+          effect::notify_cancelled, effect::notify_terminated,
+          effect::notify_down, effect::notify_recovered})
+      same = same && told[e] == to_tell[e];
+    return same;
   }
 
   void step() {
     x.at += millis{roll(5'000)};
-    switch (roll(12)) {
+    switch (roll(14)) {
       case 0:
         // A crash: whatever was on its way is gone.
         bag.clear();
@@ -131,6 +180,14 @@ struct world {
                                "t-" + std::to_string(seq), price, x.at},
                false);
         }
+        return;
+      case 6:
+        look();
+        return;
+      case 7:
+        // Operators are rarer than users.
+        if (roll(3) == 0)
+          feed(terminate_requested{x.at, actor_kind::operator_}, false);
         return;
       default:
         if (bag.empty())
@@ -476,25 +533,33 @@ CAF_TEST(whatever is lost or repeated the books agree in the end) {
 CAF_TEST(every history comes to rest and tells each turn once) {
   auto crashes = 0;
   auto endings = std::vector<int>(phase_count);
+  auto turns = std::map<effect, std::uint64_t>{};
   for (auto seed = 1u; seed <= 5'000; ++seed) {
     auto w = world{seed};
     w.feed(subscription_created{w.x.at, price, 30}, false);
     for (auto i = 0; i < 120; ++i)
       w.step();
-    const auto rests = w.calm_down();
+    auto rests = w.calm_down();
+    // Most of them run by now: what becomes of that.
+    for (auto i = 0; i < 40; ++i)
+      w.step();
+    rests = w.calm_down() && rests;
     crashes += w.crashes;
     ++endings[static_cast<size_t>(w.x.d().at)];
-    auto applied = std::uint64_t{0};
-    for (const auto& o : w.x.now.orders)
-      applied += o.applied ? 1 : 0;
-    if (!rests || w.told_running != w.entered_running
-        || w.told_failed != w.entered_failed || w.told_paid != applied)
-      CAF_FAIL("seed " << seed << " ends in " << to_string(w.x.d().at));
+    for (auto e : {effect::notify_down, effect::notify_recovered,
+                   effect::notify_terminated, effect::notify_cancelled})
+      turns[e] += w.told[e];
+    if (!rests || w.flaw != nullptr || !w.told_all())
+      CAF_FAIL("seed " << seed << " ends in " << to_string(w.x.d().at) << ": "
+                       << (w.flaw != nullptr ? w.flaw : "not told once"));
     // Once at rest, nothing of what is still on its way moves the deployment.
     const auto at = w.x.d().at;
     for (const auto& late : std::vector<event>{
            slot_granted{w.x.at}, cancellation_confirmed{w.x.at},
            project_ready{w.x.at, w.x.attempt(), "p", "e", false},
+           halted{w.x.at, w.x.attempt(), 0},
+           instance_observed{w.x.at, w.x.now.instance.seq + 1,
+                             instance_health::missing, "d", "X", "late"},
            deployment_observed{w.x.at, w.x.attempt(), condition::failed, 0, "",
                                "", 0}})
       w.feed(late, true);
@@ -503,9 +568,13 @@ CAF_TEST(every history comes to rest and tells each turn once) {
   }
   CAF_MESSAGE("5000 histories, " << crashes << " crashes, ended running "
                                  << endings[8] << ", failed " << endings[9]
-                                 << ", stopped " << endings[11] << ", idle "
-                                 << endings[0]);
+                                 << ", stopped " << endings[11] << ", lapsed "
+                                 << endings[13] << ", idle " << endings[0]);
   CAF_CHECK(endings[8] > 100);
   CAF_CHECK(endings[9] > 100);
   CAF_CHECK(endings[11] > 100);
+  CAF_CHECK(endings[13] > 50);
+  for (auto e : {effect::notify_down, effect::notify_recovered,
+                 effect::notify_terminated, effect::notify_cancelled})
+    CAF_CHECK(turns[e] > 100);
 }

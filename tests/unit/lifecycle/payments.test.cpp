@@ -456,6 +456,9 @@ CAF_TEST(a full refund ends a deployment that is under way) {
     CAF_CHECK_EQUAL(count(x.effects, effect::notify_refunded), 1);
     if (works(at)) {
       CAF_CHECK(x.d().at == phase::cancelling);
+      CAF_CHECK(
+        x.d().ended_by
+        == (at == phase::cancelling ? actor_kind::user : actor_kind::slipway));
       CAF_CHECK_EQUAL(count(x.effects, effect::run_step),
                       int{at != phase::cancelling});
     } else if (at == phase::queued || at == phase::backing_off) {

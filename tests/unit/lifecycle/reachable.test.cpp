@@ -66,12 +66,15 @@ std::string key_of(const state& s, timestamp at, const rules& with) {
   put(d.progress);
   put(d.intent_at.has_value());
   put(d.queued_at.has_value());
+  // It counts for the order of the queue, and decides but here.
+  if (leaves(d.at))
+    put(d.queue_rank.has_value());
   put(d.started_at.has_value());
   put(d.completed_at.has_value());
   when(d.deadline_at);
   when(d.retry_at);
   put(d.workflow_id.empty());
-  put(d.deployment_id.empty());
+  out += d.deployment_id;
   put(d.ended_by);
   const auto& i = s.instance;
   put(std::min(i.seq, 2u));
@@ -79,6 +82,11 @@ std::string key_of(const state& s, timestamp at, const rules& with) {
   put(i.project_id.empty());
   put(i.service_id.empty());
   put(i.deleted_at.has_value());
+  // What is not looked at may be in any condition.
+  if (d.at == phase::running || d.at == phase::lapsed) {
+    put(i.health);
+    put(i.sleep_told);
+  }
   return out;
 }
 
@@ -128,6 +136,8 @@ void add_few(std::vector<event>& out, const state& s, timestamp at) {
     out.push_back(x.progress_event());
   if (s.deployment.at == phase::deploying)
     out.push_back(cancel_requested{at, actor_kind::user});
+  if (s.deployment.at == phase::running)
+    out.push_back(terminate_requested{at, actor_kind::operator_});
   out.push_back(retry_requested{at, actor_kind::user});
   out.push_back(woke{at, chance_max});
 }
@@ -170,8 +180,16 @@ std::vector<event> alphabet(const state& s, timestamp at, focus on) {
   }
   out.push_back(retry_requested{at, actor_kind::user});
   out.push_back(cancel_requested{at, actor_kind::user});
+  out.push_back(terminate_requested{at, actor_kind::operator_});
   out.push_back(cancellation_confirmed{at});
+  out.push_back(halted{at, attempt, chance_max});
   out.push_back(woke{at, chance_max});
+  for (auto is : {instance_health::healthy, instance_health::sleeping,
+                  instance_health::crashed, instance_health::missing})
+    out.push_back(
+      instance_observed{at, s.instance.seq, is, {}, "X", "as it is"});
+  out.push_back(instance_observed{
+    at, s.instance.seq, instance_health::healthy, "d-2", "X", {}});
   return out;
 }
 
@@ -193,38 +211,68 @@ const char* flaw_in(const state& s, const rules& with) {
     return "the attempt";
   if (in_run && !d.queued_at)
     return "never queued";
-  if (d.deadline_at.has_value() != (works(d.at) && d.at != phase::cancelling))
+  const auto has_deadline = works(d.at) && !leaves(d.at);
+  if (d.deadline_at.has_value() != has_deadline)
     return "the deadline";
-  if (works(d.at) && d.at != phase::cancelling && !d.started_at)
+  if (has_deadline && !d.started_at)
     return "at work since when?";
-  if (d.retry_at && !works(d.at) && d.at != phase::backing_off)
+  if (d.retry_at && !has_work(d.at) && d.at != phase::backing_off)
     return "a retry of nothing";
   if (d.at == phase::backing_off && !d.retry_at)
     return "backs off for ever";
+  if ((d.at == phase::queued || d.at == phase::backing_off || has_deadline)
+      && !d.queue_rank)
+    return "without a place in the queue";
   if ((i.status == instance_status::deleted) != i.deleted_at.has_value())
     return "deleted";
+  if (i.deleted_at && !i.public_url.empty())
+    return "deleted, and somebody is sent there";
   if (d.at == phase::running
       && (i.project_id.empty() || i.environment_id.empty()
           || i.service_id.empty() || i.status != instance_status::running
+          || !serves(i.health) || i.health == instance_health::unknown
           || d.progress != 100 || !d.completed_at || i.deleted_at))
     return "running";
-  if ((d.at == phase::deploying_template || d.at == phase::awaiting_workflow
-       || d.at == phase::configuring || d.at == phase::deploying)
-      && (i.project_id.empty() || i.deleted_at))
+  if (d.at == phase::lapsed
+      && (serves(i.health) || i.project_id.empty() || d.progress != 100
+          || !d.completed_at || d.ended_by != actor_kind::provider
+          || i.status
+               != (i.health == instance_health::missing
+                     ? instance_status::deleted
+                     : instance_status::failed)))
+    return "lapsed";
+  // The health is that of the instance that ran; nothing else has one.
+  if (i.health != instance_health::unknown && d.at != phase::running
+      && d.at != phase::lapsed && d.at != phase::queued
+      && d.at != phase::terminating && d.at != phase::stopped
+      && d.at != phase::skipped && d.at != phase::cancelling)
+    return "the health of what never ran";
+  if (i.sleep_told && i.seq == 0)
+    return "told of nothing";
+  if (builds(d.at) && (i.project_id.empty() || i.deleted_at))
     return "at work on no project";
+  if (d.at == phase::halting
+      && (i.project_id.empty() || i.deleted_at || d.error.empty()))
+    return "halts nothing, or for no reason";
   if (d.at == phase::deploying && i.service_id.empty())
     return "deploying no service";
   if (d.at == phase::awaiting_workflow && d.workflow_id.empty())
     return "waits for no workflow";
   if (d.at == phase::cancelling && d.ended_by != actor_kind::user
+      && d.ended_by != actor_kind::operator_
       && !(d.ended_by == actor_kind::slipway
            && s.status == subscription_status::refunded))
     return "cancelled by nobody";
+  if (d.at == phase::terminating
+      && (d.ended_by != actor_kind::operator_ || i.deleted_at))
+    return "takes nothing away, or for nobody";
   if (s.status == subscription_status::refunded && !is_settled(d.at)
-      && d.at != phase::cancelling)
+      && !leaves(d.at))
     return "builds for money that went back";
   if (d.at == phase::stopped && i.seq != 0 && !i.deleted_at)
     return "stopped, and the instance lives";
+  if (d.at == phase::stopped && d.intent_at)
+    return "stopped, and something may be there";
   if (d.at == phase::failed && (d.error.empty() || !d.completed_at))
     return "failed without a reason";
   if (!is_settled(d.at) && resume(s).empty() && !wake_at(s, with))

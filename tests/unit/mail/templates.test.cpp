@@ -4,7 +4,9 @@
 
 #include <caf/test/unit_test.hpp>
 
+#include <set>
 #include <string>
+#include <vector>
 
 using namespace slipway::mail;
 
@@ -116,6 +118,127 @@ CAF_TEST(a refund is told with plan and price) {
   CAF_CHECK(contains(en.mail_text, "Amount: 99.00 USD\n"));
   CAF_CHECK(contains(en.mail_html, "lang=\"en\""));
   CAF_CHECK(!contains(en.mail_html, "<a "));
+}
+
+namespace {
+
+/// What a notice says in one language.
+struct wording {
+  notice_kind kind;
+  std::string change; ///< Or the reason.
+  std::string_view locale;
+  std::string title;
+  std::string message;
+  std::string subject;
+  std::string accent;
+};
+
+constexpr auto red = "#dc2626";
+
+constexpr auto green = "#16a34a";
+
+constexpr auto blue = "#2563eb";
+
+const auto turns = std::vector<wording>{
+  {notice_kind::deployment_cancelled, "", "zh-CN", "部署已取消",
+   "您的实例 slipway-abc 的部署已取消", "部署已取消: slipway-abc", blue},
+  {notice_kind::deployment_cancelled, "", "en", "Deployment cancelled",
+   "The deployment of your instance slipway-abc has been cancelled",
+   "Deployment cancelled: slipway-abc", blue},
+  {notice_kind::instance_terminated, "", "zh-CN", "实例已终止",
+   "您的实例 slipway-abc 已被终止并删除", "实例已终止: slipway-abc", blue},
+  {notice_kind::instance_terminated, "", "en", "Instance terminated",
+   "Your instance slipway-abc has been terminated and deleted",
+   "Instance terminated: slipway-abc", blue},
+  {notice_kind::instance_down, "exit code 137", "zh-CN", "实例已停止运行",
+   "您的实例 slipway-abc 已停止运行: exit code 137",
+   "实例已停止运行: slipway-abc", red},
+  {notice_kind::instance_down, "exit code 137", "en", "Instance is down",
+   "Your instance slipway-abc is down: exit code 137",
+   "Instance is down: slipway-abc", red},
+  {notice_kind::instance_recovered, "", "zh-CN", "实例已恢复运行",
+   "您的实例 slipway-abc 已恢复运行", "实例已恢复运行: slipway-abc", green},
+  {notice_kind::instance_recovered, "", "en", "Instance is running again",
+   "Your instance slipway-abc is running again",
+   "Instance is running again: slipway-abc", green},
+  {notice_kind::instance_changed, "sleeping", "zh-CN", "实例已休眠",
+   "您的实例 slipway-abc 因没有访问已休眠，下次访问时会自动唤醒",
+   "实例已休眠: slipway-abc", blue},
+  {notice_kind::instance_changed, "sleeping", "en", "Instance is asleep",
+   "Your instance slipway-abc sleeps for want of visitors and wakes up with "
+   "the next one",
+   "Instance is asleep: slipway-abc", blue},
+  {notice_kind::instance_changed, "degraded", "zh-CN", "实例部分副本异常",
+   "您的实例 slipway-abc 的部分副本已崩溃，其余副本仍在运行",
+   "实例部分副本异常: slipway-abc", red},
+  {notice_kind::instance_changed, "degraded", "en", "Instance is degraded",
+   "Some replicas of your instance slipway-abc have crashed, the others run",
+   "Instance is degraded: slipway-abc", red},
+  {notice_kind::instance_changed, "redeployed", "zh-CN", "实例已重新部署",
+   "您的实例 slipway-abc 已在云端被重新部署", "实例已重新部署: slipway-abc",
+   blue},
+  {notice_kind::instance_changed, "redeployed", "en", "Instance redeployed",
+   "Your instance slipway-abc has been redeployed at the provider",
+   "Instance redeployed: slipway-abc", blue},
+};
+
+} // namespace
+
+CAF_TEST(what becomes of an instance is told in both languages) {
+  for (const auto& x : turns) {
+    auto facts = success();
+    facts.kind = x.kind;
+    facts.error = x.change;
+    const auto told = render_notice(facts, x.locale);
+    CAF_CHECK_EQUAL(told.title, x.title);
+    CAF_CHECK_EQUAL(told.message, x.message);
+    CAF_CHECK_EQUAL(told.mail_subject, x.subject);
+    for (const auto* text : {&told.mail_text, &told.mail_html}) {
+      CAF_CHECK(contains(*text, x.title));
+      CAF_CHECK(contains(*text, "slipway-abc"));
+      CAF_CHECK(!contains(*text, "{{"));
+      CAF_CHECK(!contains(*text, "}}"));
+    }
+    CAF_CHECK(contains(told.mail_html, x.accent));
+    CAF_CHECK(
+      contains(told.mail_html, "lang=\"" + std::string{x.locale} + "\""));
+    // Nobody is sent to what does not run, and everybody to what does.
+    const auto runs = x.kind == notice_kind::instance_recovered
+                      || x.kind == notice_kind::instance_changed;
+    CAF_CHECK_EQUAL(contains(told.mail_html, "<a href=\"https://abc."), runs);
+    CAF_CHECK_EQUAL(contains(told.mail_text, "https://abc."), runs);
+    // A reason is words for people; a change is a word for us.
+    const auto down = x.kind == notice_kind::instance_down;
+    CAF_CHECK_EQUAL(contains(told.mail_text, "exit code 137"), down);
+    CAF_CHECK_EQUAL(contains(told.mail_html, "exit code 137"), down);
+    if (x.kind == notice_kind::instance_changed && x.locale == "zh-CN")
+      CAF_CHECK(!contains(told.mail_text, x.change));
+  }
+}
+
+CAF_TEST(every notice has words of its own in each language) {
+  auto seen = std::set<std::string>{};
+  for (const auto* locale : {"zh-CN", "en"})
+    for (auto i = 0; i <= static_cast<int>(notice_kind::instance_changed);
+         ++i) {
+      auto facts = success();
+      facts.kind = static_cast<notice_kind>(i);
+      const auto told = render_notice(facts, locale);
+      CAF_CHECK(seen.insert(told.title).second);
+      CAF_CHECK(!told.message.empty());
+      CAF_CHECK(!told.mail_subject.empty());
+    }
+}
+
+CAF_TEST(what an instance is down for stays text and one line) {
+  notice_facts facts;
+  facts.kind = notice_kind::instance_down;
+  facts.instance_name = "slipway-abc";
+  facts.error = "<b>\r\nBcc: x";
+  const auto told = render_notice(facts, "en");
+  CAF_CHECK(!contains(told.mail_html, "<b>"));
+  CAF_CHECK(told.message.find_first_of("\r\n") == std::string::npos);
+  CAF_CHECK(contains(told.mail_text, "<b>  Bcc: x"));
 }
 
 CAF_TEST(what comes from outside stays text) {

@@ -81,6 +81,8 @@ CAF_TEST(errors are told by their words under HTTP 200) {
          {"Cannot query field nope", "GRAPHQL_VALIDATION_FAILED", c::invalid},
          {"anything", "BAD_USER_INPUT", c::invalid},
          {"anything", "BAD_REQUEST", c::invalid},
+         {"Cannot query field nope on Query", "", c::invalid},
+         {"Unknown argument nope", "", c::invalid},
          {"Problem processing request", internal, c::opaque},
          {"a sentence that nobody has seen yet", internal, c::opaque},
        }) {
@@ -126,11 +128,97 @@ CAF_TEST(statuses without a telling body) {
     CAF_CHECK(of(status, "no") == c::auth);
     CAF_CHECK(of(status, "{}") == c::auth);
   }
-  CAF_CHECK(of(400, "{}") == c::invalid);
-  CAF_CHECK(of(404, "not here") == c::invalid);
+  // Garbage of somebody in between condemns no document: nobody knows what
+  // became of the call.
+  CAF_CHECK(of(400, "{}") == c::in_doubt);
+  CAF_CHECK(of(400, "<html>Bad Request</html>") == c::in_doubt);
+  CAF_CHECK(of(404, "not here") == c::in_doubt);
+  CAF_CHECK(of(405, "") == c::in_doubt);
+  CAF_CHECK(of(400, R"({"errors":[{"message":"m"}]})") == c::opaque);
   CAF_CHECK(of(400, R"({"errors":[{"message":"m","extensions":)"
                     R"({"code":"GRAPHQL_VALIDATION_FAILED"}}]})")
             == c::invalid);
+}
+
+CAF_TEST(the page of the firewall is told from a refusal) {
+  using c = answer_class;
+  CAF_CHECK(of(403, "error code: 1015") == c::blocked);
+  CAF_CHECK(of(403, "<html><h1>Access denied</h1></html>") == c::blocked);
+  CAF_CHECK(of(429, "") == c::blocked);
+  CAF_CHECK(of(403, R"({"message":"Access denied"})") == c::auth);
+}
+
+CAF_TEST(whoever answered is known) {
+  CAF_CHECK(read(200, R"({"data":{}})").spoken);
+  CAF_CHECK(read(200, R"({"errors":[{"message":"x"}]})").spoken);
+  CAF_CHECK(read(429, R"({"errors":[{"message":"x"}]})").spoken);
+  CAF_CHECK(!read(429, "error code: 1015").spoken);
+  CAF_CHECK(!read(502, "<html>").spoken);
+  CAF_CHECK(!read(400, "nope").spoken);
+  CAF_CHECK(
+    !read_answer(client::http_failure{failure_kind::in_doubt, "x"}).spoken);
+}
+
+CAF_TEST(the pause between creations is told from other limits) {
+  const auto cooldown = [](int status, const char* message) {
+    const auto got = read(status, R"({"errors":[{"message":")"
+                                    + std::string{message} + R"("}]})");
+    CAF_CHECK(got.is == answer_class::throttled);
+    return got.cooldown;
+  };
+  CAF_CHECK(cooldown(200, "You are creating projects too quickly"));
+  CAF_CHECK(cooldown(200, "Limited to 1 project per 30 seconds"));
+  CAF_CHECK(cooldown(200, "You can do this once every 30s"));
+  CAF_CHECK(cooldown(200, "Only one project can be created per user"));
+  CAF_CHECK(cooldown(200, "Whoa there pal!"));
+  CAF_CHECK(!cooldown(429, "Rate limit exceeded"));
+  CAF_CHECK(!cooldown(200, "Too many requests"));
+  CAF_CHECK(!cooldown(429, "x"));
+  CAF_CHECK(!read(503, R"({"errors":[{"message":"too quickly"}]})").cooldown);
+}
+
+CAF_TEST(errors name their fields and their code) {
+  const auto got
+    = read(200, R"({"data":null,"errors":[)"
+                R"({"message":"Not Authorized","path":["e3","id"],)"
+                R"("extensions":{"code":"FORBIDDEN"}},)"
+                R"({"message":"x","path":["v1"]},)"
+                R"({"message":"x","path":["e3"]},)"
+                R"({"message":"x","path":[]},{"message":"x","path":[7]},)"
+                R"({"message":"x","path":"e9"},{"message":"x"},3]})");
+  CAF_CHECK_EQUAL(got.code, "FORBIDDEN");
+  CAF_CHECK(got.failed_fields == (std::vector<std::string>{"e3", "v1"}));
+  CAF_CHECK(read(200, R"({"data":{}})").failed_fields.empty());
+  // Nobody can make us remember a million of them.
+  auto many = std::string{R"({"errors":[)"};
+  for (auto i = 0; i < 1'000; ++i)
+    many += R"({"path":["f)" + std::to_string(i) + R"("]},)";
+  many.back() = ']';
+  CAF_CHECK_EQUAL(read(200, many + "}").failed_fields.size(), 64u);
+}
+
+CAF_TEST(the budget is read from the headers of every answer) {
+  const auto limits = [](client::header_list headers, int status = 200) {
+    return read(status, R"({"data":{}})", std::move(headers)).rate;
+  };
+  for (auto status : {200, 429, 500}) {
+    const auto got = limits({{"x-ratelimit-limit", "1000"},
+                             {"x-ratelimit-remaining", "0"},
+                             {"x-ratelimit-reset", "3600"}},
+                            status);
+    CAF_CHECK(got.limit == 1'000u);
+    CAF_CHECK(got.remaining == 0u);
+    CAF_CHECK_EQUAL(got.reset, "3600");
+  }
+  for (auto text : {"", "-1", "1.5", "1e3", "1000;w=3600", " 7", "many",
+                    "99999999999999999999999"}) {
+    const auto got
+      = limits({{"X-RateLimit-Limit", text}, {"X-RateLimit-Remaining", text}});
+    CAF_CHECK(!got.limit);
+    CAF_CHECK(!got.remaining);
+  }
+  CAF_CHECK_EQUAL(limits({{"X-RateLimit-Reset", std::string(41, '1')}}).reset,
+                  "");
 }
 
 CAF_TEST(a success that makes no sense is in doubt) {

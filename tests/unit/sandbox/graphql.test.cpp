@@ -31,6 +31,7 @@ type Query {
   echo(value: JSON, id: ID, flag: Boolean, ratio: Float): JSON
 }
 type Mutation { feed(name: String!): Boolean! }
+type Subscription { heard(name: String!, loud: Boolean = false): [Cat!]! }
 )graphql";
 
 class cat final : public object {
@@ -268,8 +269,8 @@ CAF_TEST(a document that is none is refused with the place) {
   CAF_CHECK_EQUAL(refusal("{ cat(name: \"A) { name } }"),
                   "Syntax Error: Unexpected \"A) { name } }\".");
   CAF_CHECK_EQUAL(refusal("{ }"), "Syntax Error: Unexpected \"}\".");
-  CAF_CHECK_EQUAL(refusal("subscription { a }"),
-                  "Syntax Error: Unexpected \"subscription\".");
+  CAF_CHECK_EQUAL(refusal("subscribe { a }"),
+                  "Syntax Error: Unexpected \"subscribe\".");
   CAF_CHECK_EQUAL(refusal("{ cat(name: \"A\") { name }"),
                   "Syntax Error: Unexpected <EOF>.");
   auto deep = std::string{};
@@ -314,6 +315,71 @@ CAF_TEST(errors name their path and nulls climb to where they may be) {
   CAF_CHECK(hard.body.at("data").at("cat").is_null());
   CAF_CHECK_EQUAL(json::serialize(hard.body.at("errors").at(0).at("path")),
                   R"(["cat","kittens",0,"brokenHard"])");
+}
+
+CAF_TEST(a null that no root field may be takes all data with it) {
+  const auto query = "query Watch($a: String!, $b: String!) { e0: cats(filter: "
+                     "{min: 1}) { name } e1: cats(filter: null) { brokenHard } "
+                     "e2: cat(name: $a) { name } e3: cat(name: $b) { name } }";
+  const auto x = execute(
+    types, {query, "", {{"a", "A"}, {"b", "B"}}},
+    [](bool, std::string_view field, const json::object& args) -> resolved {
+      if (field == "cat")
+        return std::make_shared<cat>("A");
+      if (args.at("filter").is_null())
+        return field_error{"Environment not found"};
+      return std::vector<object_ptr>{};
+    },
+    "trace");
+  CAF_CHECK_EQUAL(x.status, 200);
+  CAF_CHECK(x.body.at("data").is_null());
+  const auto& error = x.body.at("errors").at(0);
+  CAF_CHECK_EQUAL(error.at("message").as_string(), "Environment not found");
+  CAF_CHECK_EQUAL(json::serialize(error.at("path")), R"(["e1"])");
+}
+
+CAF_TEST(a subscription is run whenever there is something to say) {
+  const auto query = "subscription S($who: String!, $no: Boolean!) { mine: "
+                     "heard(name: $who, loud: true) { name mother @include(if: "
+                     "$no) { name } } }";
+  const auto variables = json::object{{"who", "Tom"}, {"no", false}};
+  CAF_CHECK_EQUAL(refusal(query, variables),
+                  "Subscriptions are served over WebSocket only.");
+  const auto ready = prepare(types, {query, "S", variables});
+  CAF_REQUIRE(ready.has_value());
+  CAF_CHECK(ready->kind() == operation_kind::subscription);
+  CAF_REQUIRE_EQUAL(ready->roots().size(), 1u);
+  CAF_CHECK_EQUAL(ready->roots().front().name, "heard");
+  CAF_CHECK_EQUAL(json::serialize(ready->roots().front().arguments),
+                  R"({"name":"Tom","loud":true})");
+  for (const auto* name : {"one", "two"}) {
+    const auto said = ready->run(
+      [&](bool is_mutation, std::string_view, const json::object&) -> resolved {
+        CAF_CHECK(!is_mutation);
+        return std::vector<object_ptr>{std::make_shared<cat>(name)};
+      },
+      "trace");
+    CAF_CHECK_EQUAL(json::serialize(said), R"({"data":{"mine":[{"name":")"
+                                             + std::string{name} + R"("}]}})");
+  }
+  CAF_CHECK_EQUAL(refusal("subscription S { a: heard(name: \"x\") { name } b: "
+                          "heard(name: \"y\") { name } }"),
+                  "Subscription \"S\" must select only one top level field.");
+}
+
+CAF_TEST(the fields at the top are known before anything is done) {
+  const auto ready
+    = prepare(types, {"mutation M($skip: Boolean!) { a: feed(name: \"A\") b: "
+                      "feed(name: \"B\") @skip(if: $skip) ... F } fragment F "
+                      "on Mutation { c: feed(name: \"C\") }",
+                      "",
+                      {{"skip", true}}});
+  CAF_REQUIRE(ready.has_value());
+  CAF_CHECK(ready->kind() == operation_kind::mutation);
+  auto names = std::string{};
+  for (const auto& x : ready->roots())
+    names += x.arguments.at("name").as_string();
+  CAF_CHECK_EQUAL(names, "AC");
 }
 
 CAF_TEST(a query that asks for too much is cut off) {

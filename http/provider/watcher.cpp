@@ -1,0 +1,846 @@
+#include "http/provider/watcher.hpp"
+
+#include "http/provider/documents.hpp"
+#include "http/provider/look.hpp"
+
+#include <boost/json/object.hpp>
+#include <caf/send.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <set>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace slipway::provider {
+
+namespace {
+
+namespace json = boost::json;
+
+using lifecycle::phase;
+using namespace std::chrono_literals;
+
+/// A deployment is looked at as often as configured while it is this young…
+constexpr auto young_until = millis{60'000};
+
+/// …and then less and less often, until it is this old…
+constexpr auto old_from = millis{180'000};
+
+/// …with this pause: together with the time that a document takes, an end is
+/// noticed within 15 s.
+constexpr auto old_pause = millis{10'000};
+
+/// What comes to our ears within so long is looked at in one document.
+constexpr auto gather_time = millis{250};
+
+/// Hints make us look at one deployment so often at most.
+constexpr auto hint_pause = millis{1'000};
+
+/// The longest pause after looks that came to nothing.
+constexpr auto failed_pause_max = millis{60'000};
+
+/// Looks at an environment that may come to nothing before they get rarer.
+constexpr auto fails_at_full_pace = std::uint32_t{3};
+
+/// So many documents in a row have come to nothing: it is not their doing.
+constexpr auto trouble_min = std::uint32_t{3};
+
+/// A look without an answer is simply made again.
+constexpr auto look_timeout = millis{30'000};
+
+/// How long a look may wait for the budget.
+constexpr auto look_patience = millis{60'000};
+
+/// Steps of a deployment that nothing else is looked at with are a call of
+/// their own, and only refine a number.
+constexpr auto steps_pause = millis{10'000};
+
+constexpr auto steps_per_look = std::size_t{4};
+
+/// Failed calls that a report carries into the history.
+constexpr auto calls_max = std::size_t{16};
+
+/// A deployment that is gone is believed gone when it is seen twice: the one
+/// that takes its place may not be visible yet.
+constexpr auto removed_looks = 2;
+
+/// A closer look that fails for reasons of the day is made again so often.
+constexpr auto closer_looks_max = std::uint32_t{2};
+
+/// Whether the same call may well succeed a moment later.
+bool is_passing(answer_class x) {
+  switch (x) {
+    case answer_class::throttled:
+    case answer_class::blocked:
+    case answer_class::busy:
+    case answer_class::opaque:
+    case answer_class::in_doubt:
+    case answer_class::not_sent:
+      return true;
+    case answer_class::ok:
+    case answer_class::invalid:
+    case answer_class::auth:
+    case answer_class::not_found:
+    case answer_class::duplicate:
+    case answer_class::plan:
+      return false;
+  }
+  return false;
+}
+
+/// Whether what was asked for cannot be to blame.
+bool is_nobodys_fault(answer_class x) {
+  return x == answer_class::throttled || x == answer_class::blocked
+         || x == answer_class::not_sent;
+}
+
+} // namespace
+
+struct watcher_state::impl {
+  // -- work under way
+  // -------------------------------------------------------------------
+
+  /// One document on its way.
+  struct document {
+    struct member {
+      subscription_id id{};
+      std::uint64_t serial = 0;
+    };
+    std::vector<member> members; ///< As many as looks.
+    std::vector<look> looks;
+    std::size_t wanted = 0; ///< Members that somebody still waits for.
+    withdrawal over = std::make_shared<std::atomic<bool>>(false);
+  };
+
+  using document_ptr = std::shared_ptr<document>;
+
+  /// One subscription whose deployment is looked at.
+  struct watch {
+    record_ptr subject;
+    /// Continuations of an earlier watch find another serial and do nothing.
+    std::uint64_t serial = 0;
+    timestamp due{};
+    timestamp looked_at{}; ///< When the last look was handed on.
+    bool looking = false;  ///< Until all that it needs has been answered.
+    bool hinted = false;   ///< While looking: the answer may be too old.
+    bool decided = false;  ///< The verdict is on its way.
+    document_ptr within;
+    withdrawal over = std::make_shared<std::atomic<bool>>(false);
+    /// Shares a document with so many at most, itself included.
+    std::size_t limit = batch_max;
+    std::uint32_t fails = 0; ///< Looks in a row that came to nothing.
+    std::uint32_t closer_fails = 0;
+    int removed = 0; ///< Looks in a row that showed it so.
+    std::uint8_t progress = 0;
+    std::string status;
+    std::vector<service_view> services; ///< As last seen.
+    timestamp steps_at{};
+    std::set<std::string>
+      without_steps; ///< Deployments that have none to show.
+    std::vector<provider_call> calls;
+
+    [[nodiscard]] const lifecycle::state& state() const {
+      return subject->state;
+    }
+
+    [[nodiscard]] std::uint32_t attempt() const {
+      return subject->state.deployment.attempt;
+    }
+  };
+
+  /// What one look has shown, and what was asked to understand it.
+  struct observation : seen_environment {
+    closer_look closer;
+    bool alone = false; ///< The only one of its document.
+    bool steps_read = false;
+    bool expected_read = false;
+  };
+
+  using observation_ptr = std::shared_ptr<observation>;
+
+  watcher_actor::pointer self = nullptr;
+  environment_ptr env;
+  watcher_options options;
+  std::unordered_map<std::uint64_t, watch> watches;
+  std::uint64_t last_serial = 0;
+  std::size_t under_way = 0; ///< Documents.
+  std::uint32_t trouble = 0; ///< Documents in a row that came to nothing.
+  timestamp hold_until{};
+  timestamp gathering_until{};
+  timestamp armed = timestamp::max();
+  alive_guard alive;
+
+  // -- plumbing
+  // ---------------------------------------------------------------------------
+
+  [[nodiscard]] timestamp now() const {
+    return env->clock->now();
+  }
+
+  watch* find(subscription_id id, std::uint64_t serial) {
+    const auto where = watches.find(raw(id));
+    if (where == watches.end() || where->second.serial != serial)
+      return nullptr;
+    return &where->second;
+  }
+
+  void erase(subscription_id id) {
+    const auto where = watches.find(raw(id));
+    if (where == watches.end())
+      return;
+    auto& w = where->second;
+    *w.over = true;
+    // A document that nobody waits for any more needs not leave.
+    if (w.within && --w.within->wanted == 0)
+      *w.within->over = true;
+    watches.erase(where);
+  }
+
+  void arm(timestamp at) {
+    if (armed <= at)
+      return;
+    armed = at;
+    self->delayed_send(self, std::max<millis>(at - now(), 1ms), tick{});
+  }
+
+  /// Calls Railway and runs `next(answer&)` inside of the actor.
+  template <class F>
+  void ask(const char* field, std::string document, json::object variables,
+           withdrawal over, F next) {
+    auto out = std::make_shared<call>();
+    out->field = field;
+    out->document = std::move(document);
+    out->variables = std::move(variables);
+    out->how = urgency::watch;
+    out->timeout = std::min(options.settings.request_timeout, look_timeout);
+    out->expires = now() + look_patience;
+    out->withdrawn = std::move(over);
+    out->done
+      = [me = watcher_actor{self}, next = std::move(next)](answer told) {
+          auto got = std::make_shared<answer>(std::move(told));
+          caf::anon_send(
+            me, std::make_shared<std::function<void()>>([next, got]() mutable {
+              next(*got);
+            }));
+        };
+    self->send(options.caller, std::move(out));
+  }
+
+  /// The same for one watch, as long as it is wanted: `next(watch&, answer&)`.
+  template <class F>
+  void
+  ask_for(watch& w, const operation& what, json::object variables, F next) {
+    ask(what.field, what.document, std::move(variables), w.over,
+        [this, id = w.subject->id, serial = w.serial, what,
+         next = std::move(next)](answer& got) {
+          auto* w = find(id, serial);
+          if (w == nullptr)
+            return;
+          if (got.is != answer_class::ok)
+            note(*w, what.field, got);
+          next(*w, got);
+          pump();
+        });
+  }
+
+  /// For the history: only what failed, or it would drown in looks.
+  void note(watch& w, const char* field, const answer& got) {
+    auto x = provider_call{now(), field, std::string{to_string(got.is)},
+                           got.message};
+    if (!w.calls.empty() && w.calls.back().operation == x.operation
+        && w.calls.back().outcome == x.outcome)
+      w.calls.back() = std::move(x);
+    else if (w.calls.size() < calls_max)
+      w.calls.push_back(std::move(x));
+  }
+
+  // -- when to look
+  // -----------------------------------------------------------------------
+
+  /// The pause between two looks.
+  [[nodiscard]] millis pause_of(const watch& w) const {
+    const auto young = options.poll_interval;
+    const auto old = std::max(young, old_pause);
+    const auto age = now() - w.state().deployment.phase_at;
+    const auto past = std::clamp(age, young_until, old_from) - young_until;
+    return young
+           + (old - young) * past.count() / (old_from - young_until).count();
+  }
+
+  /// The same after looks that came to nothing.
+  [[nodiscard]] millis pause_after_failure(const watch& w) const {
+    auto out = pause_of(w);
+    for (auto i = fails_at_full_pace; i < w.fails && out < failed_pause_max;
+         ++i)
+      out *= 2;
+    return std::max(std::min(out, failed_pause_max), pause_of(w));
+  }
+
+  /// What comes now and shortly after leaves together then.
+  timestamp gather() {
+    const auto at = now();
+    if (gathering_until <= at)
+      gathering_until = at + std::min(gather_time, options.poll_interval);
+    return gathering_until;
+  }
+
+  /// Not sooner than a second after the last look.
+  void bring_forward(watch& w) {
+    if (w.decided)
+      return;
+    w.hinted = true;
+    if (w.looking)
+      return;
+    w.due = std::min(w.due, std::max(gather(), w.looked_at + hint_pause));
+    arm(w.due);
+  }
+
+  /// A look is over and has decided nothing.
+  void rest(watch& w) {
+    const auto pause = pause_of(w);
+    w.looking = false;
+    w.due = std::max(w.looked_at + pause, now() + pause / 2);
+    if (std::exchange(w.hinted, false))
+      w.due = std::min(w.due, std::max(now(), w.looked_at + hint_pause));
+  }
+
+  void rest_after_failure(watch& w, millis at_least = 0ms) {
+    ++w.fails;
+    w.looking = false;
+    w.hinted = false;
+    w.due = now() + std::max(pause_after_failure(w), at_least);
+  }
+
+  // -- orders and hints
+  // -------------------------------------------------------------------
+
+  void order(record_ptr subject) {
+    const auto& to = subject->state;
+    if (to.deployment.at != phase::deploying) {
+      spdlog::error("watcher: nothing to look at for {} in {}",
+                    to_text(subject->id),
+                    lifecycle::to_string(to.deployment.at));
+      erase(subject->id);
+      return;
+    }
+    if (const auto known = watches.find(raw(subject->id));
+        known != watches.end()) {
+      auto& w = known->second;
+      // Ordered anew by a supervisor that was started again: what we have told
+      // may have been lost, what we see has not changed.
+      if (!w.decided && w.attempt() == to.deployment.attempt
+          && w.state().instance.environment_id == to.instance.environment_id) {
+        w.progress = to.deployment.progress;
+        w.status.clear();
+        w.subject = std::move(subject);
+        return;
+      }
+      erase(subject->id);
+    }
+    auto& w = watches[raw(subject->id)];
+    w.serial = ++last_serial;
+    w.progress = to.deployment.progress;
+    w.due = gather();
+    w.subject = std::move(subject);
+    arm(w.due);
+  }
+
+  void drop(subscription_id id) {
+    erase(id);
+  }
+
+  static bool is_about(const provider_hint& what, const watch& w) {
+    const auto is = [](const std::string& given, const std::string& known) {
+      return !given.empty() && given == known;
+    };
+    const auto& instance = w.state().instance;
+    if (is(what.environment_id, instance.environment_id)
+        || is(what.service_id, instance.service_id)
+        || is(what.deployment_id, w.state().deployment.deployment_id)
+        || is(what.project_id, instance.project_id))
+      return true;
+    return std::any_of(w.services.begin(), w.services.end(),
+                       [&](const service_view& x) {
+                         return is(what.service_id, x.id)
+                                || is(what.deployment_id, x.deployment_id);
+                       });
+  }
+
+  void take(const provider_hint& what) {
+    for (auto& [id, w] : watches)
+      if (is_about(what, w))
+        bring_forward(w);
+  }
+
+  // -- documents
+  // --------------------------------------------------------------------------
+
+  /// Those that leave in the next document: whoever has waited longest and who
+  /// comes next, so that those who are looked at together stay together.
+  std::vector<watch*> next_members() {
+    const auto at = now();
+    auto waiting = std::vector<watch*>{};
+    for (auto& [id, w] : watches) {
+      if (w.looking || w.decided)
+        continue;
+      const auto pause = pause_of(w);
+      const auto is_soon = w.due <= at + pause / 2
+                           && w.looked_at + std::min(hint_pause, pause) <= at;
+      if (w.due <= at || is_soon)
+        waiting.push_back(&w);
+    }
+    std::sort(waiting.begin(), waiting.end(),
+              [](const watch* x, const watch* y) {
+                return std::pair{x->due, raw(x->subject->id)}
+                       < std::pair{y->due, raw(y->subject->id)};
+              });
+    if (waiting.empty() || waiting.front()->due > at)
+      return {};
+    auto out = std::vector<watch*>{};
+    auto limit = batch_max;
+    for (auto* w : waiting) {
+      if (out.size() >= limit)
+        break;
+      if (w->limit <= out.size())
+        continue;
+      limit = std::min(limit, w->limit);
+      out.push_back(w);
+    }
+    return out;
+  }
+
+  void pump() {
+    const auto at = now();
+    if (at < hold_until) {
+      if (!watches.empty())
+        arm(hold_until);
+      return;
+    }
+    // After trouble one goes first.
+    const auto most = trouble >= trouble_min ? std::size_t{1} : documents_max;
+    while (under_way < most) {
+      const auto members = next_members();
+      if (members.empty())
+        break;
+      send(members);
+    }
+    if (under_way >= most)
+      return; // An answer goes on.
+    auto next = timestamp::max();
+    for (const auto& [id, w] : watches)
+      if (!w.looking && !w.decided)
+        next = std::min(next, w.due);
+    if (next != timestamp::max())
+      arm(next);
+  }
+
+  void send(const std::vector<watch*>& members) {
+    auto out = std::make_shared<document>();
+    out->wanted = members.size();
+    for (auto* w : members) {
+      auto& x = out->looks.emplace_back();
+      x.environment_id = w->state().instance.environment_id;
+      // Alone it is asked for as plainly as can be.
+      if (members.size() > 1)
+        x.steps_of = steps_wanted(*w);
+      out->members.push_back({w->subject->id, w->serial});
+      w->within = out;
+      w->looking = true;
+      w->hinted = false;
+      w->looked_at = now();
+    }
+    auto made = make_look_document(out->looks);
+    ++under_way;
+    ask(read_environment.field, std::move(made.text), std::move(made.variables),
+        out->over, [this, out](answer& got) {
+          --under_way;
+          answered(*out, got);
+          pump();
+        });
+  }
+
+  /// Deployments of which we have seen that they are being made.
+  static std::vector<std::string> steps_wanted(const watch& w) {
+    auto out = std::vector<std::string>{};
+    for (const auto& x : w.services)
+      if (is_being_made(x) && !x.deployment_id.empty()
+          && w.without_steps.count(x.deployment_id) == 0
+          && out.size() < steps_per_look)
+        out.push_back(x.deployment_id);
+    return out;
+  }
+
+  void answered(const document& what, answer& got) {
+    const auto each = [&](auto f) {
+      for (auto i = std::size_t{0}; i < what.members.size(); ++i)
+        if (auto* w = find(what.members[i].id, what.members[i].serial)) {
+          w->within = nullptr;
+          f(*w, i);
+        }
+    };
+    if (got.is == answer_class::ok) {
+      trouble = 0;
+      auto seen = read_looks(what.looks, got.data);
+      each([&](watch& w, std::size_t i) {
+        w.fails = 0;
+        w.limit = batch_max;
+        auto o = std::make_shared<observation>();
+        static_cast<seen_environment&>(*o) = std::move(seen[i]);
+        o->alone = what.looks.size() == 1;
+        for (const auto& id : what.looks[i].steps_of)
+          o->steps_read = o->steps_read || o->steps.count(id) != 0;
+        observe(w, o);
+      });
+      return;
+    }
+    each([&](watch& w, std::size_t) {
+      note(w, read_environment.field, got);
+    });
+    if (what.looks.size() == 1) {
+      if (is_passing(got.is))
+        be_troubled();
+      each([&](watch& w, std::size_t) {
+        w.limit = 1;
+        rest_after_failure(w, got.retry_after);
+      });
+      return;
+    }
+    auto blamed = std::vector<bool>(what.looks.size(), false);
+    auto blamed_steps = blamed;
+    auto any = false;
+    for (const auto& name : got.failed_fields)
+      if (const auto field = find_look(name, what.looks)) {
+        (field->steps ? blamed_steps : blamed)[field->look] = true;
+        any = true;
+      }
+    if (!any)
+      be_troubled();
+    each([&](watch& w, std::size_t i) {
+      if (blamed[i]) {
+        w.limit = 1;
+        rest_after_failure(w, got.retry_after);
+        return;
+      }
+      w.looking = false;
+      w.due = now(); // No fault of its own.
+      if (blamed_steps[i])
+        w.without_steps.insert(what.looks[i].steps_of.begin(),
+                               what.looks[i].steps_of.end());
+      if (any)
+        return;
+      // Somebody in it, or the provider itself: halves tell.
+      if (!is_nobodys_fault(got.is))
+        w.limit = (what.looks.size() + 1) / 2;
+      w.due += std::max<millis>(got.retry_after,
+                                is_nobodys_fault(got.is) ? pause_of(w) : 0ms);
+    });
+  }
+
+  /// When everything comes to nothing it is not looked at in ever smaller
+  /// pieces, but less often.
+  void be_troubled() {
+    ++trouble;
+    if (trouble < trouble_min)
+      return;
+    auto pause = hint_pause;
+    for (auto i = trouble_min; i < trouble && pause < failed_pause_max; ++i)
+      pause *= 2;
+    hold_until = now() + std::min(pause, failed_pause_max);
+  }
+
+  // -- understanding
+  // ----------------------------------------------------------------------
+
+  void observe(watch& w, const observation_ptr& o) {
+    if (o->services.empty()) {
+      rest(w); // Not visible yet.
+      return;
+    }
+    w.services = o->services;
+    look_closer(w, o);
+  }
+
+  /// Asks for what the list does not say, one thing after the other.
+  void look_closer(watch& w, const observation_ptr& o) {
+    if (const auto crashed = wants_replicas(o->services, o->closer)) {
+      ask_for(w, read_replicas, {{"id", *crashed}},
+              [this, o, id = *crashed](watch& w, answer& got) {
+                if (is_to_be_repeated(w, got))
+                  return;
+                o->closer.replicas[id]
+                  = any_replica_runs(value_at(got.data, read_replicas.field));
+                look_closer(w, o);
+              });
+      return;
+    }
+    if (wants_serving(o->services, o->closer, false)) {
+      ask_for(w, read_serving, {{"id", w.state().instance.environment_id}},
+              [this, o](watch& w, answer& got) {
+                if (is_to_be_repeated(w, got))
+                  return;
+                o->closer.serving
+                  = serving_of(value_at(got.data, read_serving.field));
+                look_closer(w, o);
+              });
+      return;
+    }
+    w.closer_fails = 0;
+    conclude(w, o);
+  }
+
+  /// Whether a closer look has failed for reasons of the day, so that the whole
+  /// is looked at again. What goes on failing counts as nothing to be seen.
+  bool is_to_be_repeated(watch& w, const answer& got) {
+    if (!is_passing(got.is) || ++w.closer_fails > closer_looks_max)
+      return false;
+    rest(w);
+    return true;
+  }
+
+  void conclude(watch& w, const observation_ptr& o) {
+    const auto seen = judge_deployment(o->services, o->closer, o->steps);
+    if (seen.is != deployment_view::removed)
+      w.removed = 0;
+    switch (seen.is) {
+      case deployment_view::nothing:
+        rest(w);
+        return;
+      case deployment_view::in_progress:
+        if (o->alone && !o->steps_read && wants_steps(w, *seen.about))
+          read_steps(w, o);
+        else
+          tell_progress(w, seen);
+        return;
+      case deployment_view::running:
+        tell_verdict(w, lifecycle::condition::running, 100, seen.about->status,
+                     {});
+        return;
+      case deployment_view::removed:
+      case deployment_view::failed:
+        break;
+    }
+    const auto& expected = w.state().deployment.deployment_id;
+    if (!o->expected_read && !expected.empty()
+        && seen.about->id == w.state().instance.service_id
+        && seen.about->deployment_id != expected) {
+      judge_expected(w, o);
+      return;
+    }
+    if (seen.is == deployment_view::removed && ++w.removed < removed_looks) {
+      rest(w);
+      return;
+    }
+    explain_failure(w, o, *seen.about);
+  }
+
+  [[nodiscard]] bool wants_steps(const watch& w, const service_view& x) const {
+    return is_being_made(x)
+           && (x.status != w.status || w.steps_at + steps_pause <= now());
+  }
+
+  void read_steps(watch& w, const observation_ptr& o) {
+    o->steps_read = true;
+    const auto looks = std::vector<look>{{{}, steps_wanted(w)}};
+    if (looks.front().steps_of.empty()) {
+      conclude(w, o);
+      return;
+    }
+    w.steps_at = now();
+    auto made = make_look_document(looks);
+    const auto what = operation{read_events.field, "", false};
+    ask(what.field, std::move(made.text), std::move(made.variables), w.over,
+        [this, id = w.subject->id, serial = w.serial, o, looks](answer& got) {
+          auto* w = find(id, serial);
+          if (w == nullptr)
+            return;
+          if (got.is == answer_class::ok)
+            o->steps = std::move(read_looks(looks, got.data).front().steps);
+          else
+            note(*w, read_events.field, got);
+          conclude(*w, o);
+          pump();
+        });
+  }
+
+  /// The service shows another failed deployment than the one we wait for:
+  /// either ours has been replaced, or the list lags behind. Ours decides.
+  void judge_expected(watch& w, const observation_ptr& o) {
+    const auto expected = w.state().deployment.deployment_id;
+    ask_for(w, read_deployment, {{"id", expected}},
+            [this, o, expected](watch& w, answer& got) {
+              // One that is not there any more decides nothing.
+              if (got.is != answer_class::ok
+                  && got.is != answer_class::not_found) {
+                rest(w);
+                return;
+              }
+              o->expected_read = true;
+              const auto& ours = value_at(got.data, read_deployment.field);
+              if (!text_at(ours, "status").empty()) {
+                const auto& main = w.state().instance.service_id;
+                const auto& stopped = value_at(ours, "deploymentStopped");
+                for (auto& x : o->services)
+                  if (x.id == main) {
+                    x.deployment_id = expected;
+                    x.status = word_at(ours, "status");
+                    x.stopped = stopped.is_bool() && stopped.get_bool();
+                  }
+              }
+              look_closer(w, o);
+            });
+  }
+
+  void
+  explain_failure(watch& w, const observation_ptr& o, const service_view& x) {
+    const auto known = o->steps.find(x.deployment_id);
+    if (known != o->steps.end() || x.deployment_id.empty()) {
+      tell_failure(
+        w, x, known == o->steps.end() ? std::string{} : known->second.error);
+      return;
+    }
+    // Decided: the answer only says why.
+    ask_for(w, read_events, {{"id", x.deployment_id}},
+            [this, o, x](watch& w, answer& got) {
+              tell_failure(
+                w, x, steps_of(value_at(got.data, read_events.field)).error);
+            });
+  }
+
+  // -- telling
+  // ----------------------------------------------------------------------------
+
+  command_ptr
+  make_command(watch& w, lifecycle::condition is, std::uint8_t progress,
+               std::string status, std::string reason) {
+    auto out = std::make_shared<command>();
+    out->subscription = w.subject->id;
+    out->what = lifecycle::deployment_observed{
+      now(),        w.attempt(),       is,
+      progress,     std::move(status), std::move(reason),
+      env->chance()};
+    out->calls = std::exchange(w.calls, {});
+    return out;
+  }
+
+  /// The provider gives no percentage; statuses and steps make one, which never
+  /// falls. A new status is told even so: somebody may have to act on it.
+  void tell_progress(watch& w, const deployment_view& seen) {
+    const auto& status = seen.about->status;
+    const auto is_news = status != w.status;
+    if (is_news && status == "NEEDS_APPROVAL")
+      spdlog::warn("watcher: the deployment of {} waits for an approval at the "
+                   "provider",
+                   to_text(w.subject->id));
+    if (seen.progress > w.progress || is_news) {
+      w.progress = std::max(w.progress, seen.progress);
+      w.status = status;
+      self->send(env->registry,
+                 make_command(w, lifecycle::condition::in_progress, w.progress,
+                              status, {}));
+    }
+    rest(w);
+  }
+
+  void tell_failure(watch& w, const service_view& x, const std::string& why) {
+    auto reason = "service " + clean(x.name) + " is " + x.status
+                  + (x.stopped ? " and has stopped" : "")
+                  + (why.empty() ? std::string{} : " (" + why + ")");
+    tell_verdict(w, lifecycle::condition::failed, 0, x.status,
+                 std::move(reason));
+  }
+
+  /// Told again until it has been taken or is of no use any more.
+  void tell_verdict(watch& w, lifecycle::condition is, std::uint8_t progress,
+                    std::string status, std::string reason) {
+    w.looking = false;
+    w.decided = true;
+    auto report
+      = make_command(w, is, progress, std::move(status), std::move(reason));
+    report->control = true;
+    report->reply = std::make_shared<reply_slot>(
+      [this, me = watcher_actor{self}, id = w.subject->id,
+       serial = w.serial](const outcome& end) {
+        const auto taken = end.error == errc::none;
+        caf::anon_send(me, std::make_shared<std::function<void()>>(
+                             [this, id, serial, taken] {
+                               settle(id, serial, taken);
+                             }));
+      });
+    self->send(env->registry, std::move(report));
+  }
+
+  void settle(subscription_id id, std::uint64_t serial, bool taken) {
+    auto* w = find(id, serial);
+    if (w == nullptr)
+      return;
+    if (taken) {
+      erase(id);
+      return;
+    }
+    w->decided = false;
+    rest(*w);
+    pump();
+  }
+
+  void on_tick() {
+    if (armed <= now())
+      armed = timestamp::max();
+    pump();
+  }
+};
+
+watcher_state::watcher_state() : impl_{std::make_unique<impl>()} {
+}
+
+watcher_state::~watcher_state() = default;
+
+void watcher_state::start(watcher_actor::pointer self, environment_ptr env,
+                          watcher_options options) {
+  impl_->self = self;
+  impl_->alive = alive_guard{env->metrics, name};
+  impl_->env = std::move(env);
+  impl_->options = std::move(options);
+}
+
+void watcher_state::watch(const watch_order& what) {
+  impl_->order(what.subject);
+}
+
+void watcher_state::drop(subscription_id id) {
+  impl_->drop(id);
+}
+
+void watcher_state::take(const provider_hint& what) {
+  impl_->take(what);
+}
+
+void watcher_state::on_tick() {
+  impl_->on_tick();
+}
+
+watcher_actor::behavior_type
+watcher(watcher_actor::stateful_pointer<watcher_state> self,
+        environment_ptr env, watcher_options options) {
+  self->state.start(self, std::move(env), std::move(options));
+  return {
+    [self](const watch_order& what) {
+      self->state.watch(what);
+    },
+    [self](const watch_dropped& what) {
+      self->state.drop(what.subscription);
+    },
+    [self](const provider_hint& what) {
+      self->state.take(what);
+    },
+    [](const continuation& what) {
+      (*what)();
+    },
+    [self](const tick&) {
+      self->state.on_tick();
+    },
+  };
+}
+
+} // namespace slipway::provider
