@@ -249,7 +249,8 @@ struct janitor_state::impl {
         continue;
       call_railway(read_project, {{"id", id}}, [this, id](answer& got) {
         const auto& project = value_at(got.data, read_project.field);
-        // "Not authorized" does not mean the token: it has just listed projects.
+        // "Not authorized" does not mean the token: it has just listed
+        // projects.
         if (got.is == answer_class::not_found || got.is == answer_class::auth
             || (got.is == answer_class::ok
                 && (project.is_null() || !is_live(project))))

@@ -109,6 +109,9 @@ test('the operator sees it, the user may not', async () => {
   assert.equal(stats.running, 1);
   (await user.get('/api/deployment-monitor/stats')).fails(403,
     { error: 'forbidden' });
+});
+
+test("the operators' page is served", async () => {
   const page = await request(`${url}/ops`);
   assert.ok(page.status < 400, String(page.status));
 });

@@ -80,7 +80,9 @@ test('a template deployed into a project comes up with its variables', async () 
   assert.equal(project.name, 'sub-1');
   const status = () => call('query W($w: String!) { workflowStatus('
     + 'workflowId: $w) { status error } }', { w: workflowId });
-  assert.equal((await status()).data.workflowStatus.status, 'Running');
+  // A busy machine may ask when it is over.
+  assert.ok(['Running', 'Complete']
+    .includes((await status()).data.workflowStatus.status));
   const deployment = await settled(project.id);
   assert.equal((await status()).data.workflowStatus.status, 'Complete');
   assert.equal(deployment.status, 'SUCCESS');

@@ -12,6 +12,7 @@ const waiting = new Map(Object.entries({
   'operators: the supervision tree names its parts': 'operator routes',
   'operators: with automation off nothing goes out, with it on it does': 'automation switch',
   'the API describes itself': 'OpenAPI',
+  "the operators' page is served": "operators' page",
   'the server runs, ops answers from the shell, SIGTERM is 0': 'slipway ops',
 }));
 
