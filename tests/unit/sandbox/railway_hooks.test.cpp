@@ -202,11 +202,13 @@ CAF_TEST(webhooks can be off lost doubled late and lying) {
   for (auto i = 0; i < 40; ++i)
     act(x.deployment, i % 2 == 0 ? "wake" : "sleep");
   all_sent = sent(45);
-  auto lost = 0;
-  for (auto i = std::size_t{5}; i < all_sent.size(); ++i)
-    lost += all_sent.at(i).at("lost").as_bool() ? 1 : 0;
+  // The one from above is among them; answers come in any order.
+  auto lost = std::size_t{0};
+  for (const auto& each : all_sent)
+    lost += each.at("lost").as_bool() ? 1 : 0;
+  --lost;
   CAF_CHECK(lost > 5 && lost < 35);
-  CAF_CHECK_EQUAL(ear.size(), 40u - static_cast<std::size_t>(lost));
+  CAF_CHECK_EQUAL(ear.size(), 40 - lost);
   CAF_CHECK(fetch(aut->port(), "GET", "/").has("Deployment.slept"));
 }
 
