@@ -258,6 +258,7 @@ struct sandbox::impl {
     // Slipway's to register, and the simulator posts to whatever address it
     // names.
     settings.railway->webhook_secret = config::secret{webhook_secret};
+    settings.railway->register_webhook = true;
     settings.railway->create_interval = millis{600};
     settings.railway->visibility_lag = millis{2'000};
     settings.mail.emplace();
