@@ -14,12 +14,15 @@ namespace {
 
 constexpr auto at_once = std::size_t{200};
 
-constexpr auto customers = std::size_t{460};
+constexpr auto customers = std::size_t{380};
 
 constexpr auto hourly = std::uint32_t{10'000};
 
 struct busy_hour final : simulated_world {
   bool webhooks = false;
+  /// Two hundred at once need creations that come faster than Railway's; once
+  /// they are there, its own pace is kept.
+  bool crowded = false;
   std::size_t finished = 0;
   std::size_t most = 0;      ///< Under way in the middle of the hour…
   std::size_t least = 9'999; ///< …at most and at least.
@@ -29,10 +32,8 @@ struct busy_hour final : simulated_world {
     : simulated_world{from}, webhooks{with_webhooks} {
     kind = true;
     railway.faults = railway_faults::none();
-    // Two hundred at once need creations that come faster than Railway's.
-    railway.create_cooldown = millis{0};
-    railway.build_min = 20min;
-    railway.build_more = 20min;
+    railway.build_min = 30min;
+    railway.build_more = 2h;
     if (webhooks)
       railway.ended = [this](const std::string& environment) {
         provider_hint hint;
@@ -53,7 +54,7 @@ struct busy_hour final : simulated_world {
   }
 
   void set_up_provider(config::railway_settings& to) override {
-    to.create_interval = millis{0};
+    to.create_interval = crowded ? 31s : millis{0};
     to.requests_per_hour = hourly;
     to.requests_per_second = 50;
   }
@@ -113,18 +114,23 @@ struct busy_hour final : simulated_world {
   }
 
   void play() {
+    railway.create_cooldown = millis{0};
     start_server();
+    later(5min, [this] {
+      crowded = true;
+      railway.create_cooldown = 30s;
+      crash();
+    });
     for (auto i = std::size_t{0}; i < customers; ++i)
-      later(millis{static_cast<int>(i) * 50}, [this, i] {
+      later(millis{static_cast<int>(i) * 20}, [this, i] {
         buy(i);
       });
     const auto end = time.now() + 90min;
     while (flaw.empty() && time.now() < end) {
       step();
       const auto since = time.now() - day_one;
-      // All slots are in use until the last ones are handed out.
-      if (since > 10min && since < 60min) {
-        const auto n = dispatcher_of().used();
+      if (since > 10min && since < 70min) {
+        const auto n = dispatcher_of().held.size();
         most = std::max(most, n);
         least = std::min(least, n);
       }
@@ -141,10 +147,12 @@ void check(bool webhooks, millis patience) {
                              << world.slowest.count() << " ms at most, "
                              << world.most_in_an_hour()
                              << " calls in the busiest hour");
+  for (const auto& [name, times] : world.railway.asked)
+    CAF_MESSAGE(name << ": " << times);
   CAF_CHECK_EQUAL(world.flaw, "");
   CAF_CHECK_EQUAL(world.most, at_once);
   CAF_CHECK(world.least >= at_once - 10);
-  CAF_CHECK(world.finished >= 2 * at_once);
+  CAF_CHECK(world.finished >= 50);
   CAF_CHECK(world.slowest <= patience);
   CAF_CHECK(world.most_in_an_hour() <= hourly);
   for (const auto& x : world.railway.complaints)

@@ -245,6 +245,8 @@ client::http_response railway_model::answer(const std::string& body) {
     return query.find("  " + std::string{field} + "(") != std::string::npos;
   };
   const auto t = now_();
+  const auto name_at = query.find(' ') + 1;
+  ++asked[query.substr(name_at, query.find('(') - name_at)];
   mutations += query.find("mutation") != std::string::npos ? 1 : 0;
 
   if (asks("projects")) {

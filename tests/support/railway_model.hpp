@@ -109,6 +109,8 @@ public:
   millis build_min{10'000};
   millis build_more{60'000};
   std::vector<timestamp> arrivals; ///< Of every call.
+  /// How often each operation was asked for, by its name in the document.
+  std::map<std::string, std::size_t> asked;
   /// Called when a deployment comes to its end, if it has not been cancelled.
   std::function<void(const std::string& environment)> ended;
   std::vector<project> projects;
