@@ -110,6 +110,11 @@ constexpr auto census_pause = millis{60'000};
 /// …and of so many pages at most: 20 000 projects.
 constexpr auto census_pages_max = 200;
 
+/// A deployment whose environment could not be read so often in a row, and
+/// whose project is older than any list lags behind, may have lost its project.
+constexpr auto lost_fails = std::uint32_t{4};
+constexpr auto lost_age = millis{120'000};
+
 /// When more than so many are missing at once and none of ours is there, it is
 /// the token that sees other projects now.
 constexpr auto missing_at_once_max = std::size_t{3};
@@ -202,7 +207,11 @@ struct watcher_state::impl {
     bool runs = false;   ///< It came to run: an instance.
     bool urgent = false; ///< Somebody says that something happened to it.
     instance_health suspected = instance_health::unknown; ///< Seen once.
-    bool missing = false; ///< Not to be read: waits for a census.
+
+    /// Its environment cannot be read: to be looked for in the list of
+    /// projects. An instance waits for that, a deployment is looked at
+    /// meanwhile.
+    bool missing = false;
 
     [[nodiscard]] const lifecycle::state& state() const {
       return subject->state;
@@ -231,6 +240,8 @@ struct watcher_state::impl {
   /// What is under way or urgent, and what has its round.
   std::array<line, 2> lines{{{documents_max, urgency::watch, look_patience},
                              {2, urgency::upkeep, round_patience}}};
+  millis skew{0};
+  timestamp last_now{};
   timestamp gathering_until{};
   timestamp armed = timestamp::max();
   alive_guard alive;
@@ -270,8 +281,18 @@ struct watcher_state::impl {
   // -- plumbing
   // ---------------------------------------------------------------------------
 
-  [[nodiscard]] timestamp now() const {
+  [[nodiscard]] timestamp wall() const {
     return env->clock->now();
+  }
+
+  /// What everything here is timed by: goes on from where it was when the clock
+  /// is set back, so that nobody has to wait for the lost time.
+  timestamp now() {
+    const auto at = wall();
+    if (at + skew < last_now)
+      skew = last_now - at;
+    last_now = at + skew;
+    return last_now;
   }
 
   watch* find(subscription_id id, std::uint64_t serial) {
@@ -297,7 +318,13 @@ struct watcher_state::impl {
     if (armed <= at)
       return;
     armed = at;
-    self->delayed_send(self, std::max<millis>(at - now(), 1ms), tick{});
+    // Timers that have become stale change nothing.
+    self->delayed_send(self, std::max<millis>(at - now(), 1ms),
+                       std::make_shared<std::function<void()>>([this, at] {
+                         if (armed == at)
+                           armed = timestamp::max();
+                         pump();
+                       }));
   }
 
   /// Calls Railway and runs `next(answer&)` inside of the actor.
@@ -310,7 +337,7 @@ struct watcher_state::impl {
     out->variables = std::move(variables);
     out->how = by.how;
     out->timeout = std::min(options.settings.request_timeout, look_timeout);
-    out->expires = now() + by.patience;
+    out->expires = wall() + by.patience;
     out->withdrawn = std::move(over);
     out->done
       = [me = watcher_actor{self}, next = std::move(next)](answer told) {
@@ -331,7 +358,7 @@ struct watcher_state::impl {
         [this, id = w.subject->id, serial = w.serial, what,
          next = std::move(next)](answer& got) {
           auto* w = find(id, serial);
-          if (w == nullptr)
+          if (w == nullptr || w->decided)
             return;
           if (got.is != answer_class::ok)
             note(*w, what.field, got);
@@ -350,7 +377,7 @@ struct watcher_state::impl {
 
   /// For the history: only what failed, or it would drown in looks.
   void note(watch& w, const char* field, const answer& got) {
-    auto x = provider_call{now(), field, std::string{to_string(got.is)},
+    auto x = provider_call{wall(), field, std::string{to_string(got.is)},
                            got.message};
     if (!w.calls.empty() && w.calls.back().operation == x.operation
         && w.calls.back().outcome == x.outcome)
@@ -368,7 +395,7 @@ struct watcher_state::impl {
       return std::min(confirm_pause, options.settings.watch_interval);
     const auto young = options.poll_interval;
     const auto old = std::max(young, old_pause);
-    const auto age = now() - w.state().deployment.phase_at;
+    const auto age = wall() - w.state().deployment.phase_at;
     const auto past = std::clamp(age, young_until, old_from) - young_until;
     return young
            + (old - young) * past.count() / (old_from - young_until).count();
@@ -728,12 +755,17 @@ struct watcher_state::impl {
       if (w == nullptr)
         continue;
       const auto& project = w->state().instance.project_id;
-      if (whole && census.projects.count(project) == 0)
-        tell_health(*w, {instance_health::missing,
-                         {},
-                         {},
-                         "its project is not there any more"});
-      erase(x.id);
+      const auto is_gone = whole && census.projects.count(project) == 0;
+      constexpr auto why = "its project is not there any more";
+      if (w->runs) {
+        if (is_gone)
+          tell_health(*w, {instance_health::missing, {}, {}, why});
+        erase(x.id); // Else the next round tells.
+        continue;
+      }
+      const auto still = std::exchange(w->missing, false);
+      if (is_gone && still && !w->decided)
+        tell_verdict(*w, lifecycle::condition::failed, 0, w->status, why);
     }
     census.projects.clear();
   }
@@ -747,7 +779,8 @@ struct watcher_state::impl {
     const auto at = now();
     auto waiting = std::vector<watch*>{};
     for (auto& [id, w] : watches) {
-      if (w.looking || w.decided || w.missing || number_of_line(w) != of_line)
+      if (w.looking || w.decided || (w.runs && w.missing)
+          || number_of_line(w) != of_line)
         continue;
       const auto pause = pause_of(w);
       const auto is_soon = !w.runs && w.due <= at + pause / 2
@@ -807,9 +840,10 @@ struct watcher_state::impl {
     auto next = timestamp::max();
     for (const auto& [id, w] : watches) {
       const auto& x = line_of(w);
-      if (!w.looking && !w.decided && !w.missing && x.under_way < most_of(x))
+      const auto waits = w.looking || w.decided || (w.runs && w.missing);
+      if (!waits && x.under_way < most_of(x))
         next = std::min(next, std::max(w.due, x.hold_until));
-      if (w.missing && !census.reading)
+      if (w.missing && !w.decided && !census.reading)
         next = std::min(next, census.next_at);
     }
     if (queries < queries_max)
@@ -867,7 +901,8 @@ struct watcher_state::impl {
       for (auto i = std::size_t{0}; i < what.members.size(); ++i)
         if (auto* w = find(what.members[i].id, what.members[i].serial)) {
           w->within = nullptr;
-          f(*w, i);
+          if (!w->decided)
+            f(*w, i);
         }
     };
     if (got.is == answer_class::ok) {
@@ -875,6 +910,7 @@ struct watcher_state::impl {
       auto seen = read_looks(what.looks, got.data);
       each([&](watch& w, std::size_t i) {
         w.fails = 0;
+        w.missing = false;
         w.limit = batch_max;
         auto o = std::make_shared<observation>();
         static_cast<seen_environment&>(*o) = std::move(seen[i]);
@@ -892,11 +928,7 @@ struct watcher_state::impl {
       if (is_passing(got.is))
         be_troubled(lines[what.line]);
       each([&](watch& w, std::size_t) {
-        w.limit = 1;
-        if (w.runs)
-          rest_unread(w, got);
-        else
-          rest_after_failure(w, got.retry_after);
+        rest_unread(w, got);
       });
       return;
     }
@@ -912,11 +944,7 @@ struct watcher_state::impl {
       be_troubled(lines[what.line]);
     each([&](watch& w, std::size_t i) {
       if (blamed[i]) {
-        w.limit = 1;
-        if (w.runs)
-          rest_unread(w, got);
-        else
-          rest_after_failure(w, got.retry_after);
+        rest_unread(w, got);
         return;
       }
       w.looking = false;
@@ -936,7 +964,7 @@ struct watcher_state::impl {
 
   /// When everything comes to nothing it is not looked at in ever smaller
   /// pieces, but less often.
-  void be_troubled(line& x) const {
+  void be_troubled(line& x) {
     ++x.trouble;
     if (x.trouble < trouble_min)
       return;
@@ -946,16 +974,22 @@ struct watcher_state::impl {
     x.hold_until = now() + std::min(pause, failed_pause_max);
   }
 
-  /// An instance that cannot be read by itself.
+  /// An environment cannot be read, for itself.
   void rest_unread(watch& w, const answer& got) {
-    if (got.is == answer_class::auth || got.is == answer_class::not_found) {
+    w.limit = 1;
+    const auto seems_gone
+      = got.is == answer_class::auth || got.is == answer_class::not_found;
+    if (w.runs && seems_gone) {
       w.looking = false;
       w.missing = true;
       return;
     }
     rest_after_failure(w, got.retry_after);
-    if (w.fails >= instance_fails_max)
+    if (w.runs && w.fails >= instance_fails_max)
       erase(w.subject->id);
+    else
+      w.missing = seems_gone && w.fails >= lost_fails
+                  && w.state().instance.created_at + lost_age < wall();
   }
 
   // -- understanding
@@ -1091,7 +1125,7 @@ struct watcher_state::impl {
     take({project, {}, {}, {}});
   }
 
-  [[nodiscard]] bool wants_steps(const watch& w, const service_view& x) const {
+  [[nodiscard]] bool wants_steps(const watch& w, const service_view& x) {
     return is_being_made(x)
            && (x.status != w.status || w.steps_at + steps_pause <= now());
   }
@@ -1109,7 +1143,7 @@ struct watcher_state::impl {
         std::move(made.variables), w.over,
         [this, id = w.subject->id, serial = w.serial, o, looks](answer& got) {
           auto* w = find(id, serial);
-          if (w == nullptr)
+          if (w == nullptr || w->decided)
             return;
           if (got.is == answer_class::ok)
             o->steps = std::move(read_looks(looks, got.data).front().steps);
@@ -1173,7 +1207,7 @@ struct watcher_state::impl {
     auto out = std::make_shared<command>();
     out->subscription = w.subject->id;
     out->what = lifecycle::deployment_observed{
-      now(),        w.attempt(),       is,
+      wall(),       w.attempt(),       is,
       progress,     std::move(status), std::move(reason),
       env->chance()};
     out->calls = std::exchange(w.calls, {});
@@ -1183,7 +1217,7 @@ struct watcher_state::impl {
   void tell_health(watch& w, health_view what) {
     auto report = std::make_shared<command>();
     report->subscription = w.subject->id;
-    report->what = lifecycle::instance_observed{now(),
+    report->what = lifecycle::instance_observed{wall(),
                                                 w.state().instance.seq,
                                                 what.is,
                                                 std::move(what.deployment_id),
@@ -1255,8 +1289,6 @@ struct watcher_state::impl {
   }
 
   void on_tick() {
-    if (armed <= now())
-      armed = timestamp::max();
     pump();
   }
 };

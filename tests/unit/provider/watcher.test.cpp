@@ -394,6 +394,7 @@ CAF_TEST(when everything comes to nothing it is looked at less often) {
 CAF_TEST(a lone one that cannot be read is looked at again and again) {
   order(1, "QUEUED");
   line->world.broken.insert("env-1");
+  line->world.projects = {"proj-1"};
   pass(10min);
   const auto times = line->times("env-1");
   CAF_CHECK(times.size() > 10);
@@ -409,6 +410,56 @@ CAF_TEST(a lone one that cannot be read is looked at again and again) {
   CAF_REQUIRE_EQUAL(calls.size(), 1u);
   CAF_CHECK_EQUAL(calls.front().operation, "environment");
   CAF_CHECK_EQUAL(calls.front().outcome, "auth");
+}
+
+CAF_TEST(a deployment whose project has gone has failed) {
+  order(1, "QUEUED");
+  order(2, "QUEUED");
+  line->world.projects = {"proj-1", "proj-3"};
+  pass(1s);
+  line->world.broken = {"env-1", "env-2"};
+  pass(2min);
+  // Lists lag behind: not while it may just not be listed yet.
+  CAF_CHECK_EQUAL(line->count("projects"), 0u);
+  CAF_CHECK(is_open(2));
+  pass(3min);
+  const auto told = verdict_on(2);
+  CAF_CHECK(told.is == condition::failed);
+  CAF_CHECK_EQUAL(told.reason, "its project is not there any more");
+  CAF_CHECK(is_open(1));
+  CAF_CHECK(line->count("projects") < 5);
+  // And is looked at meanwhile, as long as it is listed.
+  line->world.broken.clear();
+  show(1, "SUCCESS");
+  pass(61s);
+  CAF_CHECK(verdict_on(1).is == condition::running);
+}
+
+CAF_TEST(a clock that is set back holds up nothing) {
+  struct crooked final : slipway::clock {
+    [[nodiscard]] timestamp now() const noexcept override {
+      return of->now() - back;
+    }
+    const slipway::clock* of = nullptr;
+    millis back{0};
+  };
+  auto clock = crooked{};
+  clock.of = &time;
+  stop();
+  env->clock = &clock;
+  start();
+  order(1, "QUEUED");
+  pass(6s);
+  CAF_CHECK_EQUAL(line->count("environment"), 2u);
+  clock.back = 2h;
+  // One look may be late, by the pause that was under way.
+  pass(16s);
+  CAF_CHECK(line->count("environment") >= 4u);
+  show(1, "SUCCESS");
+  pass(6s);
+  CAF_CHECK(verdict_on(1).is == condition::running);
+  CAF_CHECK(verdict_on(1).at < time.now() - 1h); // As the clock shows it.
+  stop();
 }
 
 CAF_TEST(a wish to be left alone is respected) {
