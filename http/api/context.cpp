@@ -80,6 +80,14 @@ void context::send(gateway_errand_ptr what) const {
   caf::anon_send(env->reconciler, std::move(what));
 }
 
+void context::send(log_query_ptr what) const {
+  caf::anon_send(env->logbook, std::move(what));
+}
+
+void context::send(log_follower_ptr what) const {
+  caf::anon_send(env->logbook, std::move(what));
+}
+
 bool context::keep_forged(callback_entry what) const {
   {
     auto guard = std::lock_guard{forged_mutex};
@@ -340,6 +348,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_payment_routes(out, ctx);
   add_callback_routes(out, ctx);
   add_deployment_routes(out, ctx);
+  add_log_routes(out, ctx);
   add_webhook_routes(out, ctx);
   add_notification_routes(out, ctx);
   add_search_routes(out, ctx);

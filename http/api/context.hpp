@@ -55,6 +55,10 @@ struct context {
 
   void send(gateway_errand_ptr what) const;
 
+  void send(log_query_ptr what) const;
+
+  void send(log_follower_ptr what) const;
+
   [[nodiscard]] timestamp now() const {
     return env->clock->now();
   }
@@ -192,6 +196,7 @@ void add_payment_routes(http::router& to, const context_ptr& ctx);
 void add_callback_routes(http::router& to, const context_ptr& ctx);
 void add_inbox_routes(http::router& to, const context_ptr& ctx);
 void add_deployment_routes(http::router& to, const context_ptr& ctx);
+void add_log_routes(http::router& to, const context_ptr& ctx);
 void add_webhook_routes(http::router& to, const context_ptr& ctx);
 void add_notification_routes(http::router& to, const context_ptr& ctx);
 void add_search_routes(http::router& to, const context_ptr& ctx);

@@ -128,79 +128,6 @@ void cancel(const context_ptr& ctx, exchange_ptr x, const principal& who) {
     });
 }
 
-json::array render_logs(const query::list_history::result& rows) {
-  auto out = json::array{};
-  for (const auto& row : rows) {
-    const auto& e = row.entry;
-    const auto failed = e.kind == history_kind::provider
-                          ? e.outcome != "ok"
-                          : e.operation == "step_failed"
-                              || e.outcome == "failed"
-                              || e.outcome == "backing_off";
-    out.push_back({{"timestamp", to_rfc3339(row.entry.at)},
-                   {"source", "event"},
-                   {"level", failed ? "error" : "info"},
-                   {"message", row.entry.summary}});
-  }
-  return out;
-}
-
-void answer_logs(http::exchange& to, json::array logs,
-                 const std::string& next_cursor) {
-  const auto count = logs.size();
-  succeed(to, json::object{{"logs", std::move(logs)},
-                           {"count", count},
-                           {"nextCursor", next_cursor.empty()
-                                            ? json::value(nullptr)
-                                            : json::value(next_cursor)}});
-}
-
-void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
-  const auto type = x->in().query("type").value_or("all");
-  if (type != "all" && type != "build" && type != "deploy" && type != "event") {
-    x->fail(400, "invalid_type",
-            "type must be one of all, build, deploy, event");
-    return;
-  }
-  const auto page = read_page(*x, 1000);
-  if (!page)
-    return;
-  const auto after = read_number_cursor(*x, page->cursor);
-  if (!after)
-    return;
-  const auto id = parse_subscription_id(x->in().param(0));
-  if (!id) {
-    fail(*x, problem_of(errc::forbidden));
-    return;
-  }
-  ctx->ask(query::find_record{*id},
-           [ctx, x, user = who.user_id, type, after = *after,
-            limit = page->limit](job<query::find_record>::reply found) {
-             if (!found) {
-               fail_act(*x, found.error());
-               return;
-             }
-             if (found->value.user_id != user) {
-               fail(*x, problem_of(errc::forbidden));
-               return;
-             }
-             // The provider's own lines are not read yet, only our events.
-             if (type == "build" || type == "deploy") {
-               answer_logs(*x, {}, {});
-               return;
-             }
-             ctx->ask(query::list_history{found->value.id, after, limit + 1},
-                      [x, limit](job<query::list_history>::reply rows) {
-                        if (!rows) {
-                          fail(*x, problem_of(rows.error()));
-                          return;
-                        }
-                        const auto next = cut_page(*rows, limit, number_cursor);
-                        answer_logs(*x, render_logs(*rows), next);
-                      });
-           });
-}
-
 } // namespace
 
 void add_deployment_routes(http::router& to, const context_ptr& ctx) {
@@ -212,8 +139,6 @@ void add_deployment_routes(http::router& to, const context_ptr& ctx) {
          for_user(ctx, retry));
   to.add(http::method::delete_, "/api/deployment/cancel", "deployment_cancel",
          for_user(ctx, cancel));
-  to.add(http::method::get, "/api/deployment/logs/{subscriptionId}",
-         "deployment_logs", for_user(ctx, read_logs));
 }
 
 } // namespace slipway::api

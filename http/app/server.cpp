@@ -7,10 +7,12 @@
 #include "config/keyring.hpp"
 #include "http/api/context.hpp"
 #include "http/client/curl_client.hpp"
+#include "http/client/websocket.hpp"
 #include "http/mail/notifier.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/payment/reconciler.hpp"
 #include "http/provider/janitor.hpp"
+#include "http/provider/logbook.hpp"
 #include "http/provider/railway.hpp"
 #include "http/provider/watcher.hpp"
 #include "http/server/server.hpp"
@@ -97,6 +99,7 @@ struct server::impl {
   slipway::metrics metrics;
   std::shared_ptr<const config::keyring> keys;
   std::shared_ptr<client::curl_client> network;
+  std::shared_ptr<client::websocket_client> sockets; ///< Null without provider.
   payment::opened_accounts opened;
   payment::order_words words;
   std::unique_ptr<caf::actor_system_config> actor_config;
@@ -215,6 +218,13 @@ struct server::impl {
       options.keys = keys;
       env->provider = actors->spawn(provider::railway, environment_ptr{env},
                                     std::move(options));
+      auto reading = provider::logbook_options{};
+      reading.settings = *settings.railway;
+      reading.caller = calling;
+      reading.sockets = sockets;
+      reading.keys = keys;
+      env->logbook = actors->spawn(provider::logbook, environment_ptr{env},
+                                   std::move(reading));
       auto keeping = provider::janitor_options{};
       keeping.settings = *settings.railway;
       keeping.caller = calling;
@@ -252,6 +262,7 @@ struct server::impl {
     must_live(env->dispatcher, "dispatcher");
     must_live(calling, "caller");
     must_live(env->watcher, "watcher");
+    must_live(env->logbook, "logbook");
     must_live(keeper, "janitor");
     must_live(env->provider, "provider");
     must_live(env->notifier, "notifier");
@@ -330,6 +341,8 @@ struct server::impl {
   tl::expected<void, std::string> start() {
     keys = std::make_shared<const config::keyring>(settings.secrets);
     network = std::make_shared<client::curl_client>();
+    if (settings.railway)
+      sockets = std::make_shared<client::websocket_client>();
     if (auto done = open_accounts(); !done)
       return done;
     if (auto done = start_database(); !done)
@@ -391,6 +404,8 @@ struct server::impl {
       admin->stop(deadline);
     if (network)
       network->stop();
+    if (sockets)
+      sockets->stop();
     if (actors) {
       const auto end = [](const auto& handle) {
         if (handle)
@@ -404,6 +419,7 @@ struct server::impl {
       end(env->provider);
       end(keeper);
       end(env->watcher);
+      end(env->logbook);
       end(calling);
       end(env->reconciler);
       end(env->notifier);

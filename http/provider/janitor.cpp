@@ -90,6 +90,7 @@ struct janitor_state::impl {
   timestamp whole_sweep_at{};
   /// Written down by us and not closed yet, so that each costs one query.
   std::set<std::string> open;
+  std::set<std::string> seen; ///< By the sweep under way.
 
   // The webhook.
   timestamp register_at{};
@@ -217,7 +218,9 @@ struct janitor_state::impl {
     auto by_id = std::map<subscription_id, const record*>{};
     for (const auto& x : rows)
       by_id[x.id] = &x;
+    seen.clear();
     for (const auto& x : std::exchange(found, {})) {
+      seen.insert(x.id);
       const auto row = by_id.find(x.subscription);
       const auto* known = row == by_id.end() ? nullptr : row->second;
       const auto is = judge(x, known, began);
@@ -233,7 +236,26 @@ struct janitor_state::impl {
             // The next whole sweep does it again.
           });
     }
+    look_for_missing();
     end_sweep();
+  }
+
+  /// Somebody may have removed what we wait for a person to look at.
+  void look_for_missing() {
+    constexpr auto looks_max = 20;
+    auto looks = 0;
+    for (const auto& id : open) {
+      if (seen.count(id) != 0 || ++looks > looks_max)
+        continue;
+      call_railway(read_project, {{"id", id}}, [this, id](answer& got) {
+        const auto& project = value_at(got.data, read_project.field);
+        // "Not authorized" does not mean the token: it has just listed projects.
+        if (got.is == answer_class::not_found || got.is == answer_class::auth
+            || (got.is == answer_class::ok
+                && (project.is_null() || !is_live(project))))
+          close(id, false);
+      });
+    }
   }
 
   void close(const std::string& project, bool removed) {

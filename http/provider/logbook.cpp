@@ -183,6 +183,7 @@ struct logbook_state::impl {
     std::uint64_t serial = 0;
     window_search search{0, no_end, 0};
     std::size_t limit = 0; ///< Of one answer.
+    timestamp began{};
     bool newest_only = false;
     bool asked_for_less = false;
     std::uint64_t joins = 0; ///< The stream that waits for it.
@@ -249,6 +250,7 @@ struct logbook_state::impl {
     std::map<std::uint32_t, lane> lanes;
     bool view_known = false;
     bool view_loading = false;
+    timestamp view_began{}; ///< When the look under way did.
     timestamp view_at{};
     std::string view_of; ///< The environment, or the deployment.
     std::optional<trouble> view_wrong;
@@ -695,6 +697,7 @@ struct logbook_state::impl {
     if (s.view_loading)
       return;
     s.view_loading = true;
+    s.view_began = now();
     ask_provider(read_environment, {{"id", key}}, nullptr,
                  [this, id = s.id, key](const answer& got) {
                    if (auto* s = find_subject(id))
@@ -789,6 +792,7 @@ struct logbook_state::impl {
       return;
     auto l = load{};
     l.serial = ++last_serial;
+    l.began = now();
     l.newest_only = newest_only;
     l.withdrawn = std::make_shared<std::atomic<bool>>(false);
     l.secrets = s.secrets;
@@ -1049,9 +1053,14 @@ struct logbook_state::impl {
   }
 
   void hang_up(lane& x) {
+    if (x.up.at == upstream::phase::none)
+      return;
     x.up.at = upstream::phase::none;
     x.up.line.reset();
     x.up.early.clear();
+    // From here on polling has to do, beginning with what came at the end.
+    x.poll_pause = options.poll_interval;
+    x.poll_at = std::min(x.poll_at, now() + options.poll_interval);
   }
 
   /// From now on every line comes; those before have to be read.
@@ -1127,9 +1136,6 @@ struct logbook_state::impl {
       spdlog::info("logbook: {} {} stream of {}: {}: {}", to_text(s.id),
                    query_of(x.source).field, x.deployment, to_string(how), why);
     hang_up(x);
-    // What came at the end may not have been in it.
-    x.poll_pause = options.poll_interval;
-    x.poll_at = std::min(x.poll_at, now() + options.poll_interval);
     if (how == subscription_end::complete)
       s.view_at = timestamp{};
     wake(s);
@@ -1359,16 +1365,22 @@ struct logbook_state::impl {
       return trouble_kind::secrets;
     if (s.view_wrong)
       return s.view_wrong->quiet ? trouble_kind::none : s.view_wrong->is;
-    auto slow = s.view_loading && !s.view_known;
+    // What a query has not been told by the end of its patience, and what a
+    // follower has waited for as long.
+    const auto slow = [&](timestamp since) {
+      return r.query ? now() >= r.until : now() >= since + follower_patience;
+    };
+    if (s.view_loading && !s.view_known && slow(s.view_began))
+      return trouble_kind::slow;
     for (const auto& [id, x] : s.lanes) {
       if (!r.wants(x) || x.final || x.is_live())
         continue;
       if (x.wrong && !x.wrong->quiet)
         return x.wrong->is;
-      slow = slow || (x.loading && (r.query || x.shelf.empty()));
+      if (x.loading && (r.query || x.shelf.empty()) && slow(x.loading->began))
+        return trouble_kind::slow;
     }
-    // Only asked when somebody's patience is over.
-    return slow && now() >= r.until ? trouble_kind::slow : trouble_kind::none;
+    return trouble_kind::none;
   }
 
   log_line make_trouble(const reader& r, trouble_kind what) {

@@ -239,14 +239,22 @@ steps_view steps_of(const json::value& connection) {
   return out;
 }
 
+namespace {
+
+void see(const json::value& environment, seen_environment& into) {
+  into.there = environment.is_object();
+  into.services = services_of(environment);
+}
+
+} // namespace
+
 std::vector<seen_environment>
 read_looks(const std::vector<look>& looks, const json::value& data) {
   auto out = std::vector<seen_environment>(looks.size());
   if (is_plain(looks)) {
     const auto& only = looks.front();
     if (only.steps_of.empty())
-      out.front().services
-        = services_of(value_at(data, read_environment.field));
+      see(value_at(data, read_environment.field), out.front());
     else
       out.front().steps[only.steps_of.front()]
         = steps_of(value_at(data, read_events.field));
@@ -254,7 +262,7 @@ read_looks(const std::vector<look>& looks, const json::value& data) {
   }
   for (auto i = std::size_t{0}; i < looks.size(); ++i) {
     const auto number = std::to_string(i);
-    out[i].services = services_of(value_at(data, "e" + number));
+    see(value_at(data, "e" + number), out[i]);
     for (auto j = std::size_t{0}; j < looks[i].steps_of.size(); ++j)
       out[i].steps[looks[i].steps_of[j]]
         = steps_of(value_at(data, "s" + number + "_" + std::to_string(j)));

@@ -59,6 +59,7 @@ struct steps_view {
 
 /// What one look has shown.
 struct seen_environment {
+  bool there = false; ///< The environment was in the answer.
   std::vector<service_view> services;
   std::map<std::string, steps_view> steps; ///< By deployment.
 };

@@ -131,6 +131,8 @@ struct railway_state::impl {
     std::vector<provider_call> calls;
     record_ptr again; ///< Ordered meanwhile: started when this one is over.
     int page = 0;
+    /// When the last look began: what a slow answer shows is as old as that.
+    timestamp look_began{};
     int looks = 0;
     std::vector<std::pair<std::string, std::string>> found; ///< createdAt, id
     /// A call that changes something is on its way: nothing may overtake it.
@@ -483,6 +485,7 @@ struct railway_state::impl {
   // ----------------------------------------------------------------------------
 
   /// Whether something announced may exist although it cannot be seen yet.
+  /// What counts is when the last look began, not when it was answered.
   /// @param lags For how many times the usual lag to believe that.
   [[nodiscard]] bool may_be_invisible(const task& t, int lags = 1) const {
     const auto& intent = t.state().deployment.intent_at;
@@ -494,7 +497,7 @@ struct railway_state::impl {
     if (const auto doubt = doubts.find(raw(t.subject->id));
         doubt != doubts.end())
       since = std::max(since, doubt->second);
-    return now() < since + lags * options.settings.visibility_lag;
+    return t.look_began < since + lags * options.settings.visibility_lag;
   }
 
   [[nodiscard]] millis look_again_after() const {
@@ -507,6 +510,7 @@ struct railway_state::impl {
   template <class F>
   void find_by_name(task& t, F next) {
     t.page = 0;
+    t.look_began = now();
     t.found.clear();
     find_page(t, {}, std::move(next));
   }
@@ -723,6 +727,7 @@ struct railway_state::impl {
   }
 
   void deploy_template_step(task& t) {
+    t.look_began = now();
     const auto& project = t.state().instance.project_id;
     call(t, read_project, {{"id", project}}, [this](task& t, answer& got) {
       if (got.is != answer_class::ok) {

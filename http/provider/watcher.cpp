@@ -8,8 +8,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -19,6 +22,7 @@ namespace {
 
 namespace json = boost::json;
 
+using lifecycle::instance_health;
 using lifecycle::phase;
 using namespace std::chrono_literals;
 
@@ -69,6 +73,47 @@ constexpr auto removed_looks = 2;
 /// A closer look that fails for reasons of the day is made again so often.
 constexpr auto closer_looks_max = std::uint32_t{2};
 
+// -- what runs
+// -------------------------------------------------------------------------------
+
+/// The first round begins so long after the start: not in everybody's way.
+constexpr auto first_round_after = millis{10'000};
+
+/// Rows of one page.
+constexpr auto page_rows = std::size_t{200};
+
+/// A page that could not be read is asked for again after this.
+constexpr auto page_pause = millis{5'000};
+
+/// Between two documents of a round, when it is not known how many there are.
+constexpr auto unknown_group_pause = millis{1'000};
+
+constexpr auto group_pause_max = millis{10'000};
+
+/// What seems to be gone is looked at once more after this before it is told.
+constexpr auto confirm_pause = millis{10'000};
+
+/// An instance that cannot be read so often in a row is left to the next round.
+constexpr auto instance_fails_max = std::uint32_t{3};
+
+/// How long a look of a round may wait for the budget.
+constexpr auto round_patience = millis{600'000};
+
+/// Projects whose hints are remembered, and queries about them at a time.
+constexpr auto hints_max = std::size_t{1'000};
+constexpr auto queries_max = std::size_t{16};
+
+/// Whether a project is there at all is asked of the list of all projects, so
+/// often at most…
+constexpr auto census_pause = millis{60'000};
+
+/// …and of so many pages at most: 20 000 projects.
+constexpr auto census_pages_max = 200;
+
+/// When more than so many are missing at once and none of ours is there, it is
+/// the token that sees other projects now.
+constexpr auto missing_at_once_max = std::size_t{3};
+
 /// Whether the same call may well succeed a moment later.
 bool is_passing(answer_class x) {
   switch (x) {
@@ -110,13 +155,25 @@ struct watcher_state::impl {
     };
     std::vector<member> members; ///< As many as looks.
     std::vector<look> looks;
+    std::size_t line = 0;
     std::size_t wanted = 0; ///< Members that somebody still waits for.
     withdrawal over = std::make_shared<std::atomic<bool>>(false);
   };
 
   using document_ptr = std::shared_ptr<document>;
 
-  /// One subscription whose deployment is looked at.
+  /// Documents of one urgency.
+  struct line {
+    const std::size_t most; ///< Under way at once.
+    const urgency how;
+    const millis patience; ///< Waiting for the budget.
+    std::size_t under_way = 0;
+    std::uint32_t trouble = 0; ///< In a row that came to nothing.
+    timestamp hold_until{};
+  };
+
+  /// One subscription that is looked at: its deployment until that is over, or
+  /// its instance once.
   struct watch {
     record_ptr subject;
     /// Continuations of an earlier watch find another serial and do nothing.
@@ -140,6 +197,12 @@ struct watcher_state::impl {
     std::set<std::string>
       without_steps; ///< Deployments that have none to show.
     std::vector<provider_call> calls;
+
+    // Of instances.
+    bool runs = false;   ///< It came to run: an instance.
+    bool urgent = false; ///< Somebody says that something happened to it.
+    instance_health suspected = instance_health::unknown; ///< Seen once.
+    bool missing = false; ///< Not to be read: waits for a census.
 
     [[nodiscard]] const lifecycle::state& state() const {
       return subject->state;
@@ -165,12 +228,44 @@ struct watcher_state::impl {
   watcher_options options;
   std::unordered_map<std::uint64_t, watch> watches;
   std::uint64_t last_serial = 0;
-  std::size_t under_way = 0; ///< Documents.
-  std::uint32_t trouble = 0; ///< Documents in a row that came to nothing.
-  timestamp hold_until{};
+  /// What is under way or urgent, and what has its round.
+  std::array<line, 2> lines{{{documents_max, urgency::watch, look_patience},
+                             {2, urgency::upkeep, round_patience}}};
   timestamp gathering_until{};
   timestamp armed = timestamp::max();
   alive_guard alive;
+
+  /// Everything that runs, page by page.
+  struct {
+    bool ended = true;    ///< No page is left.
+    bool reading = false; ///< A page is on its way.
+    timestamp next_at{};  ///< The next round.
+    timestamp read_at{};  ///< The next page, not sooner.
+    timestamp began{};
+    subscription_id after{};
+    timestamp group_at{}; ///< When the group being filled is due.
+    std::size_t in_group = 0;
+    std::size_t looked_at = 0;
+    std::size_t before = 0; ///< Instances of the round before.
+  } round;
+
+  /// Hints about projects of which nothing is looked at.
+  struct awaited_hint {
+    timestamp due{};      ///< max(): nothing is due.
+    timestamp answered{}; ///< Not again within a second.
+  };
+  std::map<std::string, awaited_hint> hints;
+  std::size_t queries = 0;
+
+  /// The list of all projects, read when some seem to be missing.
+  struct {
+    bool reading = false;
+    timestamp next_at{};
+    int page = 0;
+    bool any_of_ours = false;
+    std::unordered_set<std::string> projects;
+    std::vector<document::member> suspects;
+  } census;
 
   // -- plumbing
   // ---------------------------------------------------------------------------
@@ -207,15 +302,15 @@ struct watcher_state::impl {
 
   /// Calls Railway and runs `next(answer&)` inside of the actor.
   template <class F>
-  void ask(const char* field, std::string document, json::object variables,
-           withdrawal over, F next) {
+  void ask(const line& by, const char* field, std::string document,
+           json::object variables, withdrawal over, F next) {
     auto out = std::make_shared<call>();
     out->field = field;
     out->document = std::move(document);
     out->variables = std::move(variables);
-    out->how = urgency::watch;
+    out->how = by.how;
     out->timeout = std::min(options.settings.request_timeout, look_timeout);
-    out->expires = now() + look_patience;
+    out->expires = now() + by.patience;
     out->withdrawn = std::move(over);
     out->done
       = [me = watcher_actor{self}, next = std::move(next)](answer told) {
@@ -232,7 +327,7 @@ struct watcher_state::impl {
   template <class F>
   void
   ask_for(watch& w, const operation& what, json::object variables, F next) {
-    ask(what.field, what.document, std::move(variables), w.over,
+    ask(line_of(w), what.field, what.document, std::move(variables), w.over,
         [this, id = w.subject->id, serial = w.serial, what,
          next = std::move(next)](answer& got) {
           auto* w = find(id, serial);
@@ -243,6 +338,14 @@ struct watcher_state::impl {
           next(*w, got);
           pump();
         });
+  }
+
+  [[nodiscard]] static std::size_t number_of_line(const watch& w) {
+    return w.runs && !w.urgent ? 1 : 0;
+  }
+
+  line& line_of(const watch& w) {
+    return lines[number_of_line(w)];
   }
 
   /// For the history: only what failed, or it would drown in looks.
@@ -261,6 +364,8 @@ struct watcher_state::impl {
 
   /// The pause between two looks.
   [[nodiscard]] millis pause_of(const watch& w) const {
+    if (w.runs)
+      return std::min(confirm_pause, options.settings.watch_interval);
     const auto young = options.poll_interval;
     const auto old = std::max(young, old_pause);
     const auto age = now() - w.state().deployment.phase_at;
@@ -291,6 +396,7 @@ struct watcher_state::impl {
     if (w.decided)
       return;
     w.hinted = true;
+    w.urgent = w.runs;
     if (w.looking)
       return;
     w.due = std::min(w.due, std::max(gather(), w.looked_at + hint_pause));
@@ -330,7 +436,7 @@ struct watcher_state::impl {
       auto& w = known->second;
       // Ordered anew by a supervisor that was started again: what we have told
       // may have been lost, what we see has not changed.
-      if (!w.decided && w.attempt() == to.deployment.attempt
+      if (!w.runs && !w.decided && w.attempt() == to.deployment.attempt
           && w.state().instance.environment_id == to.instance.environment_id) {
         w.progress = to.deployment.progress;
         w.status.clear();
@@ -369,9 +475,267 @@ struct watcher_state::impl {
   }
 
   void take(const provider_hint& what) {
+    auto is_known = false;
     for (auto& [id, w] : watches)
-      if (is_about(what, w))
+      if (is_about(what, w)) {
         bring_forward(w);
+        is_known = true;
+      }
+    if (is_known || what.project_id.empty())
+      return; // The next round sees what no project is named for.
+    // A webhook may be called by many, and often: what is waited for already
+    // and what there is no room for costs nothing.
+    const auto at = now();
+    if (hints.size() >= hints_max)
+      std::erase_if(hints, [at](const auto& x) {
+        return x.second.due == timestamp::max()
+               && x.second.answered + hint_pause <= at;
+      });
+    auto known = hints.find(what.project_id);
+    if (known == hints.end()) {
+      if (hints.size() >= hints_max) {
+        env->metrics->shed("provider_hints");
+        return;
+      }
+      known = hints.emplace(what.project_id, awaited_hint{}).first;
+      known->second.due = timestamp::max();
+    }
+    auto& x = known->second;
+    if (x.due == timestamp::max())
+      x.due = std::max(gather(), x.answered + hint_pause);
+    arm(x.due);
+  }
+
+  // -- rounds
+  // -----------------------------------------------------------------------------
+
+  /// Asks the STORE and runs `next(reply&)` inside of the actor.
+  template <class Query, class F>
+  void query_store(Query what, F next) {
+    using reply = typename job<Query>::reply;
+    self->send(env->stores.front(),
+               make_job(std::move(what), [me = watcher_actor{self},
+                                          next = std::move(next)](reply got) {
+                 auto shared = std::make_shared<reply>(std::move(got));
+                 caf::anon_send(me, std::make_shared<std::function<void()>>(
+                                      [next, shared]() mutable {
+                                        next(*shared);
+                                      }));
+               }));
+  }
+
+  /// Looks at an instance at `due`.
+  watch& add_instance(record_ptr subject, timestamp due) {
+    auto& w = watches[raw(subject->id)];
+    w.serial = ++last_serial;
+    w.runs = true;
+    w.due = due;
+    w.subject = std::move(subject);
+    return w;
+  }
+
+  void run_hints() {
+    const auto at = now();
+    for (auto& [project, x] : hints) {
+      if (queries >= queries_max)
+        return; // An answer goes on.
+      if (x.due > at)
+        continue;
+      x.due = timestamp::max();
+      x.answered = at;
+      ++queries;
+      query_store(query::find_by_project{project},
+                  [this](job<query::find_by_project>::reply& found) {
+                    --queries;
+                    if (found)
+                      look_soon(std::make_shared<record>(std::move(*found)));
+                    pump();
+                  });
+    }
+  }
+
+  void look_soon(record_ptr subject) {
+    if (const auto known = watches.find(raw(subject->id));
+        known != watches.end()) {
+      bring_forward(known->second);
+      return;
+    }
+    if (!can_be_looked_at(*subject))
+      return;
+    add_instance(std::move(subject), now()).urgent = true;
+  }
+
+  static bool can_be_looked_at(const record& x) {
+    return lifecycle::is_watched(x.state)
+           && !x.state.instance.environment_id.empty();
+  }
+
+  /// Those of the round under way that are still to be looked at.
+  [[nodiscard]] std::size_t count_instances(bool waiting_only) const {
+    return static_cast<std::size_t>(std::count_if(
+      watches.begin(), watches.end(), [waiting_only](const auto& x) {
+        return x.second.runs && !(waiting_only && x.second.looking);
+      }));
+  }
+
+  void run_round() {
+    const auto at = now();
+    if (round.reading)
+      return;
+    if (round.ended) {
+      if (at < round.next_at)
+        return;
+      round.ended = false;
+      round.began = at;
+      round.after = subscription_id{};
+      round.group_at = at;
+      round.in_group = 0;
+      round.before = std::exchange(round.looked_at, 0);
+    }
+    // A page at a time, however many instances there are.
+    if (at < round.read_at || count_instances(true) >= batch_max)
+      return;
+    round.reading = true;
+    query_store(query::list_watched{round.after, page_rows},
+                [this](job<query::list_watched>::reply& page) {
+                  round.reading = false;
+                  if (page)
+                    take_page(*page);
+                  else
+                    round.read_at = now() + page_pause;
+                  pump();
+                });
+  }
+
+  /// Between two groups of a round, so that it fills its time. When there are
+  /// more than the time before, the rest follows as fast as the budget allows.
+  [[nodiscard]] millis group_pause() const {
+    if (round.before == 0)
+      return std::min(unknown_group_pause, tenths(1));
+    const auto groups = [](std::size_t instances) {
+      return static_cast<std::int64_t>((instances + batch_max - 1) / batch_max);
+    };
+    const auto groups_left = std::max(
+      groups(round.before) - groups(round.looked_at), std::int64_t{1});
+    const auto time_left
+      = std::max<millis>(round.began + tenths(8) - round.group_at, 0ms);
+    return std::min(time_left / groups_left, group_pause_max);
+  }
+
+  [[nodiscard]] millis tenths(int n) const {
+    return options.settings.watch_interval * n / 10;
+  }
+
+  void take_page(std::vector<record>& page) {
+    round.group_at = std::max(round.group_at, now());
+    for (auto& x : page) {
+      round.after = std::max(round.after, x.id);
+      if (!can_be_looked_at(x) || watches.count(raw(x.id)) != 0)
+        continue;
+      if (round.in_group == batch_max) {
+        round.group_at += group_pause();
+        round.in_group = 0;
+      }
+      ++round.in_group;
+      ++round.looked_at;
+      add_instance(std::make_shared<record>(std::move(x)), round.group_at);
+    }
+    if (page.size() >= page_rows)
+      return;
+    round.ended = true;
+    // So that everything is looked at once within the interval. The first round
+    // was quick, and the second one is not: it has to follow at once.
+    const auto soon = now() + std::min(page_pause, tenths(1));
+    const auto is_first = round.before == 0 && round.looked_at > 0;
+    round.next_at = is_first ? soon : std::max(soon, round.began + tenths(9));
+  }
+
+  // -- what seems to be missing
+  // -----------------------------------------------------------
+
+  /// A project counts as missing only when the list of projects, read with the
+  /// same token, does not hold it either: a token that has been revoked must
+  /// not look like a thousand deleted instances.
+  void run_census() {
+    if (census.reading || now() < census.next_at)
+      return;
+    census.suspects.clear();
+    for (const auto& [id, w] : watches)
+      if (w.missing)
+        census.suspects.push_back({w.subject->id, w.serial});
+    if (census.suspects.empty())
+      return;
+    census.reading = true;
+    census.page = 0;
+    census.any_of_ours = false;
+    census.projects.clear();
+    read_projects({});
+  }
+
+  void read_projects(const std::string& after) {
+    auto variables = json::object{};
+    if (!options.settings.workspace_id.empty())
+      variables["workspaceId"] = options.settings.workspace_id;
+    if (!after.empty())
+      variables["after"] = after;
+    ask(lines[1], find_projects.field, find_projects.document,
+        std::move(variables), nullptr, [this](answer& got) {
+          if (got.is == answer_class::ok)
+            take_projects(value_at(got.data, find_projects.field));
+          else
+            end_census(false);
+          pump();
+        });
+  }
+
+  void take_projects(const json::value& projects) {
+    for_each_node(projects, [this](const json::value& node) {
+      if (!is_live(node))
+        return;
+      census.projects.insert(word_at(node, "id"));
+      census.any_of_ours
+        = census.any_of_ours || parse_project_name(text_at(node, "name"));
+    });
+    const auto& info = value_at(projects, "pageInfo");
+    const auto& more = value_at(info, "hasNextPage");
+    const auto cursor = word_at(info, "endCursor");
+    if (!more.is_bool()) {
+      end_census(false);
+      return;
+    }
+    if (!more.get_bool()) {
+      end_census(true);
+      return;
+    }
+    if (cursor.empty() || ++census.page >= census_pages_max)
+      end_census(false);
+    else
+      read_projects(cursor);
+  }
+
+  void end_census(bool whole) {
+    census.reading = false;
+    census.next_at = now() + census_pause;
+    if (whole && !census.any_of_ours
+        && census.suspects.size() > missing_at_once_max) {
+      spdlog::error("watcher: {} projects are missing and none of ours is "
+                    "there: is it still the same token?",
+                    census.suspects.size());
+      whole = false;
+    }
+    for (const auto& x : census.suspects) {
+      auto* w = find(x.id, x.serial);
+      if (w == nullptr)
+        continue;
+      const auto& project = w->state().instance.project_id;
+      if (whole && census.projects.count(project) == 0)
+        tell_health(*w, {instance_health::missing,
+                         {},
+                         {},
+                         "its project is not there any more"});
+      erase(x.id);
+    }
+    census.projects.clear();
   }
 
   // -- documents
@@ -379,14 +743,14 @@ struct watcher_state::impl {
 
   /// Those that leave in the next document: whoever has waited longest and who
   /// comes next, so that those who are looked at together stay together.
-  std::vector<watch*> next_members() {
+  std::vector<watch*> next_members(std::size_t of_line) {
     const auto at = now();
     auto waiting = std::vector<watch*>{};
     for (auto& [id, w] : watches) {
-      if (w.looking || w.decided)
+      if (w.looking || w.decided || w.missing || number_of_line(w) != of_line)
         continue;
       const auto pause = pause_of(w);
-      const auto is_soon = w.due <= at + pause / 2
+      const auto is_soon = !w.runs && w.due <= at + pause / 2
                            && w.looked_at + std::min(hint_pause, pause) <= at;
       if (w.due <= at || is_soon)
         waiting.push_back(&w);
@@ -412,32 +776,58 @@ struct watcher_state::impl {
   }
 
   void pump() {
-    const auto at = now();
-    if (at < hold_until) {
-      if (!watches.empty())
-        arm(hold_until);
+    run_hints();
+    run_round();
+    run_census();
+    for (auto i = std::size_t{0}; i < lines.size(); ++i)
+      pump(i);
+    arm_all();
+  }
+
+  void pump(std::size_t of_line) {
+    auto& x = lines[of_line];
+    if (now() < x.hold_until)
       return;
-    }
-    // After trouble one goes first.
-    const auto most = trouble >= trouble_min ? std::size_t{1} : documents_max;
-    while (under_way < most) {
-      const auto members = next_members();
+    while (x.under_way < most_of(x)) {
+      const auto members = next_members(of_line);
       if (members.empty())
-        break;
-      send(members);
+        return;
+      send(of_line, members);
     }
-    if (under_way >= most)
-      return; // An answer goes on.
+  }
+
+  /// After trouble one goes first.
+  [[nodiscard]] static std::size_t most_of(const line& x) {
+    return x.trouble >= trouble_min ? std::size_t{1} : x.most;
+  }
+
+  /// For the next moment at which there is something to do by itself; whatever
+  /// waits for an answer goes on with that.
+  void arm_all() {
     auto next = timestamp::max();
-    for (const auto& [id, w] : watches)
-      if (!w.looking && !w.decided)
-        next = std::min(next, w.due);
+    for (const auto& [id, w] : watches) {
+      const auto& x = line_of(w);
+      if (!w.looking && !w.decided && !w.missing && x.under_way < most_of(x))
+        next = std::min(next, std::max(w.due, x.hold_until));
+      if (w.missing && !census.reading)
+        next = std::min(next, census.next_at);
+    }
+    if (queries < queries_max)
+      for (const auto& [project, x] : hints)
+        next = std::min(next, x.due);
+    if (!round.reading) {
+      if (round.ended)
+        next = std::min(next, round.next_at);
+      else if (count_instances(true) < batch_max)
+        next = std::min(next, round.read_at);
+    }
     if (next != timestamp::max())
       arm(next);
   }
 
-  void send(const std::vector<watch*>& members) {
+  void send(std::size_t by, const std::vector<watch*>& members) {
     auto out = std::make_shared<document>();
+    out->line = by;
     out->wanted = members.size();
     for (auto* w : members) {
       auto& x = out->looks.emplace_back();
@@ -452,10 +842,10 @@ struct watcher_state::impl {
       w->looked_at = now();
     }
     auto made = make_look_document(out->looks);
-    ++under_way;
-    ask(read_environment.field, std::move(made.text), std::move(made.variables),
-        out->over, [this, out](answer& got) {
-          --under_way;
+    ++lines[by].under_way;
+    ask(lines[by], read_environment.field, std::move(made.text),
+        std::move(made.variables), out->over, [this, out](answer& got) {
+          --lines[out->line].under_way;
           answered(*out, got);
           pump();
         });
@@ -481,7 +871,7 @@ struct watcher_state::impl {
         }
     };
     if (got.is == answer_class::ok) {
-      trouble = 0;
+      lines[what.line].trouble = 0;
       auto seen = read_looks(what.looks, got.data);
       each([&](watch& w, std::size_t i) {
         w.fails = 0;
@@ -500,10 +890,13 @@ struct watcher_state::impl {
     });
     if (what.looks.size() == 1) {
       if (is_passing(got.is))
-        be_troubled();
+        be_troubled(lines[what.line]);
       each([&](watch& w, std::size_t) {
         w.limit = 1;
-        rest_after_failure(w, got.retry_after);
+        if (w.runs)
+          rest_unread(w, got);
+        else
+          rest_after_failure(w, got.retry_after);
       });
       return;
     }
@@ -516,11 +909,14 @@ struct watcher_state::impl {
         any = true;
       }
     if (!any)
-      be_troubled();
+      be_troubled(lines[what.line]);
     each([&](watch& w, std::size_t i) {
       if (blamed[i]) {
         w.limit = 1;
-        rest_after_failure(w, got.retry_after);
+        if (w.runs)
+          rest_unread(w, got);
+        else
+          rest_after_failure(w, got.retry_after);
         return;
       }
       w.looking = false;
@@ -540,24 +936,44 @@ struct watcher_state::impl {
 
   /// When everything comes to nothing it is not looked at in ever smaller
   /// pieces, but less often.
-  void be_troubled() {
-    ++trouble;
-    if (trouble < trouble_min)
+  void be_troubled(line& x) const {
+    ++x.trouble;
+    if (x.trouble < trouble_min)
       return;
     auto pause = hint_pause;
-    for (auto i = trouble_min; i < trouble && pause < failed_pause_max; ++i)
+    for (auto i = trouble_min; i < x.trouble && pause < failed_pause_max; ++i)
       pause *= 2;
-    hold_until = now() + std::min(pause, failed_pause_max);
+    x.hold_until = now() + std::min(pause, failed_pause_max);
+  }
+
+  /// An instance that cannot be read by itself.
+  void rest_unread(watch& w, const answer& got) {
+    if (got.is == answer_class::auth || got.is == answer_class::not_found) {
+      w.looking = false;
+      w.missing = true;
+      return;
+    }
+    rest_after_failure(w, got.retry_after);
+    if (w.fails >= instance_fails_max)
+      erase(w.subject->id);
   }
 
   // -- understanding
   // ----------------------------------------------------------------------
 
   void observe(watch& w, const observation_ptr& o) {
-    if (o->services.empty()) {
+    if (w.runs && !o->there) {
+      erase(w.subject->id); // The next round tells.
+      return;
+    }
+    if (!w.runs && o->services.empty()) {
       rest(w); // Not visible yet.
       return;
     }
+    // Known to be down, and asked about its replicas before.
+    if (w.runs && !w.urgent
+        && w.state().instance.health == instance_health::crashed)
+      o->closer.replicas[w.state().deployment.deployment_id] = false;
     w.services = o->services;
     look_closer(w, o);
   }
@@ -575,7 +991,7 @@ struct watcher_state::impl {
               });
       return;
     }
-    if (wants_serving(o->services, o->closer, false)) {
+    if (wants_serving(o->services, o->closer, w.runs)) {
       ask_for(w, read_serving, {{"id", w.state().instance.environment_id}},
               [this, o](watch& w, answer& got) {
                 if (is_to_be_repeated(w, got))
@@ -587,7 +1003,10 @@ struct watcher_state::impl {
       return;
     }
     w.closer_fails = 0;
-    conclude(w, o);
+    if (w.runs)
+      conclude_instance(w, *o);
+    else
+      conclude(w, o);
   }
 
   /// Whether a closer look has failed for reasons of the day, so that the whole
@@ -635,6 +1054,43 @@ struct watcher_state::impl {
     explain_failure(w, o, *seen.about);
   }
 
+  /// What runs is looked at once; only what has changed is told. What seems to
+  /// be gone is looked at twice: it may be on its way from one deployment to
+  /// the next.
+  void conclude_instance(watch& w, const observation& o) {
+    const auto& s = w.state();
+    auto seen = judge_instance(o.services, o.closer, s.instance.service_id);
+    const auto is_same
+      = seen.is == s.instance.health
+        && (seen.deployment_id.empty()
+            || seen.deployment_id == s.deployment.deployment_id);
+    if (seen.is == instance_health::unknown || is_same) {
+      leave(w);
+      return;
+    }
+    const auto is_doubtful = seen.is == instance_health::removed
+                             || seen.is == instance_health::ended;
+    if (is_doubtful && seen.is != w.suspected) {
+      w.suspected = seen.is;
+      rest(w);
+      return;
+    }
+    tell_health(w, std::move(seen));
+    leave(w);
+  }
+
+  /// Looked at; once more if something happened meanwhile.
+  void leave(watch& w) {
+    if (!w.hinted) {
+      erase(w.subject->id);
+      return;
+    }
+    // From what is stored by then.
+    const auto project = w.state().instance.project_id;
+    erase(w.subject->id);
+    take({project, {}, {}, {}});
+  }
+
   [[nodiscard]] bool wants_steps(const watch& w, const service_view& x) const {
     return is_being_made(x)
            && (x.status != w.status || w.steps_at + steps_pause <= now());
@@ -649,8 +1105,8 @@ struct watcher_state::impl {
     }
     w.steps_at = now();
     auto made = make_look_document(looks);
-    const auto what = operation{read_events.field, "", false};
-    ask(what.field, std::move(made.text), std::move(made.variables), w.over,
+    ask(line_of(w), read_events.field, std::move(made.text),
+        std::move(made.variables), w.over,
         [this, id = w.subject->id, serial = w.serial, o, looks](answer& got) {
           auto* w = find(id, serial);
           if (w == nullptr)
@@ -722,6 +1178,20 @@ struct watcher_state::impl {
       env->chance()};
     out->calls = std::exchange(w.calls, {});
     return out;
+  }
+
+  void tell_health(watch& w, health_view what) {
+    auto report = std::make_shared<command>();
+    report->subscription = w.subject->id;
+    report->what = lifecycle::instance_observed{now(),
+                                                w.state().instance.seq,
+                                                what.is,
+                                                std::move(what.deployment_id),
+                                                std::move(what.status),
+                                                std::move(what.reason)};
+    report->calls = std::exchange(w.calls, {});
+    report->control = true;
+    self->send(env->registry, std::move(report));
   }
 
   /// The provider gives no percentage; statuses and steps make one, which never
@@ -802,6 +1272,10 @@ void watcher_state::start(watcher_actor::pointer self, environment_ptr env,
   impl_->alive = alive_guard{env->metrics, name};
   impl_->env = std::move(env);
   impl_->options = std::move(options);
+  impl_->round.next_at
+    = impl_->now()
+      + std::min(first_round_after, impl_->options.settings.watch_interval);
+  impl_->arm_all();
 }
 
 void watcher_state::watch(const watch_order& what) {

@@ -96,6 +96,10 @@ public:
     return state_->write(std::move(bytes));
   }
 
+  [[nodiscard]] std::size_t waiting() const override {
+    return state_->waiting();
+  }
+
   void close() override {
     state_->close();
   }
@@ -137,6 +141,11 @@ bool stream_state::write(std::string bytes) {
     wake();
   }
   return !overflow_;
+}
+
+std::size_t stream_state::waiting() const {
+  const auto lock = std::lock_guard{mutex_};
+  return pending_.size() + on_the_way_;
 }
 
 void stream_state::close() {

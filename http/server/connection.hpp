@@ -106,6 +106,8 @@ public:
 
   bool write(std::string bytes);
 
+  [[nodiscard]] std::size_t waiting() const;
+
   void close();
 
   void on_closed(std::function<void()> callback);
@@ -135,7 +137,7 @@ private:
   std::shared_ptr<core> shared_;
   std::weak_ptr<connection> owner_;
   asio::io_context& context_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::string pending_;
   std::size_t on_the_way_ = 0;
   bool scheduled_ = false;

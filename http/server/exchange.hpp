@@ -4,6 +4,7 @@
 #include "http/server/permit.hpp"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,6 +23,10 @@ public:
   /// @returns whether the bytes were taken; false once the stream is closed,
   ///          from whichever side.
   virtual bool write(std::string bytes) = 0;
+
+  /// Bytes that wait for the client, of the 64 KiB that may. Whoever has much
+  /// to say asks, and waits while it is not little.
+  [[nodiscard]] virtual std::size_t waiting() const = 0;
 
   /// Ends the response after what has been queued.
   virtual void close() = 0;

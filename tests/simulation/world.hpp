@@ -101,6 +101,11 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     // nop
   }
 
+  /// Changes what the provider's actors are told.
+  virtual void set_up_provider(config::railway_settings&) {
+    // nop
+  }
+
   /// Spawns more actors; hand them to `keep`.
   virtual void add_actors() {
     // nop
@@ -156,6 +161,7 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     options.settings.endpoint = "http://127.0.0.1/graphql/v2";
     options.settings.template_code = "web";
     options.settings.workspace_id = "ws";
+    set_up_provider(options.settings);
     options.caller = keep(
       sys.spawn(provider::caller, environment_ptr{env},
                 provider::caller_options{options.settings, railway.connect()}));

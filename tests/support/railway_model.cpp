@@ -124,6 +124,7 @@ void railway_model::arrive(client::http_request request,
   using client::failure_kind;
   ++calls;
   const auto began = now_();
+  arrivals.push_back(began);
   auto dice = roll(100);
   const auto hit = [&dice](int percent) {
     dice -= percent;
@@ -184,14 +185,19 @@ void railway_model::arrive(client::http_request request,
   });
 }
 
-railway_model::deployment railway_model::start_deployment() {
+railway_model::deployment
+railway_model::start_deployment(const std::string& environment) {
   auto out = deployment{};
   out.id = fresh("dep");
   out.visible_at = now_() + some(faults.lag_max) / 4;
-  out.ends_at = now_() + 10s + some(60s);
+  out.ends_at = now_() + build_min + some(build_more);
   out.fails = roll(100) < faults.build_fails;
   if (roll(100) < faults.build_hangs)
     out.ends_at = now_() + 24h;
+  if (ended)
+    at(out.ends_at, [this, environment] {
+      ended(environment);
+    });
   return out;
 }
 
@@ -239,6 +245,8 @@ client::http_response railway_model::answer(const std::string& body) {
     return query.find("  " + std::string{field} + "(") != std::string::npos;
   };
   const auto t = now_();
+  const auto name_at = query.find(' ') + 1;
+  ++asked[query.substr(name_at, query.find('(') - name_at)];
   mutations += query.find("mutation") != std::string::npos ? 1 : 0;
 
   if (asks("projects")) {
@@ -256,7 +264,7 @@ client::http_response railway_model::answer(const std::string& body) {
                                                        {"endCursor", ""}}}});
   }
   if (asks("projectCreate")) {
-    if (t - last_create_ < 30s)
+    if (t - last_create_ < create_cooldown)
       return error("You are creating projects too quickly: 1 project per 30 "
                    "seconds");
     last_create_ = t;
@@ -325,7 +333,7 @@ client::http_response railway_model::answer(const std::string& body) {
       auto s = service{};
       s.id = fresh("svc");
       s.visible_at = t + some(faults.lag_max);
-      s.deployments.push_back(start_deployment());
+      s.deployments.push_back(start_deployment(p->environment));
       p->services.push_back(std::move(s));
     }
     return data("templateDeployV2", json::object{{"projectId", p->id},
@@ -404,7 +412,7 @@ client::http_response railway_model::answer(const std::string& body) {
         if (s.deployments.back().ends_at > t && !s.deployments.back().cancelled)
           return error("Cannot redeploy yet, please wait for the original "
                        "deployment to finish building");
-        s.deployments.push_back(start_deployment());
+        s.deployments.push_back(start_deployment(p->environment));
         return data("serviceInstanceDeployV2",
                     json::value(s.deployments.back().id));
       }

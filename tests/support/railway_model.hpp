@@ -104,6 +104,15 @@ public:
   [[nodiscard]] std::vector<const project*> live(std::string_view name) const;
 
   railway_faults faults;
+  millis create_cooldown{30'000};
+  /// How long a deployment takes: at least the one, at most both.
+  millis build_min{10'000};
+  millis build_more{60'000};
+  std::vector<timestamp> arrivals; ///< Of every call.
+  /// How often each operation was asked for, by its name in the document.
+  std::map<std::string, std::size_t> asked;
+  /// Called when a deployment comes to its end, if it has not been cancelled.
+  std::function<void(const std::string& environment)> ended;
   std::vector<project> projects;
   std::size_t calls = 0;
   std::size_t mutations = 0;
@@ -120,7 +129,7 @@ private:
   millis some(millis most);
   std::string fresh(std::string_view prefix);
   project* find(std::string_view id);
-  deployment start_deployment();
+  deployment start_deployment(const std::string& environment);
 
   std::mt19937_64 random_;
   std::function<timestamp()> now_;

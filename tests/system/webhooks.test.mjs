@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from './lib/suite.mjs';
 import { request } from './lib/http.mjs';
-import { never } from './lib/wait.mjs';
+import { eventually, never } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
 let world;
@@ -41,6 +41,9 @@ async function building() {
 test('a wrong secret is 404, and no hint', async () => {
   const subscription = await building();
   const deployment = world.deploymentOf(subscription);
+  // The looks that belong to the deployment itself are over for half a minute.
+  await eventually('it is quiet',
+    () => Date.now() - railway.requests.at(-1).at > 1_500);
   const from = railway.requests.length;
   for (const secret of ['wrong', world.hook.slice(0, -1), `${world.hook}x`,
     world.hook.toUpperCase() === world.hook ? 'x' : world.hook.toUpperCase(),

@@ -730,6 +730,28 @@ CAF_TEST(a stream drops a reader that is too slow) {
   }));
 }
 
+CAF_TEST(a stream says what waits so that nobody has to be dropped) {
+  house h;
+  auto c = client{h.port(), 4096};
+  c.send(get("/events"));
+  CAF_CHECK(!c.until("\r\n\r\n").empty());
+  const auto block = std::string(1'000, 'x');
+  auto written = 0;
+  auto most = std::size_t{0};
+  while (h.events->waiting() < 32'000 && written < 100'000) {
+    CAF_REQUIRE(h.events->write(block));
+    ++written;
+    most = std::max(most, h.events->waiting());
+  }
+  CAF_CHECK(most >= 32'000);
+  CAF_CHECK_EQUAL(h.streams_closed, 0);
+  h.events->write("the end");
+  CAF_CHECK(c.until("the end").size() > written * block.size());
+  CAF_CHECK(eventually([&] {
+    return h.events->waiting() == 0;
+  }));
+}
+
 CAF_TEST(streams have a limit and end with the server) {
   server_options options;
   options.max_streams = 1;

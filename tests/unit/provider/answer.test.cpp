@@ -37,7 +37,7 @@ CAF_TEST(data is data) {
   CAF_CHECK(of(200, R"({"data":{},"errors":[]})") == answer_class::ok);
 }
 
-CAF_TEST(half a pair of UTF-16 does not cost the answer) {
+CAF_TEST(half a pair of UTF - 16 does not cost the answer) {
   const auto got = read(200, R"({"data":{"line":"cut \ud83d"}})");
   CAF_CHECK(got.is == answer_class::ok);
   CAF_CHECK_EQUAL(got.data.at("line").as_string(), "cut \ufffd");
