@@ -122,6 +122,10 @@ decision fail_attempt(state next, timestamp at, const std::string& reason,
   auto& d = next.deployment;
   if (!may_be_building(d.at))
     return end_attempt(std::move(next), at, reason, chance, with);
+  // The template was accepted, and nobody has seen its services yet: the next
+  // attempt must not take them for missing and deploy them once more.
+  if (d.at == phase::awaiting_workflow || d.at == phase::configuring)
+    d.intent_at = at;
   enter(d, phase::halting, at);
   d.error = reason;
   d.deadline_at = at + with.halt_patience;

@@ -261,8 +261,12 @@ struct railway_state::impl {
     if (std::string_view{what.field} == create_project.field)
       open_gate();
     auto* t = find(id, serial);
+    // What has succeeded as announced is in doubt, too: the report of it may
+    // not be stored, and whoever comes next looks for something that is still
+    // lagging.
     if (what.mutates && !is_without_effect(got.is)
-        && (got.is != answer_class::ok || t == nullptr || t->superseded))
+        && (got.is != answer_class::ok || is_announced(what) || t == nullptr
+            || t->superseded))
       doubts[raw(id)] = now();
     if (t == nullptr)
       return;

@@ -582,40 +582,38 @@ CAF_TEST(slots and steps are ordered exactly where phases change) {
 CAF_TEST(a slot is free when nothing is built any more and not before) {
   auto bad = complaints{};
   auto halted_ones = 0;
-  for (const auto& with : all_rules())
-    for_all(with, [&](const state& s, const event& e, const decision& made) {
-      const auto from = s.deployment.at;
-      const auto to = made.next.deployment.at;
-      if (builds(from) && !works(to) && to != phase::running)
-        bad("the slot was left to what builds: " + name(s, e));
-      if (to == phase::halting && from != to) {
-        ++halted_ones;
-        if (!builds(from)
-            || made.next.deployment.attempt != s.deployment.attempt
-            || made.next.deployment.error.empty()
-            || made.next.deployment.deadline_at
-                 != time_of(e) + with.halt_patience
-            || made.next.deployment.retry_at)
-          bad("halted badly: " + name(s, e));
-      }
-      if (from != phase::halting || from == to)
-        return;
-      const auto* proof = std::get_if<halted>(&e);
-      const auto proven
-        = proof != nullptr && proof->attempt == s.deployment.attempt;
-      const auto* late = std::get_if<woke>(&e);
-      const auto given_up
-        = late != nullptr && late->at >= *s.deployment.deadline_at;
-      if (to == phase::cancelling)
-        return; // Which keeps the slot.
-      if (!proven && !given_up)
-        bad("the slot was given back without proof: " + name(s, e));
-      const auto last = s.deployment.attempt == s.deployment.attempt_limit;
-      if (to != (last ? phase::failed : phase::backing_off)
-          || made.next.deployment.error != s.deployment.error
-          || made.next.deployment.deadline_at)
-        bad("ended badly: " + name(s, e));
-    });
+  const auto with = make_rules();
+  for_all(with, [&](const state& s, const event& e, const decision& made) {
+    const auto from = s.deployment.at;
+    const auto to = made.next.deployment.at;
+    if (builds(from) && !works(to) && to != phase::running)
+      bad("the slot was left to what builds: " + name(s, e));
+    if (to == phase::halting && from != to) {
+      ++halted_ones;
+      if (!builds(from) || made.next.deployment.attempt != s.deployment.attempt
+          || made.next.deployment.error.empty()
+          || made.next.deployment.deadline_at != time_of(e) + with.halt_patience
+          || made.next.deployment.retry_at)
+        bad("halted badly: " + name(s, e));
+    }
+    if (from != phase::halting || from == to)
+      return;
+    const auto* proof = std::get_if<halted>(&e);
+    const auto proven
+      = proof != nullptr && proof->attempt == s.deployment.attempt;
+    const auto* late = std::get_if<woke>(&e);
+    const auto given_up
+      = late != nullptr && late->at >= *s.deployment.deadline_at;
+    if (to == phase::cancelling)
+      return; // Which keeps the slot.
+    if (!proven && !given_up)
+      bad("the slot was given back without proof: " + name(s, e));
+    const auto last = s.deployment.attempt == s.deployment.attempt_limit;
+    if (to != (last ? phase::failed : phase::backing_off)
+        || made.next.deployment.error != s.deployment.error
+        || made.next.deployment.deadline_at)
+      bad("ended badly: " + name(s, e));
+  });
   CAF_CHECK_EQUAL(bad.total, 0u);
   CAF_CHECK(halted_ones > 0);
 }
@@ -623,64 +621,63 @@ CAF_TEST(a slot is free when nothing is built any more and not before) {
 CAF_TEST(an instance is deleted with proof or never was) {
   auto bad = complaints{};
   auto deleted = 0;
-  for (const auto& with : all_rules())
-    for_all(with, [&](const state& s, const event& e, const decision& made) {
-      const auto& i = made.next.instance;
-      if ((i.status == instance_status::deleted) != i.deleted_at.has_value())
-        bad("deleted in half: " + name(s, e));
-      if (s.instance.deleted_at && i.seq == s.instance.seq
-          && i.deleted_at != s.instance.deleted_at)
-        bad("came back: " + name(s, e));
-      if (s.instance.deleted_at || !i.deleted_at)
-        return;
-      ++deleted;
-      const auto from = s.deployment.at;
-      const auto* seen = std::get_if<instance_observed>(&e);
-      const auto missed
-        = seen != nullptr && seen->is == instance_health::missing;
-      const auto proven
-        = std::holds_alternative<cancellation_confirmed>(e) && leaves(from);
-      const auto never_was = s.instance.project_id.empty()
-                             && !s.deployment.intent_at && !works(from);
-      if (!missed && !proven && !never_was)
-        bad("deleted without proof: " + name(s, e));
-      if (i.deleted_at != time_of(e) || !i.public_url.empty()
-          || i.health
-               != (missed ? instance_health::missing : instance_health::unknown)
-          || made.next.deployment.intent_at
-          || (!never_was && !made.next.deployment.deployment_id.empty()))
-        bad("something of it is left: " + name(s, e));
-    });
+  const auto with = make_rules();
+  for_all(with, [&](const state& s, const event& e, const decision& made) {
+    const auto& i = made.next.instance;
+    if ((i.status == instance_status::deleted) != i.deleted_at.has_value())
+      bad("deleted in half: " + name(s, e));
+    if (s.instance.deleted_at && i.seq == s.instance.seq
+        && i.deleted_at != s.instance.deleted_at)
+      bad("came back: " + name(s, e));
+    if (s.instance.deleted_at || !i.deleted_at)
+      return;
+    ++deleted;
+    const auto from = s.deployment.at;
+    const auto* seen = std::get_if<instance_observed>(&e);
+    const auto missed = seen != nullptr && seen->is == instance_health::missing;
+    const auto proven
+      = std::holds_alternative<cancellation_confirmed>(e) && leaves(from);
+    const auto never_was = s.instance.project_id.empty()
+                           && !s.deployment.intent_at && !works(from);
+    if (!missed && !proven && !never_was)
+      bad("deleted without proof: " + name(s, e));
+    if (i.deleted_at != time_of(e) || !i.public_url.empty()
+        || i.health
+             != (missed ? instance_health::missing : instance_health::unknown)
+        || made.next.deployment.intent_at
+        || (!never_was && !made.next.deployment.deployment_id.empty()))
+      bad("something of it is left: " + name(s, e));
+  });
   CAF_CHECK_EQUAL(bad.total, 0u);
   CAF_CHECK(deleted > 0);
 }
 
 CAF_TEST(a place in the queue is earned once and kept) {
   auto bad = complaints{};
-  for (const auto& with : all_rules())
-    for_all(with, [&](const state& s, const event& e, const decision& made) {
-      const auto from = s.deployment.at;
-      const auto& before = s.deployment.queue_rank;
-      const auto& d = made.next.deployment;
-      auto expected = before;
-      if (made.is == verdict::applied) {
-        const auto begins = d.at == phase::queued && from != phase::queued
-                            && from != phase::backing_off;
-        if (const auto* paid = std::get_if<payment_settled>(&e);
-            paid != nullptr && (begins || leaves(from))
-            && made.next.status != s.status)
-          expected = paid->paid_at - with.head_start;
-        else if (std::holds_alternative<retry_requested>(e))
-          expected = t0 - with.head_start;
-        else if (from != d.at && (leaves(d.at) || d.at == phase::stopped)
-                 && !leaves(from))
-          expected = std::nullopt;
-      }
-      if (d.queue_rank != expected)
-        bad("its place: " + name(s, e));
-      if (d.at == phase::queued && !d.queue_rank)
-        bad("queued nowhere: " + name(s, e));
-    });
+  const auto with = all_rules().back();
+  for_all(with, [&](const state& s, const event& e, const decision& made) {
+    const auto from = s.deployment.at;
+    const auto& before = s.deployment.queue_rank;
+    const auto& d = made.next.deployment;
+    auto expected = before;
+    if (made.is == verdict::applied) {
+      const auto begins = d.at == phase::queued && from != phase::queued
+                          && from != phase::backing_off;
+      if (const auto* paid = std::get_if<payment_settled>(&e);
+          paid != nullptr && (begins || leaves(from))
+          && made.next.status != s.status)
+        expected = paid->paid_at - with.head_start;
+      else if (std::holds_alternative<retry_requested>(e))
+        expected = t0 - with.head_start;
+      else if (from != d.at && (leaves(d.at) || d.at == phase::stopped)
+               && !leaves(from))
+        expected = std::nullopt;
+    }
+    if (d.queue_rank != expected)
+      bad("its place: " + name(s, e));
+    if (d.at == phase::queued && !d.queue_rank)
+      bad("queued nowhere: " + name(s, e));
+  });
   CAF_CHECK_EQUAL(bad.total, 0u);
 }
 
@@ -1063,10 +1060,15 @@ CAF_TEST(a step that failed is tried again and an attempt is not ) {
                                               : phase::backing_off;
     if (after.at != expected)
       bad("went elsewhere: " + name(s, e));
-    if (x->without_effect && after.intent_at)
-      bad("an intent outlived its refusal: " + name(s, e));
-    if (!x->without_effect && after.intent_at != before.intent_at)
-      bad("an intent was forgotten: " + name(s, e));
+    // What was deployed and not seen yet is announced to the next attempt.
+    const auto unseen = over
+                        && (before.at == phase::awaiting_workflow
+                            || before.at == phase::configuring);
+    const auto expected_intent = unseen              ? std::optional{t0}
+                                 : x->without_effect ? std::nullopt
+                                                     : before.intent_at;
+    if (after.intent_at != expected_intent)
+      bad("the intent: " + name(s, e));
     // What is being halted has failed for its own reason.
     if (after.error != (before.at == phase::halting ? "broken" : "no luck"))
       bad("no reason kept: " + name(s, e));

@@ -194,6 +194,32 @@ CAF_TEST(what is hopeless ends for good and is halted all the same) {
   CAF_CHECK_EQUAL(x.attempt(), 1u);
 }
 
+CAF_TEST(what was deployed and not seen yet is not taken for missing) {
+  for (auto at : building)
+    for (auto by_time : {false, true}) {
+      auto x = paid_at(at);
+      CAF_REQUIRE(!x.d().intent_at);
+      x.at = by_time ? *x.d().deadline_at : x.at + 10s;
+      if (by_time)
+        x.wake();
+      else
+        x.fail(true);
+      // In the first of them nothing has been deployed; in the last one the
+      // services have been seen.
+      const auto unseen
+        = at == phase::awaiting_workflow || at == phase::configuring;
+      const auto expected
+        = unseen ? std::optional<timestamp>{x.at} : std::nullopt;
+      CAF_CHECK(x.d().intent_at == expected);
+      // The next attempt still knows when it gets there.
+      x.advance_to(phase::deploying_template);
+      CAF_CHECK_EQUAL(x.attempt(), 2u);
+      CAF_CHECK(x.d().intent_at == expected);
+      x.advance_to(phase::awaiting_workflow);
+      CAF_CHECK(!x.d().intent_at);
+    }
+}
+
 CAF_TEST(a cancellation takes over from a halt and keeps the slot) {
   for (auto by_refund : {false, true}) {
     auto x = paid_at(phase::halting);
