@@ -81,5 +81,9 @@ int main(int argc, char** argv) {
     std::fputs("slipway serve: expected --config FILE or --sandbox\n", stderr);
     return exit_usage;
   }
+#ifdef SLIPWAY_FAULTS
+  return run_server(config, true);
+#else
   return run_server(config);
+#endif
 }

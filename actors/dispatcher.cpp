@@ -1,5 +1,7 @@
 #include "actors/dispatcher.hpp"
 
+#include "actors/guardian.hpp"
+
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
 
@@ -28,7 +30,7 @@ void dispatcher_state::refresh() {
   }
   reading = true;
   self->send(
-    env->stores.front(),
+    env->stores.front()(),
     make_job(query::slots{waiting_max(env->max_concurrent)},
              [me = dispatcher_actor{self}](job<query::slots>::reply found) {
                auto back = slots_read{};
@@ -82,7 +84,7 @@ void dispatcher_state::grant(subscription_id id) {
           && (end.is == verdict::applied || end.is == verdict::already_applied);
       caf::anon_send(me, grant_answered{id, taken});
     });
-  self->send(env->registry, std::move(what));
+  self->send(env->registry(), std::move(what));
 }
 
 void dispatcher_state::answered(const grant_answered& what) {
@@ -110,6 +112,7 @@ void dispatcher_state::on_tick() {
 dispatcher_actor::behavior_type
 dispatcher(dispatcher_actor::stateful_pointer<dispatcher_state> self,
            environment_ptr env) {
+  under_supervision(self);
   auto& st = self->state;
   st.self = self;
   st.alive = alive_guard{env->metrics, dispatcher_state::name};

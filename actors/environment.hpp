@@ -3,9 +3,15 @@
 #include "actors/interfaces.hpp"
 #include "actors/lifecycle/machine.hpp"
 #include "actors/metrics.hpp"
+#include "actors/slot.hpp"
 
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -17,13 +23,25 @@ struct actor_limits {
   std::size_t commands_waiting_max = 256;
   /// Timers further away than this live in the database only.
   millis timer_horizon{60'000};
-  /// A supervisor without work leaves memory after this.
+  /// A supervisor without work leaves memory after this, and sooner when more
+  /// than half of `resident_max` are in memory.
   millis linger{120'000};
+  /// Subscriptions in memory. Beyond it, whoever needs one more that nobody
+  /// works on is refused as overloaded.
+  std::size_t resident_max = 100'000;
+  /// Transitions on their way to the database. Beyond it new requests are
+  /// refused at the door; recovery and timers wait when it is half full.
+  std::size_t journal_queue_max = 4'096;
   /// How long a cancellation's caller waits for the provider's word.
   millis cancel_patience{20'000};
   /// Delay before a failed supervisor starts again: doubled with each failure.
   millis restart_backoff_initial{100};
   millis restart_backoff_max{10'000};
+  /// A supervisor that has failed so often in a row, by no fault of the
+  /// database's absence, goes into quarantine.
+  std::uint32_t quarantine_after = 8;
+  /// It is tried once more after this.
+  millis quarantine_retry{600'000};
   /// Loads from the store under way at once.
   std::size_t loads_max = 128;
   /// Rows of a recovery page.
@@ -36,6 +54,51 @@ struct actor_limits {
   millis mail_scan{2'000};
   /// How often the reconciler looks for orders that are due.
   millis ask_scan{500};
+};
+
+/// What is under way in the whole server, for those who have to hold back.
+/// Thread: any.
+struct server_load {
+  /// Transitions that JOURNALs have been given and have not answered.
+  std::atomic<std::int64_t> journal_queue{0};
+  /// Subscriptions in memory.
+  std::atomic<std::int64_t> resident{0};
+  /// Changes at the provider, at gateways and mails under way.
+  std::atomic<std::int64_t> outward{0};
+
+  /// One less of something.
+  void ended(std::atomic<std::int64_t>& what);
+
+  /// Waits until nothing is under way and nothing follows from what was.
+  /// @returns whether it came to that in time.
+  bool drain(std::chrono::steady_clock::time_point until);
+
+private:
+  [[nodiscard]] bool is_idle() const;
+
+  std::atomic<bool> draining_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+/// Counts something as outward for as long as it lives.
+class outward_mark {
+public:
+  explicit outward_mark(std::shared_ptr<server_load> where)
+    : where_{std::move(where)} {
+    where_->outward.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  outward_mark(const outward_mark&) = delete;
+
+  outward_mark& operator=(const outward_mark&) = delete;
+
+  ~outward_mark() {
+    where_->ended(where_->outward);
+  }
+
+private:
+  std::shared_ptr<server_load> where_;
 };
 
 /// What all actors share: one clock, one source of randomness, one set of
@@ -52,15 +115,22 @@ struct environment {
   bool mail = false; ///< Whether notices go out by mail.
   std::uint32_t max_concurrent = 3;
 
-  std::vector<journal_actor> journals;
-  std::vector<store_actor> stores;
-  registry_actor registry;
-  dispatcher_actor dispatcher;
-  provider_actor provider; ///< Null without a provider.
-  watcher_actor watcher;   ///< Null without a provider.
-  logbook_actor logbook;   ///< Null without a provider.
-  notifier_actor notifier; ///< Null without mail.
-  reconciler_actor reconciler;
+  /// Whether this server may still change anything outside: its lease holds
+  /// and it is not stopping. Asked right before a change leaves.
+  std::function<bool()> may_act = [] {
+    return true;
+  };
+  std::shared_ptr<server_load> load = std::make_shared<server_load>();
+
+  std::vector<actor_slot<journal_actor>> journals;
+  std::vector<actor_slot<store_actor>> stores;
+  actor_slot<registry_actor> registry;
+  actor_slot<dispatcher_actor> dispatcher;
+  actor_slot<provider_actor> provider; ///< Null without a provider.
+  actor_slot<watcher_actor> watcher;   ///< Null without a provider.
+  actor_slot<logbook_actor> logbook;   ///< Null without a provider.
+  actor_slot<notifier_actor> notifier; ///< Null without mail.
+  actor_slot<reconciler_actor> reconciler;
 
   /// The rules for subscriptions of this plan.
   [[nodiscard]] const lifecycle::rules&
@@ -70,13 +140,19 @@ struct environment {
   }
 
   /// The journal that writes this subscription: always the same one.
-  [[nodiscard]] const journal_actor& journal_of(subscription_id id) const {
-    return journals[raw(id) % journals.size()];
+  [[nodiscard]] journal_actor journal_of(subscription_id id) const {
+    return journals[raw(id) % journals.size()]();
   }
 
   /// A store for this subscription's queries.
-  [[nodiscard]] const store_actor& store_of(subscription_id id) const {
-    return stores[raw(id) % stores.size()];
+  [[nodiscard]] store_actor store_of(subscription_id id) const {
+    return stores[raw(id) % stores.size()]();
+  }
+
+  /// Whether the database has fallen behind: what can wait should.
+  [[nodiscard]] bool is_behind() const {
+    return load->journal_queue.load(std::memory_order_relaxed)
+           > static_cast<std::int64_t>(limits.journal_queue_max / 2);
   }
 
   [[nodiscard]] std::uint32_t chance() const {

@@ -1,9 +1,11 @@
 #pragma once
 
+#include "actors/answer_once.hpp"
 #include "actors/queries.hpp"
 #include "actors/record.hpp"
 
 #include <caf/allowed_unsafe_message_type.hpp>
+#include <caf/error.hpp>
 #include <caf/fwd.hpp>
 #include <caf/replies_to.hpp>
 #include <caf/typed_actor.hpp>
@@ -83,6 +85,7 @@ enum class commit_status : std::uint8_t {
   stored,   ///< Durable.
   conflict, ///< Another revision or another owner: nothing was written.
   failed,   ///< Rolled back: nothing was written.
+  refused,  ///< The database refuses what this one says: nothing was written.
   in_doubt, ///< The answer to the commit was lost: only the database knows.
   /// Refused: another order was paid by this transaction. Nothing was written.
   payment_taken,
@@ -105,8 +108,9 @@ struct commit_result {
 /// A callback that moves no subscription: kept, nothing else.
 struct inbox_job {
   callback_entry entry;
-  /// Called on the JOURNAL's thread once it is durable, or with what is wrong.
-  std::function<void(errc)> done;
+  /// Called on the JOURNAL's thread once it is durable, or with what is wrong;
+  /// with errc::unavailable where the job is dropped.
+  answer_once<errc> done;
 };
 
 using inbox_job_ptr = std::shared_ptr<inbox_job>;
@@ -135,6 +139,64 @@ struct restart_wish {
   subscription_id subscription{};
 };
 
+/// Parts that others rely on were started again and have forgotten what they
+/// were told: supervisors order anew what their states owe.
+struct parts_restarted {};
+
+/// REGISTRY passes that on.
+struct resume_order {};
+
+/// What operators see of one actor.
+struct actor_view {
+  std::string id; ///< `journal-0`, `supervisor:<subscription>`.
+  std::string kind;
+  std::string parent; ///< Empty for the root.
+  /// `running`, `restarting`, `loading`, `quarantined`, or `silent` for one
+  /// that has not shown life for a while.
+  std::string state = "running";
+  std::size_t mailbox_depth = 0;
+  std::uint32_t restarts = 0;
+  std::string last_failure; ///< Empty: none since the server started.
+  std::optional<timestamp> failed_at;
+};
+
+/// A page of supervisors, by id. Answers when the last reference goes: those
+/// who are asked fill in their line, and one that cannot is left as it is.
+/// Each line is written by one actor only.
+struct roster {
+  subscription_id after{}; ///< 0: from the first.
+  std::size_t limit = 100;
+  bool troubled_only = false; ///< Those that do not simply run.
+  std::vector<actor_view> lines;
+  bool more = false;
+  std::function<void(roster&)> done;
+
+  ~roster() {
+    if (done)
+      done(*this);
+  }
+};
+
+using roster_ptr = std::shared_ptr<roster>;
+
+/// Asks a supervisor for its line. Understood by every actor under
+/// supervision.
+struct roll_call {
+  roster_ptr to;
+  std::size_t line = 0;
+};
+
+/// Somebody wants a supervisor to go down, or to be loaded again although it
+/// is in quarantine.
+struct supervisor_order {
+  enum class what : std::uint8_t { kill, restart };
+  what is = what::restart;
+  subscription_id subscription{};
+  answer_once<errc> done; ///< errc::not_found for one that is not in memory.
+};
+
+using supervisor_order_ptr = std::shared_ptr<supervisor_order>;
+
 /// A store job's answer on its way back to the REGISTRY.
 struct record_loaded {
   subscription_id subscription{};
@@ -145,6 +207,7 @@ struct record_loaded {
 struct recovery_page {
   errc error = errc::none;
   std::shared_ptr<std::vector<record>> rows;
+  bool own = false; ///< Ours before, from a REGISTRY that went down.
 };
 
 struct timers_due {
@@ -305,6 +368,9 @@ using continuation = std::shared_ptr<std::function<void()>>;
 
 } // namespace slipway
 
+/// An actor may end with an errc: why it has to be started again.
+CAF_ERROR_CODE_ENUM(slipway::errc, "slipway")
+
 #define SLIPWAY_LOCAL_MESSAGE(type) CAF_ALLOW_UNSAFE_MESSAGE_TYPE(slipway::type)
 
 // All actors live in one process: messages are handed over, never serialised.
@@ -318,6 +384,11 @@ SLIPWAY_LOCAL_MESSAGE(idle_question)
 SLIPWAY_LOCAL_MESSAGE(idle_answer)
 SLIPWAY_LOCAL_MESSAGE(leave_order)
 SLIPWAY_LOCAL_MESSAGE(restart_wish)
+SLIPWAY_LOCAL_MESSAGE(parts_restarted)
+SLIPWAY_LOCAL_MESSAGE(resume_order)
+SLIPWAY_LOCAL_MESSAGE(roster_ptr)
+SLIPWAY_LOCAL_MESSAGE(roll_call)
+SLIPWAY_LOCAL_MESSAGE(supervisor_order_ptr)
 SLIPWAY_LOCAL_MESSAGE(record_loaded)
 SLIPWAY_LOCAL_MESSAGE(recovery_page)
 SLIPWAY_LOCAL_MESSAGE(timers_due)
@@ -368,6 +439,8 @@ using supervisor_actor = caf::typed_actor<
   caf::reacts_to<commit_result>,
   // INTERNAL: A deadline or a retry of the stored state is due.
   caf::reacts_to<timer_rang>,
+  // Orders anew what the state owes.
+  caf::reacts_to<resume_order>,
   // Whether it could leave memory; answered by idle_answer, or not at all.
   caf::reacts_to<idle_question>,
   // Leaves memory.
@@ -384,6 +457,12 @@ using registry_actor = caf::typed_actor<
   caf::reacts_to<idle_answer>,
   // INTERNAL: A failed supervisor's backoff is over.
   caf::reacts_to<restart_wish>,
+  // Has all supervisors order anew what they owe.
+  caf::reacts_to<parts_restarted>,
+  // Fills a page of supervisors.
+  caf::reacts_to<roster_ptr>,
+  // Kills or restarts one supervisor.
+  caf::reacts_to<supervisor_order_ptr>,
   // INTERNAL: Looks for due timers and idle supervisors.
   caf::reacts_to<tick>>;
 
@@ -470,6 +549,7 @@ struct transition {
   std::shared_ptr<callback_entry> callback;
   std::shared_ptr<const creation> create;
   supervisor_actor from;
+  bool answered = false; ///< Set by the JOURNAL, along with its answer.
 };
 
 } // namespace slipway

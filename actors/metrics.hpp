@@ -8,11 +8,11 @@
 namespace slipway {
 
 /// What can need attention; the words of the contract's `kind`.
-inline constexpr const char* attention_kinds[]
-  = {"deployment_failed", "instance_down",   "refunded_running",
-     "orphan_project",    "stuck",           "surplus_payment",
-     "refund_failed",     "refund_stuck",    "order_unsettled",
-     "payment_mismatch",  "unknown_payment", "undeliverable_mail"};
+inline constexpr const char* attention_kinds[] = {
+  "deployment_failed", "instance_down",   "refunded_running", "quarantined",
+  "orphan_project",    "stuck",           "surplus_payment",  "refund_failed",
+  "refund_stuck",      "order_unsettled", "payment_mismatch", "unknown_payment",
+  "undeliverable_mail"};
 
 /// What operators watch: counters, gauges and histograms under the names that
 /// the contract promises. All members may be called from any thread; none

@@ -1,5 +1,7 @@
 #include "actors/observer.hpp"
 
+#include "actors/guardian.hpp"
+
 #include <map>
 
 namespace slipway {
@@ -12,7 +14,7 @@ constexpr auto attention_max = std::size_t{1'000};
 } // namespace
 
 void observer_state::on_tick() {
-  const auto& store = env->stores.back();
+  const auto store = env->stores.back()();
   // The continuations run on the store's thread: metrics may be set from there.
   if (ticks++ % stats_every == 0)
     self->send(
@@ -45,6 +47,7 @@ void observer_state::on_tick() {
 observer_actor::behavior_type
 observer(observer_actor::stateful_pointer<observer_state> self,
          environment_ptr env) {
+  under_supervision(self);
   auto& st = self->state;
   st.self = self;
   st.alive = alive_guard{env->metrics, observer_state::name};

@@ -7,9 +7,10 @@ namespace slipway {
 namespace {
 
 constexpr auto names = std::array<std::string_view, errc_count>{
-  "none",      "not_found",       "unavailable",     "database_down",
-  "conflict",  "owned_elsewhere", "overloaded",      "internal",
-  "forbidden", "gateway_down",    "gateway_refused", "invalid_cursor"};
+  "none",        "not_found",       "unavailable",     "database_down",
+  "conflict",    "owned_elsewhere", "overloaded",      "internal",
+  "forbidden",   "gateway_down",    "gateway_refused", "invalid_cursor",
+  "quarantined", "rejected"};
 
 } // namespace
 
@@ -26,6 +27,7 @@ bool is_transient(errc x) noexcept {
     case errc::owned_elsewhere:
     case errc::overloaded:
     case errc::gateway_down:
+    case errc::quarantined:
       return true;
     case errc::none:
     case errc::not_found:
@@ -33,6 +35,7 @@ bool is_transient(errc x) noexcept {
     case errc::forbidden:
     case errc::gateway_refused:
     case errc::invalid_cursor:
+    case errc::rejected:
       return false;
   }
   return false;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/answer_once.hpp"
 #include "actors/record.hpp"
 
 #include <tl/expected.hpp>
@@ -29,9 +30,11 @@ enum class errc : std::uint8_t {
   gateway_down,    ///< The payment gateway does not answer as it should.
   gateway_refused, ///< The payment gateway has refused for good.
   invalid_cursor,  ///< A cursor that was never handed out.
+  quarantined,     ///< The subscription fails again and again; a person looks.
+  rejected,        ///< The database refuses what was to be written.
 };
 
-inline constexpr std::size_t errc_count = 12;
+inline constexpr std::size_t errc_count = 14;
 
 [[nodiscard]] std::string_view to_string(errc x) noexcept;
 
@@ -63,6 +66,29 @@ struct claim_record {
 struct claim_orphans {
   using result = std::vector<record>;
   std::size_t limit = 0;
+};
+
+/// What this server owns and is under way, by id: for a REGISTRY that was
+/// started again.
+struct list_own {
+  using result = std::vector<record>;
+  subscription_id after{}; ///< 0: from the first.
+  std::size_t limit = 0;
+};
+
+/// Writes down that a subscription's actor has failed again and again.
+struct note_quarantine {
+  using result = std::monostate;
+  subscription_id id{};
+  timestamp at{};
+  std::uint32_t failures = 0;
+  std::string reason;
+};
+
+/// It works again.
+struct lift_quarantine {
+  using result = std::monostate;
+  subscription_id id{};
 };
 
 /// Finds subscriptions of which a timer is due.
@@ -396,38 +422,39 @@ struct ping {
 
 } // namespace query
 
-/// A query with what to do with its answer. `done` is called exactly once, on
-/// the STORE's thread, unless the job is dropped with the system going down.
+/// A query with what to do with its answer. `done` is called exactly once: on
+/// the STORE's thread, or with errc::unavailable where the job is dropped.
 template <class Query>
 struct job {
   using reply = tl::expected<typename Query::result, errc>;
   Query what;
-  std::function<void(reply)> done;
+  answer_once<reply> done;
 };
 
 using store_job = std::variant<
   job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
-  job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
-  job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
-  job<query::match_records>, job<query::note_orphan>, job<query::note_history>,
-  job<query::close_orphan>, job<query::close_vanished_orphans>,
-  job<query::search_records>, job<query::list_timeline>,
-  job<query::list_records>, job<query::list_credentials>, job<query::find_key>,
-  job<query::list_history>, job<query::list_notifications>,
-  job<query::mark_notification_read>, job<query::remember_user>,
-  job<query::due_mails>, job<query::mark_mail>, job<query::read_stats>,
-  job<query::list_attention>, job<query::list_callbacks>,
-  job<query::find_callback>, job<query::settle_callback>,
-  job<query::keep_forged>, job<query::claim_asks>, job<query::ask_soon>,
-  job<query::ping>>;
+  job<query::list_own>, job<query::note_quarantine>,
+  job<query::lift_quarantine>, job<query::due_timers>, job<query::move_timer>,
+  job<query::wake_failed>, job<query::slots>, job<query::list_watched>,
+  job<query::find_by_project>, job<query::match_records>,
+  job<query::note_orphan>, job<query::note_history>, job<query::close_orphan>,
+  job<query::close_vanished_orphans>, job<query::search_records>,
+  job<query::list_timeline>, job<query::list_records>,
+  job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
+  job<query::list_notifications>, job<query::mark_notification_read>,
+  job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
+  job<query::read_stats>, job<query::list_attention>,
+  job<query::list_callbacks>, job<query::find_callback>,
+  job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
+  job<query::ask_soon>, job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;
 
 /// Packs a query and its continuation for the STORE.
 template <class Query, class F>
 store_job_ptr make_job(Query what, F done) {
-  return std::make_shared<store_job>(
-    job<Query>{std::move(what), std::move(done)});
+  return std::make_shared<store_job>(job<Query>{
+    std::move(what), {std::move(done), tl::unexpected{errc::unavailable}}});
 }
 
 } // namespace slipway

@@ -4,7 +4,11 @@
 #include "actors/supervisor.hpp"
 
 #include <deque>
+#include <memory>
+#include <optional>
+#include <string>
 #include <unordered_map>
+#include <vector>
 
 namespace slipway {
 
@@ -31,7 +35,15 @@ struct registry_state {
   void idle(const idle_answer& what);
   void restart(subscription_id id);
   void went_down(const caf::down_msg& what);
+  void resume_all();
+  void fill(const roster_ptr& what);
+  void obey(supervisor_order& what);
   void on_tick();
+
+  /// Goes with its supervisors: whoever comes next starts them from the
+  /// database, and two of one subscription would only get into each other's
+  /// way.
+  ~registry_state();
 
   /// Takes all supervisors along.
   void stop(const caf::error& why);
@@ -44,14 +56,28 @@ struct registry_state {
     loading, ///< Asked for.
     live,    ///< There is a supervisor.
     backoff, ///< It failed; waits before it is loaded again.
+    /// It failed again and again: a person is told, and it is tried once more
+    /// after a long pause or when an operator says so.
+    quarantined,
+  };
+
+  /// What has happened to one that failed. Few have.
+  struct trouble {
+    std::uint32_t failures = 0; ///< In a row.
+    /// Of those, which were no fault of the database's absence.
+    std::uint32_t faults = 0;
+    std::uint32_t restarts = 0;
+    std::string reason; ///< Of the last one.
+    timestamp failed_at{};
+    bool noted = false; ///< As in quarantine, in the database.
   };
 
   struct entry {
     presence is = presence::queued;
     supervisor_actor handle;
     std::uint64_t routed = 0;
-    std::uint32_t failures = 0; ///< In a row.
     timestamp used_at{};
+    std::unique_ptr<trouble> ill;     ///< Null for one that never failed.
     std::vector<command_ptr> waiting; ///< Until there is a supervisor.
   };
 
@@ -64,6 +90,9 @@ struct registry_state {
   bool recovery_asked = false;
   bool recovery_reported = false; ///< That it waits; said once.
   bool timers_asked = false;
+  /// After a REGISTRY before this one went down: what this server owns already
+  /// is loaded first, in pages behind this id.
+  std::optional<subscription_id> own_after;
   std::size_t sweep_bucket = 0;
   std::shared_ptr<std::atomic<bool>> recovered_flag;
   alive_guard alive;
@@ -74,16 +103,27 @@ private:
   void spawn(subscription_id id, entry& where, record row);
   void hand_over(entry& where, command_ptr what);
   void give_up(subscription_id id, errc why);
+  void note_failure(entry& where, std::string reason, bool is_fault);
   void back_off(subscription_id id, entry& where);
+  void quarantine(subscription_id id, entry& where);
+  void recover_from(entry& where, subscription_id id);
+  void keep_for_later(const command_ptr& what);
+  void erase(subscription_id id);
+  [[nodiscard]] millis linger() const;
+  [[nodiscard]] actor_view
+  view_of(subscription_id id, const entry& where) const;
   void sweep();
   void ask_for_recovery();
   void ask_for_timers();
 };
 
 /// Spawns the REGISTRY. It starts to work at its first tick.
-/// @param recovered Set once everything that was under way is in memory again.
+/// @param recovered Set once the database has said what was under way: the
+///        first page of it is in memory, the others follow.
+/// @param again Whether one before it went down in this server.
 registry_actor::behavior_type
 registry(registry_actor::stateful_pointer<registry_state> self,
-         environment_ptr env, std::shared_ptr<std::atomic<bool>> recovered);
+         environment_ptr env, std::shared_ptr<std::atomic<bool>> recovered,
+         bool again = false);
 
 } // namespace slipway

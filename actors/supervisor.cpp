@@ -1,5 +1,7 @@
 #include "actors/supervisor.hpp"
 
+#include "actors/guardian.hpp"
+
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
 
@@ -124,6 +126,26 @@ bool wants_it_taken_away(const lifecycle::event& what) {
          || std::holds_alternative<lifecycle::terminate_requested>(what);
 }
 
+/// Hands a transition over so that it is answered exactly once: by the JOURNAL,
+/// or `in_doubt` when it is dropped on the way there.
+transition_ptr
+make_ticket(const transition_ptr& what, std::shared_ptr<server_load> load) {
+  load->journal_queue.fetch_add(1, std::memory_order_relaxed);
+  // The supervisor keeps the transition, the ticket keeps it alive as well.
+  return {what.get(), [what, load = std::move(load)](transition* t) {
+            load->ended(load->journal_queue);
+            if (!t->answered)
+              caf::anon_send(t->from, commit_result{t->next.state.revision,
+                                                    commit_status::in_doubt});
+          }};
+}
+
+/// When many timers ring while the database is behind, each comes again after
+/// between half a second and a whole one.
+millis after_a_while(std::uint32_t chance) {
+  return millis{500 + chance % 500};
+}
+
 /// Which orders differ, as bits by position.
 std::uint64_t
 changed_orders(const lifecycle::state& before, const lifecycle::state& after) {
@@ -178,10 +200,11 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
     entry.reason = lifecycle::to_string(why);
     auto keep = std::make_shared<inbox_job>();
     keep->entry = std::move(entry);
-    keep->done = [reply = what->reply, why](errc error) {
-      if (reply)
-        reply->deliver({error, why, nullptr});
-    };
+    keep->done = {[reply = what->reply, why](errc error) {
+                    if (reply)
+                      reply->deliver({error, why, nullptr});
+                  },
+                  errc::unavailable};
     self->send(env->journal_of(current.id), std::move(keep));
     return;
   }
@@ -250,7 +273,7 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   effects = std::move(made.effects);
   flight = t;
   flight_command = std::move(what);
-  self->send(env->journal_of(current.id), std::move(t));
+  self->send(env->journal_of(current.id), make_ticket(t, env->load));
 }
 
 void supervisor_state::committed(const commit_result& what) {
@@ -269,15 +292,16 @@ void supervisor_state::committed(const commit_result& what) {
   if (what.status != commit_status::stored) {
     // The row may or may not have changed. Only the database knows, so we stop
     // believing our own memory and let the registry load it again.
-    const auto error = what.status == commit_status::conflict
-                         ? errc::conflict
+    const auto error = what.status == commit_status::conflict ? errc::conflict
+                       : what.status == commit_status::refused
+                         ? errc::rejected
                          : errc::database_down;
     spdlog::warn("{}: {} not stored ({}), reloading", to_text(current.id),
                  lifecycle::name_of(cause->what), to_string(error));
     if (cause->reply)
       cause->reply->deliver({error, verdict::stale, nullptr});
-    self->quit(
-      caf::make_error(caf::sec::runtime_error, std::string{to_string(error)}));
+    self->quit(caf::make_error(
+      error, std::string{lifecycle::name_of(cause->what)} + " was not stored"));
     return;
   }
   spdlog::debug("{}: {} -> {}", to_text(current.id),
@@ -322,16 +346,16 @@ void supervisor_state::release_effects() {
 void supervisor_state::run(effect what) {
   switch (what) {
     case effect::request_slot:
-      self->send(env->dispatcher, slot_wanted{current.id});
+      self->send(env->dispatcher(), slot_wanted{current.id});
       return;
     case effect::release_slot:
       if (env->provider)
-        self->send(env->provider, step_dropped{current.id});
-      self->send(env->dispatcher, slot_released{current.id});
+        self->send(env->provider(), step_dropped{current.id});
+      self->send(env->dispatcher(), slot_released{current.id});
       return;
     case effect::run_step:
       if (env->provider)
-        self->send(env->provider,
+        self->send(env->provider(),
                    step_order{std::make_shared<const record>(current)});
       return;
     case effect::notify_paid:
@@ -354,7 +378,7 @@ void supervisor_state::run(effect what) {
     case effect::notify_changed:
       env->metrics->notification("in_app", "created");
       if (env->notifier)
-        self->send(env->notifier, mail_nudge{});
+        self->send(env->notifier(), mail_nudge{});
       return;
   }
 }
@@ -386,6 +410,11 @@ void supervisor_state::rang(std::uint64_t revision) {
   }
   if (flight || revision != current.state.revision)
     return;
+  if (env->is_behind()) {
+    self->delayed_send(self, after_a_while(env->chance()),
+                       timer_rang{revision});
+    return;
+  }
   auto what = std::make_shared<command>();
   what->subscription = current.id;
   what->what = lifecycle::woke{env->clock->now(), env->chance()};
@@ -403,7 +432,7 @@ void supervisor_state::next() {
 bool supervisor_state::is_idle() const {
   if (flight || !waiting.empty() || !cancel_waiters.empty())
     return false;
-  if (!lifecycle::is_settled(current.state.deployment.at))
+  if (!lifecycle::can_wait(current.state.deployment.at))
     return false;
   const auto due = lifecycle::wake_at(current.state, rules());
   return !due || *due > env->clock->now() + env->limits.linger;
@@ -411,7 +440,14 @@ bool supervisor_state::is_idle() const {
 
 void supervisor_state::answer_idle() {
   if (is_idle())
-    self->send(env->registry, idle_answer{current.id, handled});
+    self->send(env->registry(), idle_answer{current.id, handled});
+}
+
+void supervisor_state::resume() {
+  // What is being written decides what is owed next.
+  if (!flight)
+    for (auto x : lifecycle::resume(current.state))
+      run(x);
 }
 
 void supervisor_state::start() {
@@ -423,6 +459,7 @@ void supervisor_state::start() {
 supervisor_actor::behavior_type
 supervisor(supervisor_actor::stateful_pointer<supervisor_state> self,
            environment_ptr env, record current) {
+  under_supervision(self);
   auto& st = self->state;
   st.self = self;
   st.alive = alive_guard{env->metrics, supervisor_state::name};
@@ -438,6 +475,9 @@ supervisor(supervisor_actor::stateful_pointer<supervisor_state> self,
     },
     [self](const timer_rang& what) {
       self->state.rang(what.revision);
+    },
+    [self](const resume_order&) {
+      self->state.resume();
     },
     [self](const idle_question&) {
       self->state.answer_idle();

@@ -40,6 +40,9 @@ struct supervisor_state {
   /// Starts what a loaded state still owes.
   void start();
 
+  /// Orders it anew: whoever was told has forgotten.
+  void resume();
+
 private:
   void process(command_ptr what);
   void refuse(command_ptr what, lifecycle::verdict why);

@@ -66,6 +66,9 @@ constexpr key table[]{
   {"http", "request_timeout",
    "A request that is not answered within this gets 503.", kind::duration,
    100 * ms, 10 * m, "", optional, AT(http.request_timeout)},
+  {"http", "stop_timeout",
+   "How long a stop waits for requests and calls under way.", kind::duration,
+   100 * ms, 10 * m, "", optional, AT(http.stop_timeout)},
   // -- [database]
   {"database", "url",
    "The PostgreSQL server, or embedded:DIR for a private cluster in DIR. "
@@ -78,6 +81,10 @@ constexpr key table[]{
    kind::integer, 1, 64, "", optional, AT(database.reader_connections)},
   {"database", "connect_timeout", "How long connecting may take.",
    kind::duration, 100 * ms, 5 * m, "", optional, AT(database.connect_timeout)},
+  {"database", "lease",
+   "A server that has not shown life in the database for this long is taken "
+   "over by another one.",
+   kind::duration, 1'000 * ms, 5 * m, "", optional, AT(database.lease)},
   {"database", "statement_timeout", "How long one statement may take.",
    kind::duration, 100 * ms, 10 * m, "", optional,
    AT(database.statement_timeout)},
@@ -284,6 +291,13 @@ constexpr key table[]{
   {"limits", "max_connections",
    "Open connections; beyond it new ones have to wait.", kind::integer, 1,
    1'000'000, "", optional, AT(limits.max_connections)},
+  {"limits", "max_resident",
+   "Subscriptions in memory; beyond it whoever needs another one gets 503.",
+   kind::integer, 100, 100'000'000, "", optional, AT(limits.max_resident)},
+  {"limits", "max_journal_queue",
+   "Changes on their way to the database; beyond it requests that change "
+   "something get 503, and what can wait waits from half of it on.",
+   kind::integer, 16, 1'000'000, "", optional, AT(limits.max_journal_queue)},
   // -- [log]
   {"log", "level", "The least important lines to write.", kind::choice, 0, 0,
    "trace debug info warn error", optional, AT(log.level)},

@@ -60,6 +60,8 @@ struct http_settings {
   millis idle_timeout{60'000};
   /// A request that is not answered within this gets 503.
   millis request_timeout{30'000};
+  /// What a stop waits for requests and for calls under way.
+  millis stop_timeout{15'000};
 };
 
 struct database_settings {
@@ -73,6 +75,8 @@ struct database_settings {
   std::size_t reader_connections = 2;
   millis connect_timeout{5'000};
   millis statement_timeout{10'000};
+  /// A server that has not shown life for this long is taken over.
+  millis lease{5'000};
 };
 
 struct auth_settings {
@@ -205,6 +209,10 @@ struct limits_settings {
   std::size_t max_body_bytes = 256 * 1024;
   std::size_t max_header_bytes = 16 * 1024;
   std::size_t max_connections = 4096;
+  /// Subscriptions in memory at once.
+  std::size_t max_resident = 100'000;
+  /// Transitions on their way to the database.
+  std::size_t max_journal_queue = 4096;
 };
 
 struct log_settings {

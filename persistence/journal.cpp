@@ -1,5 +1,7 @@
 #include "persistence/journal.hpp"
 
+#include "actors/guardian.hpp"
+
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
 
@@ -711,6 +713,7 @@ bool is_about_a_row(const pg::error& why) {
     case pg::error_kind::in_doubt:
     case pg::error_kind::timeout:
     case pg::error_kind::unavailable:
+    case pg::error_kind::fenced:
       return false;
   }
   return false;
@@ -754,6 +757,7 @@ void journal_state::flush() {
 }
 
 void journal_state::answer(const transition_ptr& what, commit_status status) {
+  what->answered = true;
   self->send(what->from, commit_result{what->next.state.revision, status});
 }
 
@@ -768,7 +772,7 @@ journal_state::write(const std::vector<transition_ptr>& some,
   auto inserts = batch{};
   for (const auto& t : some)
     (t->expected_revision == 0 ? inserts : updates).push_back(t.get());
-  auto commands = std::vector<pg::command>{};
+  auto commands = std::vector<pg::command>{db->fence()};
   if (!inserts.empty()) {
     encode_insert(insert_params, options.server, inserts);
     commands.push_back({&insert_batch, &insert_params});
@@ -786,7 +790,7 @@ journal_state::write(const std::vector<transition_ptr>& some,
     return tl::unexpected{std::move(results.error())};
   auto stored = std::vector<std::int64_t>{};
   const auto with_ids = commands.size() - (kept.empty() ? 0 : 1);
-  for (size_t i = 0; i < with_ids; ++i)
+  for (size_t i = 1; i < with_ids; ++i)
     for (auto row = 0; row < (*results)[i].rows(); ++row)
       stored.push_back((*results)[i].int64(row, 0));
   return stored;
@@ -795,6 +799,8 @@ journal_state::write(const std::vector<transition_ptr>& some,
 void journal_state::commit(std::vector<transition_ptr> some,
                            std::vector<inbox_job_ptr> kept) {
   const auto begin = std::chrono::steady_clock::now();
+  if (options.at_commit)
+    options.at_commit(false);
   auto stored = write(some, kept);
   // A connection that had died while it was idle: nothing was sent, and a new
   // one may be there at once.
@@ -803,6 +809,8 @@ void journal_state::commit(std::vector<transition_ptr> some,
     stored = write(some, kept);
   }
   if (stored) {
+    if (options.at_commit)
+      options.at_commit(true);
     const auto took
       = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin);
     meters->journal_commit(took.count(),
@@ -831,7 +839,8 @@ void journal_state::commit(std::vector<transition_ptr> some,
                         ? commit_status::in_doubt
                       : why.constraint == "payments_one_per_transaction"
                         ? commit_status::payment_taken
-                        : commit_status::failed;
+                      : is_about_a_row(why) ? commit_status::refused
+                                            : commit_status::failed;
   for (const auto& t : some)
     answer(t, status);
   for (const auto& x : kept)
@@ -841,11 +850,12 @@ void journal_state::commit(std::vector<transition_ptr> some,
 journal_actor::behavior_type
 journal(journal_actor::stateful_pointer<journal_state> self, metrics* meters,
         journal_options options) {
+  under_supervision(self);
   auto& st = self->state;
   st.self = self;
   st.alive = alive_guard{meters, journal_state::name};
   st.meters = meters;
-  st.db.emplace(options.connection);
+  st.db.emplace(options.connection, options.server, options.on_fenced);
   st.options = std::move(options);
   return {
     [self](transition_ptr& what) {
@@ -857,8 +867,6 @@ journal(journal_actor::stateful_pointer<journal_state> self, metrics* meters,
     [self](const tick&) {
       self->state.flush_asked = false;
       self->state.flush();
-      self->state.meters->mailbox_depth(
-        journal_state::name, static_cast<double>(self->mailbox().size()));
     },
   };
 }

@@ -6,6 +6,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <functional>
 #include <optional>
 #include <unordered_set>
 #include <vector>
@@ -18,6 +19,11 @@ struct journal_options {
   std::int64_t server = 0;
   /// Transitions and callbacks of one commit at most.
   std::size_t batch_max = 256;
+  /// Called when the database says that this server owns nothing any more.
+  std::function<void()> on_fenced = nullptr;
+  /// For tests: called right before each commit, and right after it when it is
+  /// durable and nobody has been told.
+  std::function<void(bool durable)> at_commit = nullptr;
 };
 
 /// State of the JOURNAL actor: whatever has queued up since the last commit

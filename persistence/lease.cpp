@@ -2,71 +2,182 @@
 
 #include <spdlog/spdlog.h>
 
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <fstream>
+#include <iterator>
+#include <signal.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
 namespace slipway {
 
 namespace {
 
-/// The first key of our advisory locks; the second is the server's id.
-#define LOCK_SPACE "1936419190"
-
 constexpr auto register_server
   = pg::statement{"lease_register",
-                  "INSERT INTO servers (name, lease_until) "
-                  "VALUES ($1, now() + $2 * interval '1 ms') RETURNING id",
+                  "INSERT INTO servers (name, process, lease_until) "
+                  "VALUES ($1, $3, now() + $2 * interval '1 ms') RETURNING id",
                   true};
 
-constexpr auto hold_lock = pg::statement{
-  "lease_hold", "SELECT pg_try_advisory_lock(" LOCK_SPACE ", $1::int)", false};
-
-// Whose lock nobody holds is dead, whatever its lease says.
-constexpr auto bury_dead = pg::statement{
-  "lease_bury",
-  "UPDATE servers SET lease_until = least(lease_until, now()) "
-  "WHERE retired_at IS NULL AND lease_until > now() AND id <> $1 "
-  "AND NOT EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' "
-  "AND l.classid = " LOCK_SPACE " AND l.objid = servers.id::int "
-  "AND l.database = (SELECT oid FROM pg_database "
-  "WHERE datname = current_database()))",
+// After PostgreSQL itself was away everybody gets the time of a lease to renew,
+// or whoever comes back first would take the others for dead.
+constexpr auto end_silent = pg::statement{
+  "lease_end_silent",
+  "UPDATE servers SET ended_at = now() WHERE ended_at IS NULL AND id <> $1 "
+  "AND greatest(lease_until, pg_postmaster_start_time() + $2 * interval '1 ms')"
+  " < now()",
   true};
 
-constexpr auto renew = pg::statement{
+constexpr auto others
+  = pg::statement{"lease_others",
+                  "SELECT id, process FROM servers WHERE ended_at IS NULL "
+                  "AND id <> $1 AND process <> ''",
+                  false};
+
+constexpr auto end_dead
+  = pg::statement{"lease_end_dead",
+                  "UPDATE servers SET ended_at = now() WHERE ended_at IS NULL "
+                  "AND id = ANY ($1)",
+                  true};
+
+constexpr auto renew_statement = pg::statement{
   "lease_renew",
-  "UPDATE servers SET lease_until = now() + $2 * interval '1 ms', "
-  "retired_at = NULL WHERE id = $1",
+  "UPDATE servers SET lease_until = now() + $2 * interval '1 ms' "
+  "WHERE id = $1 AND ended_at IS NULL",
   true};
 
-constexpr auto hand_over = pg::statement{
-  "lease_end", "UPDATE servers SET lease_until = now() WHERE id = $1", true};
+constexpr auto hand_over
+  = pg::statement{"lease_end",
+                  "UPDATE servers SET lease_until = now(), ended_at = now() "
+                  "WHERE id = $1 AND ended_at IS NULL",
+                  true};
+
+double in_ms(millis x) {
+  return static_cast<double>(x.count());
+}
+
+/// Ends the servers that are dead, and says how many.
+tl::expected<std::int64_t, pg::error>
+bury(pg::connection& db, std::int64_t server, millis length) {
+  auto silent
+    = db.execute(end_silent, pg::params{}.add(server).add(in_ms(length)));
+  if (!silent)
+    return tl::unexpected{std::move(silent.error())};
+  auto ended = static_cast<std::int64_t>(silent->affected());
+  auto alive = db.execute(others, pg::params{}.add(server));
+  if (!alive)
+    return tl::unexpected{std::move(alive.error())};
+  auto dead = std::vector<std::int64_t>{};
+  for (auto i = 0; i < alive->rows(); ++i)
+    if (is_known_dead(std::string{alive->text(i, 1)}))
+      dead.push_back(alive->int64(i, 0));
+  if (dead.empty())
+    return ended;
+  auto done = db.execute(end_dead, pg::params{}.add_array(dead));
+  if (!done)
+    return tl::unexpected{std::move(done.error())};
+  return ended + static_cast<std::int64_t>(done->affected());
+}
+
+// -- processes of this machine
+// --------------------------------------------------------
+
+std::string first_line(const std::string& file) {
+  auto in = std::ifstream{file};
+  auto line = std::string{};
+  std::getline(in, line);
+  return line;
+}
+
+/// Where our processes live: boot and pid namespace.
+std::string this_place() {
+  auto target = std::array<char, 128>{};
+  const auto length
+    = readlink("/proc/self/ns/pid", target.data(), target.size());
+  const auto boot = first_line("/proc/sys/kernel/random/boot_id");
+  if (length <= 0 || boot.empty())
+    return {};
+  return boot + " "
+         + std::string{target.data(), static_cast<std::size_t>(length)};
+}
+
+/// Clock ticks since the boot, as text; empty when there is no such process.
+/// proc(5): field 22 of stat, counted behind the name, which may hold anything.
+std::string start_of(const std::string& pid) {
+  const auto stat = first_line("/proc/" + pid + "/stat");
+  const auto name_end = stat.rfind(')');
+  if (name_end == std::string::npos)
+    return {};
+  auto at = name_end + 1;
+  for (auto field = 3; field < 22; ++field) {
+    at = stat.find(' ', at + 1);
+    if (at == std::string::npos)
+      return {};
+  }
+  const auto end = stat.find(' ', at + 1);
+  return stat.substr(at + 1, end - at - 1);
+}
 
 } // namespace
+
+std::string this_process() {
+  const auto place = this_place();
+  const auto pid = std::to_string(getpid());
+  const auto start = start_of(pid);
+  if (place.empty() || start.empty())
+    return {};
+  return place + " " + pid + " " + start;
+}
+
+bool is_known_dead(const std::string& process) {
+  const auto start_at = process.rfind(' ');
+  if (start_at == std::string::npos || start_at == 0)
+    return false;
+  const auto pid_at = process.rfind(' ', start_at - 1);
+  if (pid_at == std::string::npos
+      || process.compare(0, pid_at, this_place()) != 0)
+    return false;
+  const auto pid = process.substr(pid_at + 1, start_at - pid_at - 1);
+  auto number = pid_t{0};
+  for (auto c : pid) {
+    if (c < '0' || c > '9' || number > INT_MAX / 10 - 1)
+      return false;
+    number = number * 10 + (c - '0');
+  }
+  if (number <= 0)
+    return false;
+  if (kill(number, 0) != 0 && errno == ESRCH)
+    return true;
+  const auto start = start_of(pid);
+  return !start.empty()
+         && process.compare(start_at + 1, std::string::npos, start) != 0;
+}
 
 tl::expected<std::unique_ptr<lease>, pg::error>
 lease::take(lease_options options) {
   auto db = pg::connection::open(options.connection);
   if (!db)
     return tl::unexpected{db.error()};
-  // Nobody sees the row before its lock is held: else it would look dead.
-  if (auto done = db->begin(); !done)
-    return tl::unexpected{done.error()};
-  auto row = db->execute(register_server,
-                         pg::params{}
-                           .add(options.name)
-                           .add(static_cast<double>(options.length.count())));
+  const auto asked = std::chrono::steady_clock::now();
+  auto row = db->execute(register_server, pg::params{}
+                                            .add(options.name)
+                                            .add(in_ms(options.length))
+                                            .add(options.process));
   if (!row)
     return tl::unexpected{row.error()};
   const auto server = row->int64(0, 0);
-  if (auto held = db->execute(hold_lock, pg::params{}.add(server)); !held)
-    return tl::unexpected{held.error()};
-  if (auto done = db->commit(); !done)
-    return tl::unexpected{done.error()};
-  auto buried = db->execute(bury_dead, pg::params{}.add(server));
+  auto buried = bury(*db, server, options.length);
   if (!buried)
     return tl::unexpected{buried.error()};
-  if (buried->affected() > 0)
-    spdlog::info("{} earlier server(s) found dead, taking over",
-                 buried->affected());
-  return std::unique_ptr<lease>{
+  if (*buried > 0)
+    spdlog::info("{} earlier server(s) found dead, taking over", *buried);
+  auto out = std::unique_ptr<lease>{
     new lease{std::move(options), std::move(*db), server}};
+  out->held_since(asked);
+  return out;
 }
 
 lease::lease(lease_options options, pg::connection db, std::int64_t server)
@@ -84,47 +195,80 @@ lease::~lease() {
   }
   wake_.notify_all();
   keeper_.join();
-  if (db_ && db_->alive())
-    if (auto done = db_->execute(hand_over, pg::params{}.add(server_)); !done)
-      spdlog::warn("lease: not handed over, it will lapse: {}",
-                   to_string(done.error()));
+  if (lost_)
+    return;
+  if (!db_ || !db_->alive()) {
+    db_.reset();
+    if (auto opened = pg::connection::open(options_.connection))
+      db_ = std::make_unique<pg::connection>(std::move(*opened));
+  }
+  if (!db_) {
+    spdlog::warn("lease: not handed over, it will lapse");
+    return;
+  }
+  if (auto done = db_->execute(hand_over, pg::params{}.add(server_)); !done)
+    spdlog::warn("lease: not handed over, it will lapse: {}",
+                 to_string(done.error()));
+}
+
+bool lease::holds() const noexcept {
+  return std::chrono::steady_clock::now().time_since_epoch()
+         < std::chrono::nanoseconds{
+           holds_until_.load(std::memory_order_relaxed)};
+}
+
+void lease::held_since(std::chrono::steady_clock::time_point when) noexcept {
+  const auto until = std::chrono::nanoseconds{when.time_since_epoch()}
+                     + std::chrono::nanoseconds{options_.length};
+  holds_until_.store(until.count(), std::memory_order_relaxed);
+}
+
+void lease::lost() {
+  if (lost_.exchange(true))
+    return;
+  holds_until_.store(0, std::memory_order_relaxed);
+  spdlog::critical("lease: lost, another server has taken over; nothing of "
+                   "this one can be written any more");
+  if (options_.on_lost)
+    options_.on_lost();
+}
+
+std::string lease::renew() {
+  if (!db_ || !db_->alive()) {
+    db_.reset();
+    auto opened = pg::connection::open(options_.connection);
+    if (!opened)
+      return to_string(opened.error());
+    db_ = std::make_unique<pg::connection>(std::move(*opened));
+  }
+  // Counted from before the question, so that here it ends before it does
+  // there.
+  const auto asked = std::chrono::steady_clock::now();
+  auto done = db_->execute(
+    renew_statement, pg::params{}.add(server_).add(in_ms(options_.length)));
+  if (!done)
+    return to_string(done.error());
+  if (done->affected() == 0) {
+    lost();
+    return {};
+  }
+  held_since(asked);
+  auto buried = bury(*db_, server_, options_.length);
+  if (!buried)
+    return to_string(buried.error());
+  if (*buried > 0)
+    spdlog::warn("{} other server(s) found dead, taking over", *buried);
+  return {};
 }
 
 void lease::keep() {
   auto reported = false;
-  auto holds_lock = true;
   auto guard = std::unique_lock{mutex_};
-  while (!wake_.wait_for(guard, options_.renew_every, [this] {
+  while (!lost_ && !wake_.wait_for(guard, options_.renew_every, [this] {
     return stop_;
   })) {
     guard.unlock();
-    auto trouble = std::string{};
-    if (!db_ || !db_->alive()) {
-      db_.reset();
-      holds_lock = false;
-      if (auto opened = pg::connection::open(options_.connection))
-        db_ = std::make_unique<pg::connection>(std::move(*opened));
-      else
-        trouble = to_string(opened.error());
-    }
-    if (db_ && !holds_lock) {
-      // Our own lost session may hold it until the database notices its end.
-      auto held = db_->execute(hold_lock, pg::params{}.add(server_));
-      if (!held)
-        trouble = to_string(held.error());
-      else
-        holds_lock = held->boolean(0, 0);
-    }
-    if (db_ && trouble.empty()) {
-      const auto length = static_cast<double>(options_.length.count());
-      auto done = db_->execute(renew, pg::params{}.add(server_).add(length));
-      if (!done)
-        trouble = to_string(done.error());
-      // Other servers that died meanwhile are found by their missing lock.
-      else if (auto buried = db_->execute(bury_dead, pg::params{}.add(server_));
-               !buried)
-        trouble = to_string(buried.error());
-    }
+    const auto trouble = renew();
     if (!trouble.empty() && !reported)
       spdlog::warn("lease: not renewed: {}", trouble);
     reported = !trouble.empty();

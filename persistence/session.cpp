@@ -6,6 +6,26 @@ namespace slipway {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+constexpr auto fence_statement
+  = pg::statement{"fence", "SELECT slipway_fence($1)", true};
+
+} // namespace
+
+pg::command session::fence() const noexcept {
+  return {&fence_statement, &fence_params_};
+}
+
+tl::expected<pg::result, pg::error>
+session::write(pg::connection& on, const pg::statement& what,
+               const pg::params& with) {
+  auto done = on.pipeline({fence(), {&what, &with}});
+  if (!done)
+    return tl::unexpected{std::move(done.error())};
+  return std::move(done->back());
+}
+
 pg::connection* session::get() {
   if (connection_ && connection_->alive())
     return &*connection_;
@@ -48,6 +68,10 @@ errc session::failed(const pg::error& why, const char* doing) {
       spdlog::error("{}: {}: {} ({})", options_.application_name, doing,
                     to_string(why), why.constraint);
       return errc::conflict;
+    case pg::error_kind::fenced:
+      if (on_fenced_)
+        on_fenced_();
+      return errc::owned_elsewhere;
     case pg::error_kind::other:
       break;
   }

@@ -4,7 +4,13 @@
 #include "persistence/pg/connection.hpp"
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
 #include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace slipway {
 
@@ -15,9 +21,21 @@ namespace slipway {
 /// Thread: one; belongs to a detached actor.
 class session {
 public:
-  explicit session(pg::connection_options options)
-    : options_{std::move(options)} {
+  /// @param server Whose writes go through the fence.
+  /// @param on_fenced Called when the fence has refused one.
+  session(pg::connection_options options, std::int64_t server,
+          std::function<void()> on_fenced)
+    : options_{std::move(options)}, on_fenced_{std::move(on_fenced)} {
+    fence_params_.add(server);
   }
+
+  /// The command that goes ahead of all others in a transaction that writes:
+  /// it refuses a server whose ownership has ended.
+  [[nodiscard]] pg::command fence() const noexcept;
+
+  /// Runs one statement that writes, behind the fence.
+  [[nodiscard]] tl::expected<pg::result, pg::error>
+  write(pg::connection& on, const pg::statement& what, const pg::params& with);
 
   /// @returns the connection, or null when there is none at the moment.
   [[nodiscard]] pg::connection* get();
@@ -28,6 +46,8 @@ public:
 
 private:
   pg::connection_options options_;
+  pg::params fence_params_;
+  std::function<void()> on_fenced_;
   std::optional<pg::connection> connection_;
   std::chrono::steady_clock::time_point not_before_{};
   bool reported_ = false;

@@ -1,5 +1,6 @@
 #include "persistence/store.hpp"
 
+#include "actors/guardian.hpp"
 #include "persistence/rows.hpp"
 
 #include <spdlog/spdlog.h>
@@ -27,8 +28,8 @@ std::int32_t rows_max(std::size_t limit) {
 
 /// Nobody works on a row without an owner, or whose owner's lease has passed.
 #define NOBODY_OWNS_IT                                                         \
-  "(s.owner IS NULL OR NOT EXISTS (SELECT 1 FROM servers v "                   \
-  "WHERE v.id = s.owner AND v.lease_until > now()))"
+  "(s.owner IS NULL OR EXISTS (SELECT 1 FROM servers v "                       \
+  "WHERE v.id = s.owner AND v.ended_at IS NOT NULL))"
 
 /// Nothing but an end that was proven takes an instance away from its
 /// subscription.
@@ -133,7 +134,7 @@ constexpr auto claim_statement
 
 constexpr auto dead_servers = pg::statement{
   "store_dead_servers",
-  "SELECT id FROM servers WHERE retired_at IS NULL AND lease_until <= now() "
+  "SELECT id FROM servers WHERE retired_at IS NULL AND ended_at IS NOT NULL "
   "AND id <> $1",
   false};
 
@@ -153,6 +154,32 @@ constexpr auto retire_servers = pg::statement{
   "AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE NOT s.settled "
   "AND s.owner = servers.id)",
   true};
+
+constexpr auto forget_quarantines
+  = pg::statement{"store_forget_quarantines",
+                  "DELETE FROM quarantines q USING servers s "
+                  "WHERE s.id = q.server AND s.ended_at IS NOT NULL",
+                  true};
+
+const auto own_sql = select_records(
+  "",
+  "(SELECT * FROM subscriptions WHERE NOT settled AND owner = $1 AND id > $2 "
+  "ORDER BY id LIMIT $3) s",
+  "ORDER BY s.id, p.seq");
+
+const auto own_statement = pg::statement{"store_own", own_sql.c_str(), false};
+
+constexpr auto note_quarantine_statement = pg::statement{
+  "store_note_quarantine",
+  "INSERT INTO quarantines (subscription_id, server, since, failures, reason) "
+  "SELECT $1, $2, $3, $4, $5 FROM subscriptions WHERE id = $1 "
+  "ON CONFLICT (subscription_id) DO UPDATE SET server = excluded.server, "
+  "failures = excluded.failures, reason = excluded.reason",
+  true};
+
+constexpr auto lift_quarantine_statement
+  = pg::statement{"store_lift_quarantine",
+                  "DELETE FROM quarantines WHERE subscription_id = $1", true};
 
 constexpr auto timers_statement = pg::statement{
   "store_timers",
@@ -388,6 +415,11 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
      AND coalesce(s.deadline_at, s.phase_at) < $1 - $2 * interval '1 ms'
    LIMIT $3)
   UNION ALL
+  (SELECT q.subscription_id, 0, 'quarantined',
+          'failed ' || q.failures || ' times: ' || q.reason, q.since,
+          'restart_actor', 0
+   FROM quarantines q ORDER BY q.since DESC LIMIT $3)
+  UNION ALL
   (SELECT p.subscription_id, 0, 'surplus_payment',
           'payment ' || p.transaction_id || ' bought no period'
             || CASE WHEN p.status = 3 THEN ' and is being refunded'
@@ -611,11 +643,38 @@ public:
       auto done = with(retire_servers, pg::params{}.add_array(*dead), ids_of);
       if (!done)
         return tl::unexpected{done.error()};
+      // Whoever comes next tries them anew.
+      auto lifted = with(forget_quarantines, pg::params{}, nothing_of);
+      if (!lifted)
+        return tl::unexpected{lifted.error()};
     }
     if (ids->empty())
       return std::vector<record>{};
     return with(by_ids_statement, pg::params{}.add_array(*ids).add(server_),
                 records_of);
+  }
+
+  answer<std::vector<record>> operator()(const list_own& q) {
+    return with(
+      own_statement,
+      pg::params{}.add(server_).add(key(q.after)).add(rows_max(q.limit)),
+      records_of);
+  }
+
+  answer<std::monostate> operator()(const note_quarantine& q) {
+    return with(note_quarantine_statement,
+                pg::params{}
+                  .add(key(q.id))
+                  .add(server_)
+                  .add(q.at)
+                  .add(static_cast<std::int32_t>(q.failures))
+                  .add(q.reason),
+                nothing_of);
+  }
+
+  answer<std::monostate> operator()(const lift_quarantine& q) {
+    return with(lift_quarantine_statement, pg::params{}.add(key(q.id)),
+                nothing_of);
   }
 
   answer<std::vector<subscription_id>> operator()(const due_timers& q) {
@@ -998,7 +1057,7 @@ public:
                           .add(pg::bytea{std::string_view{x.body}})
                           .add(static_cast<std::int64_t>(q.keep));
     auto done = connection->pipeline(
-      {{&forged_turn, &none}, {&forged_statement, &params}});
+      {db_.fence(), {&forged_turn, &none}, {&forged_statement, &params}});
     if (!done)
       return tl::unexpected{db_.failed(done.error(), forged_statement.name)};
     return std::monostate{};
@@ -1019,7 +1078,7 @@ public:
     auto* connection = db_.get();
     if (connection == nullptr)
       return tl::unexpected{errc::database_down};
-    auto taken = claim(*connection, q, server_);
+    auto taken = claim(db_, *connection, q, server_);
     if (taken)
       return std::move(*taken);
     // Without a connection there is no transaction, either.
@@ -1037,9 +1096,13 @@ public:
 private:
   /// Begins a transaction, and leaves it open when it fails.
   static tl::expected<claim_asks::result, pg::error>
-  claim(pg::connection& db, const claim_asks& q, std::int64_t server) {
+  claim(const session& of, pg::connection& db, const claim_asks& q,
+        std::int64_t server) {
     if (auto begun = db.begin(); !begun)
       return tl::unexpected{std::move(begun.error())};
+    const auto fence = of.fence();
+    if (auto passed = db.execute(*fence.what, *fence.with); !passed)
+      return tl::unexpected{std::move(passed.error())};
     auto rows
       = db.execute(asks_statement, pg::params{}
                                      .add(static_cast<std::int16_t>(q.gateway))
@@ -1140,7 +1203,8 @@ private:
     auto* connection = db_.get();
     if (connection == nullptr)
       return tl::unexpected{errc::database_down};
-    auto rows = connection->execute(what, params);
+    auto rows = what.writes ? db_.write(*connection, what, params)
+                            : connection->execute(what, params);
     if (!rows)
       return tl::unexpected{db_.failed(rows.error(), what.name)};
     return read(*rows);
@@ -1163,11 +1227,12 @@ void store_state::run(store_job& what) {
 store_actor::behavior_type
 store(store_actor::stateful_pointer<store_state> self, metrics* meters,
       store_options options) {
+  under_supervision(self);
   auto& st = self->state;
   st.self = self;
   st.alive = alive_guard{meters, store_state::name};
   st.meters = meters;
-  st.db.emplace(options.connection);
+  st.db.emplace(options.connection, options.server, options.on_fenced);
   st.options = std::move(options);
   return {
     [self](store_job_ptr& what) {

@@ -6,6 +6,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <functional>
 #include <optional>
 
 namespace slipway {
@@ -14,6 +15,8 @@ struct store_options {
   pg::connection_options connection;
   /// This server's row in `servers`: what it claims, it claims for that one.
   std::int64_t server = 0;
+  /// Called when the database says that this server owns nothing any more.
+  std::function<void()> on_fenced = nullptr;
 };
 
 /// State of the STORE actor: answers one query after the other on a connection

@@ -878,6 +878,10 @@ bool is_settled(phase at) noexcept {
   return !has_step(at) && at != phase::queued && at != phase::backing_off;
 }
 
+bool can_wait(phase at) noexcept {
+  return !has_step(at);
+}
+
 bool is_watched(const state& now) noexcept {
   return (now.deployment.at == phase::running
           || now.deployment.at == phase::lapsed)

@@ -587,6 +587,10 @@ wake_at(const state& now, const rules& with);
 /// Whether nothing is under way and nothing waits.
 [[nodiscard]] bool is_settled(phase at) noexcept;
 
+/// Whether nothing is to be done before something comes from outside or a timer
+/// rings: settled, in the queue, or between two attempts.
+[[nodiscard]] bool can_wait(phase at) noexcept;
+
 [[nodiscard]] deployment_status to_deployment_status(phase at) noexcept;
 
 /// Finds an order, or null.

@@ -72,14 +72,15 @@ struct delivery {
     keep->entry = *entry;
     keep->entry.outcome = as;
     keep->entry.reason = std::move(reason);
-    keep->done = [self = *this, as, why](errc error) {
-      if (error != errc::none)
-        self.fail();
-      else if (as == callback_outcome::contradicted)
-        self.contradict(why);
-      else
-        self.acknowledge(as);
-    };
+    keep->done = {[self = *this, as, why](errc error) {
+                    if (error != errc::none)
+                      self.fail();
+                    else if (as == callback_outcome::contradicted)
+                      self.contradict(why);
+                    else
+                      self.acknowledge(as);
+                  },
+                  errc::unavailable};
     ctx->send(std::move(keep));
   }
 

@@ -68,24 +68,25 @@ void context::send(const store_actor& to, store_job_ptr what) const {
 }
 
 void context::send(command_ptr what) const {
-  caf::anon_send(env->registry, std::move(what));
+  caf::anon_send(env->registry(), std::move(what));
 }
 
 void context::send(inbox_job_ptr what) const {
   const auto where = std::hash<std::string>{}(what->entry.dedupe_key);
-  caf::anon_send(env->journals[where % env->journals.size()], std::move(what));
+  caf::anon_send(env->journals[where % env->journals.size()](),
+                 std::move(what));
 }
 
 void context::send(gateway_errand_ptr what) const {
-  caf::anon_send(env->reconciler, std::move(what));
+  caf::anon_send(env->reconciler(), std::move(what));
 }
 
 void context::send(log_query_ptr what) const {
-  caf::anon_send(env->logbook, std::move(what));
+  caf::anon_send(env->logbook(), std::move(what));
 }
 
 void context::send(log_follower_ptr what) const {
-  caf::anon_send(env->logbook, std::move(what));
+  caf::anon_send(env->logbook(), std::move(what));
 }
 
 bool context::keep_forged(callback_entry what) const {
@@ -353,6 +354,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_notification_routes(out, ctx);
   add_search_routes(out, ctx);
   add_operator_routes(out, ctx);
+  add_actor_routes(out, ctx);
   add_inbox_routes(out, ctx);
   return out;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/environment.hpp"
+#include "actors/guardian.hpp"
 #include "config/keyring.hpp"
 #include "config/settings.hpp"
 #include "http/api/auth.hpp"
@@ -26,6 +27,8 @@ using exchange_ptr = std::shared_ptr<http::exchange>;
 /// users; callable from any thread.
 struct context {
   environment_ptr env;
+  guardian_actor root;
+  bool faults = false; ///< Whether operators may kill actors: for tests.
   config::settings settings;
   std::shared_ptr<const config::keyring> keys;
   std::unique_ptr<const token_verifier> tokens;
@@ -39,7 +42,7 @@ struct context {
   template <class Query, class F>
   void ask(Query what, F done) const {
     const auto turn = next_store.fetch_add(1, std::memory_order_relaxed);
-    send(env->stores[turn % env->stores.size()],
+    send(env->stores[turn % env->stores.size()](),
          make_job(std::move(what), std::move(done)));
   }
 
@@ -201,6 +204,7 @@ void add_webhook_routes(http::router& to, const context_ptr& ctx);
 void add_notification_routes(http::router& to, const context_ptr& ctx);
 void add_search_routes(http::router& to, const context_ptr& ctx);
 void add_operator_routes(http::router& to, const context_ptr& ctx);
+void add_actor_routes(http::router& to, const context_ptr& ctx);
 
 /// Everything on the public listener.
 [[nodiscard]] http::router make_public_router(const context_ptr& ctx);

@@ -272,7 +272,7 @@ http::router make_admin_router(const context_ptr& ctx) {
         if (!done)
           fail(*x, problem_of(done.error()));
         else if (!ctx->recovered->load())
-          fail(*x, {503, "recovering", "Taking over what was under way"});
+          fail(*x, {503, "recovering", "Looking what was under way"});
         else
           succeed(*x, json::object{{"status", "ready"}});
       });

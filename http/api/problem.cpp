@@ -29,7 +29,12 @@ problem problem_of(errc why) noexcept {
     case errc::invalid_cursor:
       return {400, "invalid_cursor",
               "cursor must be what an earlier answer gave as nextCursor"};
+    case errc::quarantined:
+      return {503, "quarantined",
+              "This subscription has failed again and again; a person has been "
+              "told"};
     case errc::none:
+    case errc::rejected:
     case errc::internal:
       break;
   }

@@ -48,7 +48,7 @@ void take_webhook(const context_ptr& ctx, const exchange_ptr& x) {
                       || !hint.service_id.empty()
                       || !hint.deployment_id.empty();
   if (useful && ctx->env->watcher)
-    caf::anon_send(ctx->env->watcher, std::move(hint));
+    caf::anon_send(ctx->env->watcher(), std::move(hint));
   succeed(*x, boost::json::object{{"accepted", useful}});
 }
 

@@ -22,9 +22,6 @@ namespace slipway::app {
 
 namespace {
 
-/// What a stop may take before what is left is cut off.
-constexpr auto drain_deadline = millis{15'000};
-
 sigset_t stop_signals() {
   auto out = sigset_t{};
   sigemptyset(&out);
@@ -106,7 +103,7 @@ std::optional<config::settings> load_for_serving(const std::string& file) {
 
 } // namespace
 
-int run_server(const std::string& config_file) {
+int run_server(const std::string& config_file, bool faults) {
   hold_signals();
   auto settings = load_for_serving(config_file);
   if (!settings)
@@ -120,7 +117,8 @@ int run_server(const std::string& config_file) {
   if (settings->wechat && settings->payment.order_ttl < std::chrono::minutes{1})
     spdlog::warn("payment.order_ttl: WeChat Pay itself takes no order that "
                  "expires within a minute");
-  auto started = server::start(std::move(*settings));
+  const auto patience = settings->http.stop_timeout;
+  auto started = server::start(std::move(*settings), faults);
   if (!started) {
     spdlog::error("{}", started.error());
     return exit_failure;
@@ -128,7 +126,7 @@ int run_server(const std::string& config_file) {
   spdlog::info("serving on {}, admin on {}", (*started)->url(),
                (*started)->admin_url());
   const auto code = wait_for_stop(**started);
-  (*started)->stop(drain_deadline);
+  (*started)->stop(patience);
   spdlog::info("stopped");
   return code;
 }
@@ -144,7 +142,7 @@ int run_sandbox(const sandbox_arguments& arguments) {
   std::fputs((*started)->banner().c_str(), stdout);
   std::fflush(stdout);
   const auto code = wait_for_stop(**started);
-  (*started)->stop(drain_deadline);
+  (*started)->stop(config::http_settings{}.stop_timeout);
   spdlog::info("stopped");
   return code;
 }

@@ -12,6 +12,8 @@ inline constexpr int exit_ok = 0;
 inline constexpr int exit_failure = 1;
 /// The configuration or the command line is wrong.
 inline constexpr int exit_usage = 2;
+/// Another server has taken over: this one was dead for all that could be seen.
+inline constexpr int exit_lease_lost = 3;
 
 struct sandbox_arguments {
   std::string data_dir;
@@ -20,7 +22,9 @@ struct sandbox_arguments {
 
 /// Serves until SIGTERM or SIGINT, drains, and returns. A second signal ends
 /// the process at once.
-[[nodiscard]] int run_server(const std::string& config_file);
+/// @param faults Whether operators may kill actors: for tests only.
+[[nodiscard]] int
+run_server(const std::string& config_file, bool faults = false);
 
 [[nodiscard]] int run_sandbox(const sandbox_arguments& arguments);
 

@@ -2,10 +2,12 @@
 
 #include "actors/dispatcher.hpp"
 #include "actors/environment.hpp"
+#include "actors/guardian.hpp"
 #include "actors/observer.hpp"
 #include "actors/registry.hpp"
 #include "config/keyring.hpp"
 #include "http/api/context.hpp"
+#include "http/app/commands.hpp"
 #include "http/client/curl_client.hpp"
 #include "http/client/websocket.hpp"
 #include "http/mail/notifier.hpp"
@@ -31,6 +33,7 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdlib>
 #include <future>
 #include <thread>
@@ -45,6 +48,8 @@ namespace {
 constexpr auto migration_timeout = millis{600'000};
 
 constexpr auto migration_lock_wait = millis{60'000};
+
+constexpr auto start_patience = millis{30'000};
 
 pg::connection_options
 connection_options(const config::settings& settings, const std::string& url,
@@ -76,6 +81,24 @@ std::string host_name() {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
 }
 
+/// For tests: ends the process without a word at one commit. The variable
+/// SLIPWAY_CRASH_AT says which: `before:N` or `after:N`, counted from 1 over
+/// all JOURNALs.
+std::function<void(bool durable)> make_crash_point() {
+  static auto commits = std::atomic<int>{0};
+  const auto* where = std::getenv("SLIPWAY_CRASH_AT");
+  if (where == nullptr)
+    return nullptr;
+  const auto text = std::string{where};
+  const auto after = text.starts_with("after:");
+  const auto number = std::atoi(text.substr(text.find(':') + 1).c_str());
+  return [after, number](bool durable) {
+    const auto count = durable ? commits.load() : ++commits;
+    if (durable == after && count == number)
+      raise(SIGKILL);
+  };
+}
+
 /// The right-hand side of Message-IDs: that of the sender's address.
 std::string domain_of(const std::string& mailbox) {
   const auto at = mailbox.rfind('@');
@@ -91,6 +114,7 @@ std::string domain_of(const std::string& mailbox) {
 
 struct server::impl {
   config::settings settings;
+  bool faults = false;
   std::unique_ptr<embedded_cluster> cluster;
   std::string database_url;
   std::unique_ptr<slipway::lease> lease;
@@ -105,14 +129,20 @@ struct server::impl {
   std::unique_ptr<caf::actor_system_config> actor_config;
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
-  observer_actor observing;
-  provider::caller_actor calling; ///< Null without a provider.
-  janitor_actor keeper;           ///< Null without a provider.
+  guardian_actor root;
+  // Nobody but the server itself speaks to these.
+  actor_slot<observer_actor> observing;
+  actor_slot<provider::caller_actor> calling; ///< Null without a provider.
+  actor_slot<janitor_actor> keeper;           ///< Null without a provider.
+  std::shared_ptr<std::atomic<bool>> recovered
+    = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<api::context> context;
   std::unique_ptr<http::server> listener;
   std::unique_ptr<http::server> admin;
   bool stopped = false;
   std::atomic<bool> stopping = false;
+  /// Nothing is begun outside any more.
+  std::atomic<bool> draining = false;
 
   // Two threads each for sockets and actors are enough for small machines, and
   // more than cores would only get into each other's way.
@@ -144,9 +174,22 @@ struct server::impl {
     if (!report->applied.empty())
       spdlog::info("database migrated from version {} to {}", report->from,
                    report->to);
-    auto taken
-      = lease::take({connection_options(settings, database_url, "lease"),
-                     host_name() + ":" + std::to_string(getpid())});
+    auto holding = lease_options{};
+    holding.connection = connection_options(settings, database_url, "lease");
+    // A renewal that hangs must not outlast the lease.
+    holding.connection.connect_timeout
+      = std::min(holding.connection.connect_timeout, settings.database.lease);
+    holding.connection.statement_timeout
+      = std::min(holding.connection.statement_timeout, settings.database.lease);
+    holding.name = host_name() + ":" + std::to_string(getpid());
+    holding.length = settings.database.lease;
+    holding.renew_every = settings.database.lease / 5;
+    holding.process = this_process();
+    holding.on_lost = [] {
+      // Whatever it still has in mind belongs to somebody else by now.
+      std::_Exit(exit_lease_lost);
+    };
+    auto taken = lease::take(std::move(holding));
     if (!taken)
       return tl::unexpected{"lease: " + to_string(taken.error())};
     lease = std::move(*taken);
@@ -168,10 +211,7 @@ struct server::impl {
     return {};
   }
 
-  void start_actors() {
-    actor_config = std::make_unique<caf::actor_system_config>();
-    actor_config->set("scheduler.max-threads", threads());
-    actors = std::make_unique<caf::actor_system>(*actor_config);
+  void make_environment() {
     env = std::make_shared<environment>();
     env->clock = &clock;
     env->entropy = &entropy;
@@ -181,98 +221,233 @@ struct server::impl {
       auto& own = env->plan_rules[name] = env->rules;
       own.head_start = settings.deployment.priority_head_start * plan.priority;
     }
+    env->limits.resident_max = settings.limits.max_resident;
+    env->limits.journal_queue_max = settings.limits.max_journal_queue;
     env->mail = settings.mail.has_value();
+    env->may_act = [this] {
+      return !draining && lease->holds();
+    };
     // Without a provider what waits in the queue goes on waiting.
     env->max_concurrent
       = settings.railway ? settings.deployment.max_concurrent : 0;
-    for (auto i = std::size_t{0}; i < settings.database.journal_connections;
-         ++i)
-      env->journals.push_back(actors->spawn<caf::detached>(
-        journal, &metrics,
-        journal_options{connection_options(settings, database_url, "journal"),
-                        lease->server()}));
-    for (auto i = std::size_t{0}; i < settings.database.reader_connections; ++i)
-      env->stores.push_back(actors->spawn<caf::detached>(
-        store, &metrics,
-        store_options{connection_options(settings, database_url, "store"),
-                      lease->server()}));
-    auto recovered = std::make_shared<std::atomic<bool>>(false);
-    context = std::make_shared<api::context>();
-    context->recovered = recovered;
-    env->registry
-      = actors->spawn(registry, environment_ptr{env}, std::move(recovered));
-    env->dispatcher = actors->spawn(dispatcher, environment_ptr{env});
-    if (settings.railway) {
-      calling
-        = actors->spawn(provider::caller, environment_ptr{env},
-                        provider::caller_options{*settings.railway, network});
-      auto options = provider::railway_options{};
+    env->journals.resize(settings.database.journal_connections);
+    env->stores.resize(settings.database.reader_connections);
+  }
+
+  // -- the parts, as the GUARDIAN starts them
+  // ---------------------------------------------------------------------------
+
+  /// A part that lives in `where`.
+  /// @param spawn `handle(bool again)`.
+  template <class Handle, class Spawn>
+  static child_spec part(std::string id, std::string kind,
+                         actor_slot<Handle> where, Spawn spawn) {
+    auto out = child_spec{};
+    out.id = std::move(id);
+    out.kind = std::move(kind);
+    out.start = [where, spawn = std::move(spawn)](bool again) mutable {
+      auto made = spawn(again);
+      where.set(made);
+      return caf::actor_cast<caf::actor>(made);
+    };
+    return out;
+  }
+
+  /// The same for one that works by ticks.
+  template <class Handle, class Spawn>
+  static child_spec ticking(std::string id, std::string kind,
+                            actor_slot<Handle> where, Spawn spawn) {
+    return part(std::move(id), std::move(kind), std::move(where),
+                [spawn = std::move(spawn)](bool again) {
+                  auto made = spawn(again);
+                  caf::anon_send(made, tick{});
+                  return made;
+                });
+  }
+
+  /// For parts that supervisors have told what they want.
+  std::function<void()> tell_supervisors() {
+    return [this] {
+      caf::anon_send(env->registry(), parts_restarted{});
+    };
+  }
+
+  group_spec database_parts() {
+    auto out = group_spec{"database", {}};
+    const auto fenced = [this] {
+      lease->lost();
+    };
+    for (std::size_t i = 0; i < env->journals.size(); ++i)
+      out.children.push_back(part("journal-" + std::to_string(i), "journal",
+                                  env->journals[i], [this, fenced](bool) {
+                                    auto options = journal_options{};
+                                    options.connection = connection_options(
+                                      settings, database_url, "journal");
+                                    options.server = lease->server();
+                                    options.on_fenced = fenced;
+                                    if (faults)
+                                      options.at_commit = make_crash_point();
+                                    return actors->spawn<caf::detached>(
+                                      journal, &metrics, std::move(options));
+                                  }));
+    for (std::size_t i = 0; i < env->stores.size(); ++i)
+      out.children.push_back(part(
+        "store-" + std::to_string(i), "store", env->stores[i],
+        [this, fenced](bool) {
+          return actors->spawn<caf::detached>(
+            store, &metrics,
+            store_options{connection_options(settings, database_url, "store"),
+                          lease->server(), fenced});
+        }));
+    return out;
+  }
+
+  group_spec subscription_parts() {
+    auto out = group_spec{"subscriptions", {}};
+    out.children.push_back(
+      ticking("registry", "registry", env->registry, [this](bool again) {
+        return actors->spawn(registry, environment_ptr{env}, recovered, again);
+      }));
+    out.children.push_back(
+      ticking("dispatcher", "dispatcher", env->dispatcher, [this](bool) {
+        return actors->spawn(dispatcher, environment_ptr{env});
+      }));
+    return out;
+  }
+
+  group_spec provider_parts() {
+    auto out = group_spec{"railway", {}};
+    if (!settings.railway)
+      return out;
+    out.children.push_back(part("caller", "caller", calling, [this](bool) {
+      return actors->spawn(
+        provider::caller, environment_ptr{env},
+        provider::caller_options{*settings.railway, network});
+    }));
+    out.children.push_back(
+      part("watcher", "watcher", env->watcher, [this](bool) {
+        return actors->spawn(
+          provider::watcher, environment_ptr{env},
+          provider::watcher_options{
+            *settings.railway, settings.deployment.poll_interval, calling});
+      }));
+    out.children.back().restarted = tell_supervisors();
+    out.children.push_back(
+      part("provider", "provider", env->provider, [this](bool again) {
+        auto options = provider::railway_options{};
+        options.settings = *settings.railway;
+        options.plans = settings.plans;
+        options.poll_interval = settings.deployment.poll_interval;
+        options.caller = calling;
+        options.keys = keys;
+        options.again = again;
+        return actors->spawn(provider::railway, environment_ptr{env},
+                             std::move(options));
+      }));
+    out.children.back().restarted = tell_supervisors();
+    out.children.push_back(
+      part("logbook", "logbook", env->logbook, [this](bool) {
+        auto options = provider::logbook_options{};
+        options.settings = *settings.railway;
+        options.caller = calling;
+        options.sockets = sockets;
+        options.keys = keys;
+        return actors->spawn(provider::logbook, environment_ptr{env},
+                             std::move(options));
+      }));
+    out.children.push_back(part("janitor", "janitor", keeper, [this](bool) {
+      auto options = provider::janitor_options{};
       options.settings = *settings.railway;
-      options.plans = settings.plans;
-      options.poll_interval = settings.deployment.poll_interval;
       options.caller = calling;
-      env->watcher = actors->spawn(
-        provider::watcher, environment_ptr{env},
-        provider::watcher_options{*settings.railway,
-                                  settings.deployment.poll_interval, calling});
-      options.keys = keys;
-      env->provider = actors->spawn(provider::railway, environment_ptr{env},
-                                    std::move(options));
-      auto reading = provider::logbook_options{};
-      reading.settings = *settings.railway;
-      reading.caller = calling;
-      reading.sockets = sockets;
-      reading.keys = keys;
-      env->logbook = actors->spawn(provider::logbook, environment_ptr{env},
-                                   std::move(reading));
-      auto keeping = provider::janitor_options{};
-      keeping.settings = *settings.railway;
-      keeping.caller = calling;
       if (settings.railway->register_webhook)
-        keeping.webhook_url = settings.http.public_url + "/api/railway/webhook/"
+        options.webhook_url = settings.http.public_url + "/api/railway/webhook/"
                               + settings.railway->webhook_secret.reveal();
-      keeper = actors->spawn(provider::janitor, environment_ptr{env},
-                             std::move(keeping));
-    }
-    if (settings.mail) {
-      auto options = mail::notifier_options{};
-      options.plans = settings.plans;
-      options.domain = domain_of(settings.mail->from);
-      options.send = [sender = mail::smtp_sender{*settings.mail}](
-                       const mail::mail_message& message) {
-        return sender.send(message);
-      };
-      env->notifier = actors->spawn<caf::detached>(
-        mail::notifier, environment_ptr{env}, std::move(options));
-    }
-    auto till = payment::reconciler_options{};
-    till.accounts = opened.accounts;
-    till.wechat_keys = opened.wechat_keys;
-    till.network = network;
-    till.words = words;
-    till.asks_per_second = settings.payment.asks_per_second;
-    env->reconciler = actors->spawn(payment::reconciler, environment_ptr{env},
-                                    std::move(till));
-    observing = actors->spawn(observer, environment_ptr{env});
-    for (const auto& x : env->journals)
-      must_live(x, "journal");
-    for (const auto& x : env->stores)
-      must_live(x, "store");
-    must_live(env->registry, "registry");
-    must_live(env->dispatcher, "dispatcher");
-    must_live(calling, "caller");
-    must_live(env->watcher, "watcher");
-    must_live(env->logbook, "logbook");
-    must_live(keeper, "janitor");
-    must_live(env->provider, "provider");
-    must_live(env->notifier, "notifier");
-    must_live(env->reconciler, "reconciler");
-    // From here on the environment is constant.
-    caf::anon_send(env->registry, tick{});
-    caf::anon_send(env->dispatcher, tick{});
-    caf::anon_send(env->reconciler, tick{});
+      return actors->spawn(provider::janitor, environment_ptr{env},
+                           std::move(options));
+    }));
+    return out;
+  }
+
+  group_spec payment_parts() {
+    auto out = group_spec{"payments", {}};
+    out.children.push_back(
+      ticking("reconciler", "reconciler", env->reconciler, [this](bool) {
+        auto options = payment::reconciler_options{};
+        options.accounts = opened.accounts;
+        options.wechat_keys = opened.wechat_keys;
+        options.network = network;
+        options.words = words;
+        options.asks_per_second = settings.payment.asks_per_second;
+        return actors->spawn(payment::reconciler, environment_ptr{env},
+                             std::move(options));
+      }));
+    return out;
+  }
+
+  group_spec mail_parts() {
+    auto out = group_spec{"mail", {}};
+    if (!settings.mail)
+      return out;
+    out.children.push_back(
+      ticking("notifier", "notifier", env->notifier, [this](bool) {
+        auto options = mail::notifier_options{};
+        options.plans = settings.plans;
+        options.domain = domain_of(settings.mail->from);
+        options.send = [sender = mail::smtp_sender{*settings.mail}](
+                         const mail::mail_message& message) {
+          return sender.send(message);
+        };
+        return actors->spawn<caf::detached>(
+          mail::notifier, environment_ptr{env}, std::move(options));
+      }));
+    return out;
+  }
+
+  group_spec operator_parts() {
+    auto out = group_spec{"operators", {}};
+    out.children.push_back(
+      ticking("observer", "observer", observing, [this](bool) {
+        return actors->spawn(observer, environment_ptr{env});
+      }));
+    return out;
+  }
+
+  tl::expected<void, std::string> start_actors() {
+    actor_config = std::make_unique<caf::actor_system_config>();
+    actor_config->set("scheduler.max-threads", threads());
+    actors = std::make_unique<caf::actor_system>(*actor_config);
+    make_environment();
+    auto options = guardian_options{};
+    // In the order in which they need each other.
+    options.groups = {database_parts(), subscription_parts(), provider_parts(),
+                      payment_parts(),  mail_parts(),         operator_parts()};
+    options.give_up = [](const std::string& why) {
+      // Whoever starts us again finds everything in the database.
+      spdlog::critical("{}; the server ends", why);
+      std::_Exit(exit_failure);
+    };
+    root = actors->spawn(guardian, environment_ptr{env}, std::move(options));
+    caf::actor_cast<caf::strong_actor_ptr>(root)->get()->attach_functor(
+      [this](const caf::error& why) {
+        if (stopping)
+          return;
+        spdlog::critical("the guardian went down: {}", failure_text(why));
+        std::_Exit(exit_failure);
+      });
+    // It answers once all slots are filled; from then on the environment is
+    // constant.
+    auto ready = std::make_shared<std::promise<void>>();
+    auto answered = ready->get_future();
+    auto question = std::make_shared<tree_query>();
+    question->done = {[ready](const std::vector<actor_view>&) {
+                        ready->set_value();
+                      },
+                      {}};
+    caf::anon_send(root, std::move(question));
+    if (answered.wait_for(start_patience) != std::future_status::ready)
+      return tl::unexpected{std::string{"the actors do not start"}};
     if (env->rules.refund_failed_after)
-      caf::anon_send(env->stores.front(),
+      caf::anon_send(env->stores.front()(),
                      make_job(query::wake_failed{clock.now()},
                               [](job<query::wake_failed>::reply done) {
                                 if (!done)
@@ -281,12 +456,14 @@ struct server::impl {
                                                "by themselves: {}",
                                                to_string(done.error()));
                               }));
-    if (env->notifier)
-      caf::anon_send(env->notifier, tick{});
-    caf::anon_send(observing, tick{});
+    return {};
   }
 
   tl::expected<void, std::string> start_listeners() {
+    context = std::make_shared<api::context>();
+    context->recovered = recovered;
+    context->root = root;
+    context->faults = faults;
     context->env = env;
     context->settings = settings;
     context->keys = keys;
@@ -321,6 +498,11 @@ struct server::impl {
             spdlog::debug("{} {} {} -> {} in {:.1f} ms", in.id,
                           to_string(in.verb), path, status, seconds * 1000);
         };
+    hooks.is_full = [env = env](const http::request& in) {
+      return in.verb != http::method::get
+             && env->load->journal_queue.load(std::memory_order_relaxed)
+                  > static_cast<std::int64_t>(env->limits.journal_queue_max);
+    };
     hooks.on_shed = [m = &metrics](std::string_view reason) {
       m->shed(reason);
     };
@@ -347,21 +529,18 @@ struct server::impl {
       return done;
     if (auto done = start_database(); !done)
       return done;
-    start_actors();
+    if (auto done = start_actors(); !done)
+      return done;
     return start_listeners();
   }
 
-  /// Bounded by the time-out of one mail.
-  void wait_for_notifier() {
-    if (!env->notifier)
-      return;
-    auto self = caf::scoped_actor{*actors};
-    self->monitor(env->notifier);
-    self->receive([](const caf::down_msg&) {},
-                  caf::after(settings.mail->timeout + millis{5'000}) >>
-                    [] {
-                      spdlog::warn("a mail is still being sent");
-                    });
+  /// What was begun outside may end, and what came of it be written down.
+  void drain(std::chrono::steady_clock::time_point until) {
+    draining = true;
+    if (!env->load->drain(until))
+      spdlog::warn("{} call(s) under way are cut off; the next server looks "
+                   "what became of them",
+                   env->load->outward.load());
   }
 
   /// Everything that the stores have been asked so far is done afterwards.
@@ -369,7 +548,7 @@ struct server::impl {
     for (const auto& x : env->stores) {
       auto done = std::make_shared<std::promise<void>>();
       auto answered = done->get_future();
-      caf::anon_send(x,
+      caf::anon_send(x(),
                      make_job(query::ping{}, [done](job<query::ping>::reply) {
                        done->set_value();
                      }));
@@ -379,41 +558,29 @@ struct server::impl {
     }
   }
 
-  /// Without one of its singletons a server would be half alive: it ends at
-  /// once instead, and whoever starts it again finds everything in the
-  /// database.
-  template <class Handle>
-  void must_live(const Handle& handle, const char* name) {
-    if (!handle)
-      return;
-    caf::actor_cast<caf::strong_actor_ptr>(handle)->get()->attach_functor(
-      [this, name](const caf::error& why) {
-        if (stopping)
-          return;
-        spdlog::critical("{} went down: {}", name, to_string(why));
-        std::_Exit(1);
-      });
-  }
-
   void stop(millis deadline) {
     if (std::exchange(stopped, true))
       return;
+    const auto until = std::chrono::steady_clock::now() + deadline;
     if (listener)
       listener->stop(deadline);
+    if (env && root)
+      drain(until);
     if (admin)
-      admin->stop(deadline);
+      admin->stop(millis{0});
     if (network)
       network->stop();
     if (sockets)
       sockets->stop();
     if (actors) {
-      const auto end = [](const auto& handle) {
-        if (handle)
+      const auto end = [](const auto& slot) {
+        if (auto handle = slot())
           caf::anon_send_exit(handle, caf::exit_reason::user_shutdown);
       };
-      // Those who give work first, those who carry it out last: a mail that is
-      // being sent has to be marked as sent.
+      // Those who give work first, those who carry it out last: a mail that was
+      // sent has to be marked as sent.
       stopping = true;
+      caf::anon_send(root, stop_order{});
       end(observing);
       end(env->dispatcher);
       end(env->provider);
@@ -424,12 +591,14 @@ struct server::impl {
       end(env->reconciler);
       end(env->notifier);
       end(env->registry);
-      wait_for_notifier();
       drain_stores();
       for (const auto& x : env->stores)
         end(x);
       for (const auto& x : env->journals)
         end(x);
+      caf::anon_send_exit(root, caf::exit_reason::user_shutdown);
+      root = nullptr;
+      context.reset();
       actors->await_all_actors_done();
     }
     lease.reset();
@@ -443,9 +612,6 @@ struct server::impl {
     listener.reset();
     admin.reset();
     context.reset();
-    observing = nullptr;
-    calling = nullptr;
-    keeper = nullptr;
     env.reset();
     actors.reset();
   }
@@ -457,9 +623,10 @@ server::server(std::unique_ptr<impl> state) : impl_{std::move(state)} {
 server::~server() = default;
 
 tl::expected<std::unique_ptr<server>, std::string>
-server::start(config::settings settings) {
+server::start(config::settings settings, bool faults) {
   auto state = std::make_unique<impl>();
   state->settings = std::move(settings);
+  state->faults = faults;
   if (auto done = state->start(); !done)
     return tl::unexpected{done.error()};
   return std::unique_ptr<server>{new server{std::move(state)}};

@@ -16,9 +16,10 @@ public:
   /// Starts everything; when it returns, requests are served. Blocks for as
   /// long as the database takes. Call it from a thread that outlives the
   /// server: an embedded cluster ends with the thread that started it.
+  /// @param faults Whether operators may kill actors: for tests only.
   /// @returns a sentence that says what is wrong when it cannot.
   [[nodiscard]] static tl::expected<std::unique_ptr<server>, std::string>
-  start(config::settings settings);
+  start(config::settings settings, bool faults = false);
 
   server(const server&) = delete;
 

@@ -44,7 +44,7 @@ auto failed(std::string sentence) {
   return tl::make_unexpected(std::move(sentence));
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t shown_max = 80;
   return crypto::json_quote(text.substr(0, shown_max))
          + (text.size() > shown_max ? "…" : "");
@@ -443,7 +443,7 @@ v2_type_of(const members& file, const members& config) {
     name = config::wechat_settings{}.v2_sign_type;
   const auto type = gateway::v2_sign_type_of(name);
   if (!type)
-    return failed(std::string{where} + " is " + quoted(name)
+    return failed(std::string{where} + " is " + in_quotes(name)
                   + "; expected HMAC-SHA256 or MD5");
   return *type;
 }

@@ -12,7 +12,7 @@ namespace slipway::gateway {
 
 namespace alipay_detail {
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t shown_max = 80;
   auto cut = text.size() > shown_max;
   return crypto::json_quote(text.substr(0, shown_max)) + (cut ? "…" : "");
@@ -93,7 +93,7 @@ alipay::make(const config::alipay_settings& settings) {
     result.digest_ = crypto::digest::sha1;
   else
     return failed("alipay.sign_type is "
-                  + alipay_detail::quoted(settings.sign_type)
+                  + alipay_detail::in_quotes(settings.sign_type)
                   + "; expected RSA2 or RSA");
   const auto& key_text = settings.alipay_cert.empty()
                            ? settings.alipay_public_key

@@ -12,7 +12,7 @@
 namespace slipway::gateway::alipay_detail {
 
 /// For sentences: quoted, at most 80 bytes of it.
-[[nodiscard]] std::string quoted(std::string_view text);
+[[nodiscard]] std::string in_quotes(std::string_view text);
 
 /// Whether it is a number or name that we store and show: up to 128 bytes of
 /// UTF-8 without control characters.

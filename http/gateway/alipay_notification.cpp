@@ -7,8 +7,8 @@
 
 namespace slipway::gateway {
 
+using alipay_detail::in_quotes;
 using alipay_detail::is_reference;
-using alipay_detail::quoted;
 
 namespace {
 
@@ -140,7 +140,8 @@ reading alipay::read_notification(std::string_view body) const {
                   : weak  ? valid_but_weak
                           : invalid,
                   reject_reason::sign_type_not_allowed,
-                  "sign_type is " + quoted(*type) + "; expected " + sign_type_);
+                  "sign_type is " + in_quotes(*type) + "; expected "
+                    + sign_type_);
   if (weak)
     return refuse(valid_but_weak, reject_reason::sign_type_not_allowed,
                   "the sign was made by RSA; expected " + sign_type_);
@@ -156,18 +157,19 @@ reading alipay::read_notification(std::string_view body) const {
   };
   if (auto app_id = value_of(*fields, "app_id"); app_id != app_id_)
     return contradict(reject_reason::app_id_mismatch,
-                      "app_id is " + quoted(app_id) + "; expected " + app_id_);
+                      "app_id is " + in_quotes(app_id) + "; expected "
+                        + app_id_);
   result.signature = valid;
   if (!is_about_a_trade(*fields))
     return result;
   if (auto seller_id = value_of(*fields, "seller_id"); seller_id != seller_id_)
     return contradict(reject_reason::seller_id_mismatch,
-                      "seller_id is " + quoted(seller_id) + "; expected "
+                      "seller_id is " + in_quotes(seller_id) + "; expected "
                         + seller_id_);
   for (auto name : {"out_trade_no", "trade_no", "out_biz_no", "notify_id"})
     if (auto value = value_of(*fields, name); !is_reference(value))
       return contradict(reject_reason::malformed_field,
-                        std::string{name} + " is " + quoted(value)
+                        std::string{name} + " is " + in_quotes(value)
                           + "; expected up to 128 bytes of UTF-8 without "
                             "control characters");
   if (result.what.order_id.empty())
@@ -177,13 +179,13 @@ reading alipay::read_notification(std::string_view body) const {
   auto total = parse_amount(total_text);
   if (!total)
     return contradict(reject_reason::amount_malformed,
-                      "total_amount is " + quoted(total_text)
+                      "total_amount is " + in_quotes(total_text)
                         + "; expected yuan with up to two decimals");
   auto refund_text = value_of(*fields, "refund_fee");
   auto refunded = parse_amount(refund_text);
   if (!refund_text.empty() && !refunded)
     return contradict(reject_reason::amount_malformed,
-                      "refund_fee is " + quoted(refund_text)
+                      "refund_fee is " + in_quotes(refund_text)
                         + "; expected yuan with up to two decimals");
   if (refunded.value_or(0) > *total)
     return contradict(reject_reason::amount_mismatch,
@@ -191,7 +193,7 @@ reading alipay::read_notification(std::string_view body) const {
   auto status_text = value_of(*fields, "trade_status");
   if (status_of(status_text) == status::unknown)
     return contradict(reject_reason::unknown_status,
-                      "trade_status is " + quoted(status_text)
+                      "trade_status is " + in_quotes(status_text)
                         + "; expected WAIT_BUYER_PAY, TRADE_SUCCESS, "
                           "TRADE_FINISHED or TRADE_CLOSED");
   if (result.what.transaction_id.empty()

@@ -7,8 +7,8 @@
 
 namespace slipway::gateway {
 
+using alipay_detail::in_quotes;
 using alipay_detail::is_order_id;
-using alipay_detail::quoted;
 using lifecycle::payment_method;
 
 namespace {
@@ -40,16 +40,17 @@ std::string fit(std::string_view text) {
 /// A sentence on what Alipay would refuse, or nothing.
 std::optional<std::string> problem_with(const pay_order& order) {
   if (!is_order_id(order.order_id))
-    return "the order number is " + quoted(order.order_id)
+    return "the order number is " + in_quotes(order.order_id)
            + "; expected 1 to 64 letters, digits or _";
   if (order.amount < 1 || order.amount > amount_max_minor)
     return "the amount is " + format_amount(order.amount)
            + "; expected 0.01 to 100000000.00";
   if (order.currency != "CNY")
-    return "the currency is " + quoted(order.currency) + "; Alipay takes CNY";
+    return "the currency is " + in_quotes(order.currency)
+           + "; Alipay takes CNY";
   if (order.subject.empty() || !crypto::is_utf8(order.subject)
       || crypto::has_control(order.subject))
-    return "the subject is " + quoted(order.subject)
+    return "the subject is " + in_quotes(order.subject)
            + "; expected UTF-8 without control characters";
   if (order.expires_at <= order.created_at)
     return "the order expires before it is created";
@@ -58,10 +59,10 @@ std::optional<std::string> problem_with(const pay_order& order) {
 
 std::optional<std::string> problem_with(const refund_order& order) {
   if (!is_order_id(order.order_id))
-    return "the order number is " + quoted(order.order_id)
+    return "the order number is " + in_quotes(order.order_id)
            + "; expected 1 to 64 letters, digits or _";
   if (!is_order_id(order.refund_id))
-    return "the refund number is " + quoted(order.refund_id)
+    return "the refund number is " + in_quotes(order.refund_id)
            + "; expected 1 to 64 letters, digits or _";
   return std::nullopt;
 }
@@ -205,7 +206,7 @@ alipay::create_request(const pay_order& order, const stamp& with) const {
 merchant::request
 alipay::query_request(std::string_view order_id, const stamp& with) const {
   if (!is_order_id(order_id))
-    return failed("the order number is " + quoted(order_id)
+    return failed("the order number is " + in_quotes(order_id)
                   + "; expected 1 to 64 letters, digits or _");
   return call("alipay.trade.query", with.now, {}, naming(order_id));
 }
@@ -213,7 +214,7 @@ alipay::query_request(std::string_view order_id, const stamp& with) const {
 merchant::request
 alipay::close_request(std::string_view order_id, const stamp& with) const {
   if (!is_order_id(order_id))
-    return failed("the order number is " + quoted(order_id)
+    return failed("the order number is " + in_quotes(order_id)
                   + "; expected 1 to 64 letters, digits or _");
   return call("alipay.trade.close", with.now, {}, naming(order_id));
 }
@@ -228,7 +229,7 @@ alipay::refund_request(const refund_order& order, const stamp& with) const {
                   + "; expected 0.01 to the " + format_amount(order.total)
                   + " paid");
   if (order.currency != "CNY")
-    return failed("the currency is " + quoted(order.currency)
+    return failed("the currency is " + in_quotes(order.currency)
                   + "; Alipay takes CNY");
   auto content
     = "{\"out_trade_no\":" + crypto::json_quote(order.order_id)

@@ -10,8 +10,8 @@
 
 namespace slipway::gateway {
 
+using alipay_detail::in_quotes;
 using alipay_detail::is_reference;
-using alipay_detail::quoted;
 
 namespace {
 
@@ -168,13 +168,13 @@ auto failed(const json::object& node) {
     kind = failure::unclear;
   return failed(kind, code_of(node),
                 "Alipay answers " + code + " " + sub_code + " "
-                  + quoted(text_of(node, "sub_msg").value_or("")));
+                  + in_quotes(text_of(node, "sub_msg").value_or("")));
 }
 
 auto incomplete(std::string_view name, const json::object& node) {
   return failed(failure::unclear, {},
                 "the answer's " + std::string{name} + " is "
-                  + quoted(text_of(node, name).value_or("")));
+                  + in_quotes(text_of(node, name).value_or("")));
 }
 
 /// Whether the answer is about something else: a success has to say what it is
@@ -187,7 +187,7 @@ stranger(const json::object& node, std::string_view name,
   if (said == asked || (silent && !must_say))
     return std::nullopt;
   return "the answer's " + std::string{name} + " is "
-         + quoted(said.value_or("")) + "; asked about " + quoted(asked);
+         + in_quotes(said.value_or("")) + "; asked about " + in_quotes(asked);
 }
 
 constexpr std::array<std::string_view, 3> decision_names{
@@ -257,7 +257,7 @@ alipay::read_response(std::string_view api_method,
       refusal.decision = response_decision::treat_as_unknown_failure;
     return refuse(reject_reason::sign_missing,
                   "the answer is not signed; it claims "
-                    + quoted(refusal.code));
+                    + in_quotes(refusal.code));
   }
   if (refusal.signature == malformed)
     return refuse(reject_reason::sign_malformed,
@@ -267,7 +267,7 @@ alipay::read_response(std::string_view api_method,
       number && !number->empty() && !alipay_cert_sn_.empty()
       && *number != alipay_cert_sn_)
     return refuse(reject_reason::unknown_serial,
-                  "the answer names the certificate " + quoted(*number)
+                  "the answer names the certificate " + in_quotes(*number)
                     + "; configured is " + alipay_cert_sn_
                     + ": if Alipay has changed its certificate, "
                       "alipay_cert_file has to be replaced");

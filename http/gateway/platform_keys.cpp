@@ -25,7 +25,7 @@ auto failed(std::string sentence) {
   return tl::make_unexpected(std::move(sentence));
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t shown_max = 80;
   return crypto::json_quote(text.substr(0, shown_max))
          + (text.size() > shown_max ? "…" : "");
@@ -101,7 +101,7 @@ bool is_public_key_id(std::string_view serial) noexcept {
 tl::expected<platform_certificate, std::string>
 read_platform_certificate(std::string_view serial, std::string_view pem) {
   if (!is_serial(serial))
-    return failed("the serial is " + quoted(serial)
+    return failed("the serial is " + in_quotes(serial)
                   + "; expected up to 128 letters, digits, - or _");
   auto facts = crypto::parse_certificates(pem);
   if (!facts)
@@ -131,7 +131,7 @@ platform_keys::make(const std::vector<config::platform_key>& configured) {
     const auto& serial = each.serial;
     const auto& pem = each.pem;
     auto wrong = [&](const std::string& sentence) {
-      return failed("wechat.platform_keys, " + quoted(serial) + ": "
+      return failed("wechat.platform_keys, " + in_quotes(serial) + ": "
                     + sentence);
     };
     if (!is_serial(serial))

@@ -41,7 +41,7 @@ auto failed(failure kind, std::string sentence, std::string code = {}) {
     call_failure{kind, std::move(code), std::move(sentence)});
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t shown_max = 80;
   auto cut = text.size() > shown_max;
   return crypto::json_quote(text.substr(0, shown_max)) + (cut ? "…" : "");
@@ -189,7 +189,7 @@ check_references(const form_fields& fields,
   for (auto name : names)
     if (auto value = value_of(fields, name); !is_reference(value))
       return rejection{reject_reason::malformed_field,
-                       std::string{name} + " is " + quoted(value)
+                       std::string{name} + " is " + in_quotes(value)
                          + "; expected up to 128 bytes without control "
                            "characters"};
   return std::nullopt;
@@ -197,7 +197,7 @@ check_references(const form_fields& fields,
 
 rejection not_an_amount(const form_fields& fields, std::string_view name) {
   return {reject_reason::amount_malformed, std::string{name} + " is "
-                                             + quoted(value_of(fields, name))
+                                             + in_quotes(value_of(fields, name))
                                              + "; expected fen, as digits"};
 }
 
@@ -211,7 +211,7 @@ check_payment(const form_fields& fields, notification& what) {
   if (result_code == "FAIL")
     return std::nullopt;
   if (result_code != "SUCCESS")
-    return rejection{unknown_status, "result_code is " + quoted(result_code)
+    return rejection{unknown_status, "result_code is " + in_quotes(result_code)
                                        + "; expected SUCCESS or FAIL"};
   if (what.order_id.empty())
     return rejection{order_not_found, "the message names no order"};
@@ -221,7 +221,7 @@ check_payment(const form_fields& fields, notification& what) {
   what.amount = *amount;
   if (what.currency != "CNY")
     return rejection{currency_mismatch, "fee_type is "
-                                          + quoted(currency_of(fields))
+                                          + in_quotes(currency_of(fields))
                                           + "; expected CNY"};
   if (what.transaction_id.empty())
     return rejection{trade_no_missing, "the message says that money moved, "
@@ -261,7 +261,7 @@ check_refund(const form_fields& fields, notification& what) {
   else if (what.word == "REFUNDCLOSE")
     what.is = meaning::refund_closed;
   else
-    return rejection{unknown_status, "refund_status is " + quoted(what.word)
+    return rejection{unknown_status, "refund_status is " + in_quotes(what.word)
                                        + "; expected SUCCESS, CHANGE or "
                                          "REFUNDCLOSE"};
   return std::nullopt;
@@ -276,8 +276,8 @@ std::optional<call_failure> business_failure(const form_fields& fields) {
   if (result_code != "FAIL" || code.empty())
     return call_failure{failure::unclear,
                         {},
-                        "result_code is " + quoted(result_code)
-                          + " and err_code is " + quoted(code)
+                        "result_code is " + in_quotes(result_code)
+                          + " and err_code is " + in_quotes(code)
                           + "; expected SUCCESS, or FAIL with a code"};
   auto kind = failure::refused;
   if (code == "SYSTEMERROR" || code == "BIZERR_NEED_RETRY")
@@ -285,8 +285,8 @@ std::optional<call_failure> business_failure(const form_fields& fields) {
   else if (code == "FREQUENCY_LIMITED")
     kind = failure::limited;
   return call_failure{kind, std::string{cut_to(code, reference_max)},
-                      "WeChat Pay answers " + quoted(code) + ": "
-                        + quoted(value_of(fields, "err_code_des"))};
+                      "WeChat Pay answers " + in_quotes(code) + ": "
+                        + in_quotes(value_of(fields, "err_code_des"))};
 }
 
 std::optional<trade_state> trade_state_of(std::string_view word) noexcept {
@@ -316,7 +316,7 @@ std::optional<refund_state> refund_state_of(std::string_view word) noexcept {
 
 tl::expected<void, std::string> check_order_id(std::string_view order_id) {
   if (!is_order_id(order_id))
-    return failed("the order number is " + quoted(order_id)
+    return failed("the order number is " + in_quotes(order_id)
                   + "; expected 6 to 32 letters, digits, _ or -");
   return {};
 }
@@ -328,18 +328,18 @@ check_order(const pay_order& order, timestamp now) {
   if (trade_type_of(order.method).empty())
     return failed("WeChat Pay offers native, h5 and jsapi, no other method");
   if (order.currency != "CNY")
-    return failed("the order is in " + quoted(order.currency)
+    return failed("the order is in " + in_quotes(order.currency)
                   + "; WeChat Pay takes CNY");
   if (order.amount < 1 || order.amount > amount_max_minor)
     return failed("the amount is " + format_amount(order.amount)
                   + "; expected 0.01 to 100000000.00");
   if (order.subject.empty() || !crypto::is_utf8(order.subject)
       || crypto::has_control(order.subject))
-    return failed("the subject is " + quoted(order.subject)
+    return failed("the subject is " + in_quotes(order.subject)
                   + "; expected UTF-8 without control characters");
   if (order.notify_url.empty() || order.notify_url.size() > url_max
       || order.notify_url.find('?') != std::string::npos)
-    return failed("notify_url is " + quoted(order.notify_url)
+    return failed("notify_url is " + in_quotes(order.notify_url)
                   + "; expected up to 256 bytes without a query");
   if (order.expires_at <= now || order.expires_at <= order.created_at)
     return failed("the order has expired");
@@ -443,10 +443,11 @@ std::optional<rejection>
 wechat_v2::check_identity(const form_fields& fields) const {
   if (auto app_id = value_of(fields, "appid"); app_id != app_id_)
     return rejection{reject_reason::app_id_mismatch,
-                     "appid is " + quoted(app_id) + "; expected " + app_id_};
+                     "appid is " + in_quotes(app_id) + "; expected " + app_id_};
   if (auto mch_id = value_of(fields, "mch_id"); mch_id != mch_id_)
     return rejection{reject_reason::mch_id_mismatch,
-                     "mch_id is " + quoted(mch_id) + "; expected " + mch_id_};
+                     "mch_id is " + in_quotes(mch_id) + "; expected "
+                       + mch_id_};
   return std::nullopt;
 }
 
@@ -468,7 +469,7 @@ reading wechat_v2::read_notification(std::string_view body) const {
     if (return_code == "FAIL")
       return refuse(signature_verdict::missing, return_code_fail,
                     "an unsigned error of transport: "
-                      + quoted(value_of(*fields, "return_msg")));
+                      + in_quotes(value_of(*fields, "return_msg")));
     return refuse(signature_verdict::missing, sign_missing,
                   "the message carries no sign");
   }
@@ -485,7 +486,7 @@ reading wechat_v2::read_notification(std::string_view body) const {
                   : weak  ? signature_verdict::valid_but_weak
                           : signature_verdict::invalid,
                   sign_type_not_allowed,
-                  "sign_type is " + quoted(type) + "; expected "
+                  "sign_type is " + in_quotes(type) + "; expected "
                     + std::string{to_string(type_)});
   if (weak)
     return refuse(signature_verdict::valid_but_weak, sign_type_not_allowed,
@@ -509,7 +510,7 @@ reading wechat_v2::read_notification(std::string_view body) const {
   what.word = reference_of(*fields, "result_code");
   if (return_code != "SUCCESS")
     return refuse(signature_verdict::valid, return_code_fail,
-                  "return_code is " + quoted(return_code)
+                  "return_code is " + in_quotes(return_code)
                     + "; expected SUCCESS");
   result.refused = check_identity(*fields);
   if (!result.refused)
@@ -531,7 +532,7 @@ reading wechat_v2::read_refund_notification(std::string_view body) const {
   };
   if (auto code = value_of(*outer, "return_code"); code != "SUCCESS")
     return refuse(return_code_fail,
-                  "return_code is " + quoted(code) + "; expected SUCCESS");
+                  "return_code is " + in_quotes(code) + "; expected SUCCESS");
   const auto info = value_of(*outer, "req_info");
   if (info.empty())
     return refuse(malformed_message, "the message carries no req_info");
@@ -588,7 +589,7 @@ bool wechat_v2::has_to_call(payment_method method) const noexcept {
 tl::expected<payment_link, std::string>
 wechat_v2::link(const pay_order& order) const {
   return failed("WeChat Pay has to be called before order "
-                + quoted(order.order_id) + " can be paid");
+                + in_quotes(order.order_id) + " can be paid");
 }
 
 merchant::request
@@ -633,8 +634,8 @@ wechat_v2::opened(const client::http_response& from,
   const auto return_code = value_of(*fields, "return_code");
   auto transport_error = [&] {
     return failed(failure::unclear,
-                  "WeChat Pay answers return_code " + quoted(return_code) + ": "
-                    + quoted(value_of(*fields, "return_msg")));
+                  "WeChat Pay answers return_code " + in_quotes(return_code)
+                    + ": " + in_quotes(value_of(*fields, "return_msg")));
   };
   if (value_of(*fields, "sign").empty()) {
     if (return_code == "FAIL")
@@ -643,7 +644,7 @@ wechat_v2::opened(const client::http_response& from,
   }
   if (auto type = value_of(*fields, "sign_type");
       !type.empty() && type != to_string(type_))
-    return failed(failure::forged, "the answer is signed by " + quoted(type)
+    return failed(failure::forged, "the answer is signed by " + in_quotes(type)
                                      + "; expected "
                                      + std::string{to_string(type_)});
   if (!is_genuine(*fields))
@@ -656,8 +657,9 @@ wechat_v2::opened(const client::http_response& from,
     return failed(failure::forged, std::move(wrong->sentence));
   if (auto found = value_of(*fields, "out_trade_no");
       !found.empty() && found != order_id)
-    return failed(failure::forged, "the answer is about order " + quoted(found)
-                                     + "; expected " + quoted(order_id));
+    return failed(failure::forged, "the answer is about order "
+                                     + in_quotes(found) + "; expected "
+                                     + in_quotes(order_id));
   return fields.value();
 }
 
@@ -707,7 +709,7 @@ wechat_v2::read_create(const pay_order& order,
   const auto wanted = trade_type_of(order.method);
   if (auto type = value_of(*fields, "trade_type"); type != wanted)
     return failed(failure::forged, "the answer is about a payment by "
-                                     + quoted(type) + "; expected "
+                                     + in_quotes(type) + "; expected "
                                      + std::string{wanted});
   const auto is_h5 = order.method == payment_method::h5;
   const auto is_native = order.method == payment_method::native;
@@ -716,7 +718,8 @@ wechat_v2::read_create(const pay_order& order,
   if (value.empty() || value.size() > link_max || crypto::has_control(value)
       || (is_h5 && !value.starts_with("https://")
           && !value.starts_with("http://")))
-    return failed(failure::unclear, std::string{name} + " is " + quoted(value)
+    return failed(failure::unclear, std::string{name} + " is "
+                                      + in_quotes(value)
                                       + "; expected how to pay");
   payment_link result;
   if (is_native) {
@@ -763,11 +766,11 @@ wechat_v2::read_query(std::string_view order_id,
   }
   if (value_of(*fields, "out_trade_no") != order_id)
     return failed(failure::forged,
-                  "the answer names no order; expected " + quoted(order_id));
+                  "the answer names no order; expected " + in_quotes(order_id));
   result.word = text_of(*fields, "trade_state");
   const auto state = trade_state_of(result.word);
   if (!state)
-    return failed(failure::unclear, "trade_state is " + quoted(result.word)
+    return failed(failure::unclear, "trade_state is " + in_quotes(result.word)
                                       + "; expected one of those documented");
   result.is = *state;
   result.transaction_id = reference_of(*fields, "transaction_id");
@@ -780,8 +783,8 @@ wechat_v2::read_query(std::string_view order_id,
       || (has_money && (result.transaction_id.empty() || !result.amount)))
     return failed(failure::unclear,
                   "the order is said to be paid, with transaction_id "
-                    + quoted(result.transaction_id) + " and total_fee "
-                    + quoted(value_of(*fields, "total_fee"))
+                    + in_quotes(result.transaction_id) + " and total_fee "
+                    + in_quotes(value_of(*fields, "total_fee"))
                     + "; expected a number and fen");
   return result;
 }
@@ -824,7 +827,7 @@ wechat_v2::read_refund(const refund_order&, const client::http_response&,
 merchant::request wechat_v2::refund_query_request(const refund_order& order,
                                                   const stamp& with) const {
   if (order.refund_id.empty() || !is_reference(order.refund_id))
-    return failed("the number of the refund is " + quoted(order.refund_id)
+    return failed("the number of the refund is " + in_quotes(order.refund_id)
                   + "; expected up to 128 bytes without control characters");
   return signed_request("/pay/refundquery",
                         {{"out_refund_no", order.refund_id}}, with);
@@ -848,7 +851,7 @@ wechat_v2::read_refund_query(const refund_order& order,
   }
   if (value_of(*fields, "out_trade_no") != order.order_id)
     return failed(failure::forged, "the answer names no order; expected "
-                                     + quoted(order.order_id));
+                                     + in_quotes(order.order_id));
   // The refunds are numbered: out_refund_no_0, refund_fee_0 …
   for (int i = 0; i < refunds_max; ++i) {
     const auto suffix = "_" + std::to_string(i);
@@ -859,15 +862,15 @@ wechat_v2::read_refund_query(const refund_order& order,
     const auto state = refund_state_of(result.word);
     if (!state || !result.amount)
       return failed(failure::unclear,
-                    "refund_status is " + quoted(result.word)
+                    "refund_status is " + in_quotes(result.word)
                       + " and refund_fee "
-                      + quoted(value_of(*fields, "refund_fee" + suffix))
+                      + in_quotes(value_of(*fields, "refund_fee" + suffix))
                       + "; expected a status as documented and fen");
     result.is = *state;
     return result;
   }
-  return failed(failure::unclear,
-                "the answer does not name refund " + quoted(order.refund_id));
+  return failed(failure::unclear, "the answer does not name refund "
+                                    + in_quotes(order.refund_id));
 }
 
 } // namespace slipway::gateway

@@ -57,7 +57,7 @@ std::string_view cut(std::string_view text, std::size_t bytes_max) noexcept {
   return text.substr(0, size);
 }
 
-std::string quoted(std::string_view text, std::size_t shown_max = 80) {
+std::string in_quotes(std::string_view text, std::size_t shown_max = 80) {
   return crypto::json_quote(cut(text, shown_max))
          + (text.size() > shown_max ? "…" : "");
 }
@@ -174,11 +174,11 @@ read_headers(const client::header_list& headers) {
   const auto& [stamped, nonce, signature, serial, type] = values;
   if (type != nullptr && !type->empty() && *type != signature_type)
     return refused(unsupported, reject_reason::unsupported_signature_type,
-                   "Wechatpay-Signature-Type is " + quoted(*type)
+                   "Wechatpay-Signature-Type is " + in_quotes(*type)
                      + "; expected " + std::string{signature_type});
   if (!is_integer(*stamped))
     return refused(not_evaluated, reject_reason::header_malformed,
-                   "Wechatpay-Timestamp is " + quoted(*stamped)
+                   "Wechatpay-Timestamp is " + in_quotes(*stamped)
                      + "; expected seconds since 1970");
   // A line feed would make one text of several messages.
   if (crypto::has_control(*nonce))
@@ -226,11 +226,11 @@ check_with(const crypto::rsa_public_key& key, const signed_headers& headers,
   if (!key.verify(crypto::digest::sha256, message, headers.signature))
     return refusal(signature_verdict::invalid, reject_reason::sign_mismatch,
                    "the signature was not made by the key "
-                     + quoted(headers.serial) + " over this message");
+                     + in_quotes(headers.serial) + " over this message");
   if (!is_timely(headers.timestamp, now))
     return refusal(signature_verdict::valid_but_stale,
                    reject_reason::timestamp_out_of_range,
-                   "Wechatpay-Timestamp is " + quoted(headers.timestamp)
+                   "Wechatpay-Timestamp is " + in_quotes(headers.timestamp)
                      + "; expected less than 300 s from " + unix_seconds(now));
   return {signature_verdict::valid, std::nullopt};
 }
@@ -238,7 +238,7 @@ check_with(const crypto::rsa_public_key& key, const signed_headers& headers,
 signature_check unknown_serial(std::string_view serial) {
   return {signature_verdict::invalid,
           rejection{reject_reason::unknown_serial,
-                    "Wechatpay-Serial is " + quoted(serial)
+                    "Wechatpay-Serial is " + in_quotes(serial)
                       + "; no valid key of WeChat Pay has this serial"}};
 }
 
@@ -275,7 +275,7 @@ open_resource(const json::object& resource, const config::secret& key) {
   }
   if (*algorithm != algorithm_name)
     return refuse(reject_reason::decrypt_failed,
-                  "the algorithm is " + quoted(*algorithm) + "; expected "
+                  "the algorithm is " + in_quotes(*algorithm) + "; expected "
                     + std::string{algorithm_name});
   if (key.empty())
     return refuse(reject_reason::decrypt_failed,
@@ -351,7 +351,7 @@ verdict check_ours(const json::object& from, std::string_view name,
   if (found && *found == ours)
     return std::nullopt;
   return contradiction(reason, std::string{name} + " is "
-                                 + (found ? quoted(*found) : "missing")
+                                 + (found ? in_quotes(*found) : "missing")
                                  + "; expected " + std::string{ours});
 }
 
@@ -406,7 +406,7 @@ read_payment(const json::object& from, const identity& us, notification& into) {
     return contradiction(
       reject_reason::currency_mismatch,
       "amount.currency is "
-        + (currency_fits ? quoted(into.currency) : std::string{"malformed"})
+        + (currency_fits ? in_quotes(into.currency) : std::string{"malformed"})
         + "; expected CNY");
   if (into.transaction_id.empty())
     return contradiction(reject_reason::trade_no_missing,
@@ -459,7 +459,7 @@ verdict read_refund_event(const json::object& from, const identity& us,
     return contradiction(
       reject_reason::currency_mismatch,
       "amount.currency is "
-        + (currency_fits ? quoted(into.currency) : std::string{"malformed"})
+        + (currency_fits ? in_quotes(into.currency) : std::string{"malformed"})
         + "; expected CNY");
   if (into.transaction_id.empty())
     return contradiction(reject_reason::trade_no_missing,
@@ -495,12 +495,12 @@ std::string order_path(std::string_view order_id) {
 }
 
 tl::unexpected<std::string> wrong_order_id(std::string_view order_id) {
-  return failed("the order number is " + quoted(order_id)
+  return failed("the order number is " + in_quotes(order_id)
                 + "; expected 6 to 32 letters, digits, _ - | or *");
 }
 
 tl::unexpected<std::string> wrong_refund_id(std::string_view refund_id) {
-  return failed("the number of the refund is " + quoted(refund_id)
+  return failed("the number of the refund is " + in_quotes(refund_id)
                 + "; expected 1 to 64 letters, digits, _ - | * or @");
 }
 
@@ -533,8 +533,8 @@ not_asked_for(const json::object& from, std::string_view name,
   return call_failure{failure::forged,
                       {},
                       "the answer is about another " + std::string{name} + ", "
-                        + (found ? quoted(*found) : "missing") + "; expected "
-                        + quoted(asked)};
+                        + (found ? in_quotes(*found) : "missing")
+                        + "; expected " + in_quotes(asked)};
 }
 
 bool is_one_of(std::string_view code,
@@ -582,13 +582,13 @@ tl::expected<wechat_v3, std::string>
 wechat_v3::make(const config::wechat_settings& settings,
                 std::shared_ptr<platform_keys> keys) {
   if (!consists_of(settings.app_id, 32, ""))
-    return failed("wechat.app_id is " + quoted(settings.app_id)
+    return failed("wechat.app_id is " + in_quotes(settings.app_id)
                   + "; expected the app's wx… number");
   if (!consists_of(settings.mch_id, 32, ""))
-    return failed("wechat.mch_id is " + quoted(settings.mch_id)
+    return failed("wechat.mch_id is " + in_quotes(settings.mch_id)
                   + "; expected the merchant's number");
   if (!is_url(settings.gateway_url) || settings.gateway_url.ends_with('/'))
-    return failed("wechat.gateway_url is " + quoted(settings.gateway_url)
+    return failed("wechat.gateway_url is " + in_quotes(settings.gateway_url)
                   + "; expected https://… without a slash at the end");
   if (!settings.api_v3_key.empty()
       && settings.api_v3_key.reveal().size() != crypto::aes_256_key_size)
@@ -606,7 +606,7 @@ wechat_v3::make(const config::wechat_settings& settings,
   if (!settings.merchant_private_key.empty()) {
     if (!consists_of(settings.merchant_serial, 64, ""))
       return failed("wechat.merchant_serial is "
-                    + quoted(settings.merchant_serial)
+                    + in_quotes(settings.merchant_serial)
                     + "; expected the serial of the merchant's certificate");
     auto key
       = crypto::rsa_private_key::parse(settings.merchant_private_key.reveal());
@@ -764,10 +764,11 @@ wechat_v3::failure_of(const client::http_response& from, timestamp now) const {
            || is_one_of(
              code, {"SYSTEM_ERROR", "SYSTEMERROR", "BANK_ERROR", "BANKERROR"}))
     kind = failure::unclear;
-  return call_failure{kind, code,
-                      "WeChat Pay answered " + status + " "
-                        + (code.empty() ? "without a code" : code)
-                        + (message.empty() ? "" : ": " + quoted(message, 200))};
+  return call_failure{
+    kind, code,
+    "WeChat Pay answered " + status + " "
+      + (code.empty() ? "without a code" : code)
+      + (message.empty() ? "" : ": " + in_quotes(message, 200))};
 }
 
 // -- certificates
@@ -858,7 +859,7 @@ wechat_v3::jsapi_parameters(std::string_view prepay_id,
   if (!consists_of(with.nonce, 32, ""))
     return failed("the nonce is no text of 1 to 32 letters and digits");
   if (prepay_id.empty() || !is_reference(prepay_id))
-    return failed("the prepay_id is " + quoted(prepay_id)
+    return failed("the prepay_id is " + in_quotes(prepay_id)
                   + "; expected 1 to 128 bytes without control characters");
   auto at = unix_seconds(with.now);
   auto package = "prepay_id=" + std::string{prepay_id};
@@ -901,29 +902,29 @@ wechat_v3::create_request(const pay_order& order, const stamp& with) const {
     return failed("the amount is " + format_amount(order.amount)
                   + "; expected 0.01 to 100000000.00");
   if (order.currency != "CNY")
-    return failed("the currency is " + quoted(order.currency)
+    return failed("the currency is " + in_quotes(order.currency)
                   + "; expected CNY");
   if (order.subject.empty() || !crypto::is_utf8(order.subject)
       || crypto::has_control(order.subject))
-    return failed("the subject is " + quoted(order.subject)
+    return failed("the subject is " + in_quotes(order.subject)
                   + "; expected UTF-8 without control characters");
   if (!is_url(order.notify_url) || order.notify_url.size() > url_max
       || order.notify_url.find('?') != std::string::npos)
-    return failed("the notify_url is " + quoted(order.notify_url)
+    return failed("the notify_url is " + in_quotes(order.notify_url)
                   + "; expected a URL of up to 256 bytes without a query");
   if (order.expires_at <= with.now)
     return failed("the order has expired already");
   std::string extra;
   if (order.method == lifecycle::payment_method::jsapi) {
     if (order.payer_id.empty() || !is_reference(order.payer_id))
-      return failed("the payer's openid is " + quoted(order.payer_id)
+      return failed("the payer's openid is " + in_quotes(order.payer_id)
                     + "; jsapi expects 1 to 128 bytes without control "
                       "characters");
     extra
       = ",\"payer\":{\"openid\":" + crypto::json_quote(order.payer_id) + '}';
   } else if (order.method == lifecycle::payment_method::h5) {
     if (!consists_of(order.payer_ip, 45, ".:"))
-      return failed("the payer's address is " + quoted(order.payer_ip)
+      return failed("the payer's address is " + in_quotes(order.payer_ip)
                     + "; h5 expects an IPv4 or IPv6 address");
     extra = ",\"scene_info\":{\"payer_client_ip\":"
             + crypto::json_quote(order.payer_ip)
@@ -1012,7 +1013,7 @@ wechat_v3::read_query(std::string_view order_id,
   auto state = trade_state_of(word);
   if (!state)
     return failed_call(failure::unclear,
-                       "trade_state is " + quoted(word)
+                       "trade_state is " + in_quotes(word)
                          + "; expected one of the known states");
   result.is = *state;
   result.word = std::move(word);
@@ -1077,7 +1078,7 @@ wechat_v3::refund_request(const refund_order& order, const stamp& with) const {
   if (!is_order_id(order.order_id))
     return wrong_order_id(order.order_id);
   if (!is_reference(order.transaction_id))
-    return failed("the transaction_id is " + quoted(order.transaction_id)
+    return failed("the transaction_id is " + in_quotes(order.transaction_id)
                   + "; expected up to 128 bytes without control characters");
   if (order.amount < 1 || order.amount > order.total
       || order.total > amount_max_minor)
@@ -1085,14 +1086,14 @@ wechat_v3::refund_request(const refund_order& order, const stamp& with) const {
                   + "; expected 0.01 to the order's "
                   + format_amount(order.total));
   if (order.currency != "CNY")
-    return failed("the currency is " + quoted(order.currency)
+    return failed("the currency is " + in_quotes(order.currency)
                   + "; expected CNY");
   if (!crypto::is_utf8(order.reason) || crypto::has_control(order.reason))
     return failed("the reason is no UTF-8 without control characters");
   if (!order.notify_url.empty()
       && (!is_url(order.notify_url) || order.notify_url.size() > url_max
           || order.notify_url.find('?') != std::string::npos))
-    return failed("the notify_url is " + quoted(order.notify_url)
+    return failed("the notify_url is " + in_quotes(order.notify_url)
                   + "; expected a URL of up to 256 bytes without a query");
   auto body = std::string{'{'};
   if (order.transaction_id.empty())
@@ -1133,7 +1134,7 @@ wechat_v3::read_refund_object(const refund_order& order,
   auto state = refund_state_of(word);
   if (!state)
     return failed_call(failure::unclear,
-                       "the refund's status is " + quoted(word)
+                       "the refund's status is " + in_quotes(word)
                          + "; expected one of the known states");
   const auto* amount = object_of(*body, "amount");
   refund_report result;

@@ -26,7 +26,7 @@ rejection refused(reject_reason reason, std::string sentence) {
   return {reason, std::move(sentence)};
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t shown_max = 40;
   auto cut = text.size() > shown_max;
   return crypto::json_quote(text.substr(0, shown_max)) + (cut ? "…" : "");
@@ -169,8 +169,8 @@ root_of(const pugi::xml_document& document, std::string_view name) {
           if (!is_declared(attribute.name(), attribute.value()))
             return tl::make_unexpected(
               refused(malformed_xml, "the XML declaration says "
-                                       + quoted(attribute.name()) + " is "
-                                       + quoted(attribute.value())
+                                       + in_quotes(attribute.name()) + " is "
+                                       + in_quotes(attribute.value())
                                        + "; expected version 1.0 and UTF-8"));
         break;
       case pugi::node_element:
@@ -195,7 +195,7 @@ root_of(const pugi::xml_document& document, std::string_view name) {
       malformed_xml, "no element; expected <" + std::string{name} + ">"));
   if (name != root.name())
     return tl::make_unexpected(
-      refused(malformed_message, "the root is " + quoted(root.name())
+      refused(malformed_message, "the root is " + in_quotes(root.name())
                                    + "; expected " + std::string{name}));
   if (root.first_attribute())
     return tl::make_unexpected(
@@ -207,7 +207,7 @@ tl::expected<std::string, rejection> value_of(pugi::xml_node element) {
   using enum reject_reason;
   auto wrong = [element](reject_reason reason, std::string_view what) {
     return tl::make_unexpected(
-      refused(reason, quoted(element.name()) + ' ' + std::string{what}));
+      refused(reason, in_quotes(element.name()) + ' ' + std::string{what}));
   };
   if (element.first_attribute())
     return wrong(malformed_message, "has an attribute");
@@ -275,7 +275,7 @@ parse_flat_xml(std::string_view text, std::string_view root,
                 "more than " + std::to_string(limits.elements) + " elements"));
     if (!names.insert(node.name()).second)
       return tl::make_unexpected(
-        refused(duplicate_element, quoted(node.name()) + " occurs twice"));
+        refused(duplicate_element, in_quotes(node.name()) + " occurs twice"));
     auto value = value_of(node);
     if (!value)
       return tl::make_unexpected(std::move(value.error()));

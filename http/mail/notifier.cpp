@@ -1,5 +1,7 @@
 #include "http/mail/notifier.hpp"
 
+#include "actors/guardian.hpp"
+
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
 
@@ -62,7 +64,7 @@ void notifier_state::look() {
   }
   looking = true;
   self->send(
-    env->stores.front(),
+    env->stores.front()(),
     make_job(query::due_mails{env->clock->now(), mails_max},
              [me = notifier_actor{self}](job<query::due_mails>::reply rows) {
                auto back = mails_read{};
@@ -77,7 +79,7 @@ void notifier_state::look() {
 }
 
 void notifier_state::send(const mails_read& what) {
-  if (what.rows && what.next < what.rows->size()) {
+  if (what.rows && what.next < what.rows->size() && env->may_act()) {
     // One at a time, so that an order to stop is heard in between.
     send_one((*what.rows)[what.next]);
     self->send(self, mails_read{what.error, what.rows, what.next + 1});
@@ -86,9 +88,10 @@ void notifier_state::send(const mails_read& what) {
   looking = false;
   // A full page means that there is more. The marks of this one are ahead of
   // the next look in the same store's mailbox.
-  if (std::exchange(look_again, false)
-      || (what.rows && what.rows->size() == mails_max))
-    look();
+  const auto more = what.rows && what.rows->size() == mails_max;
+  if (std::exchange(look_again, false) || more)
+    if (env->may_act())
+      look();
 }
 
 void notifier_state::send_one(const query::due_mails::row& mail) {
@@ -110,6 +113,7 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
       + std::to_string(static_cast<int>(mail.what.kind)) + "@" + options.domain;
   message.date = mail.what.at;
   message.language = to_tag(language_of(mail.locale));
+  const auto mark_of_it = outward_mark{env->load};
   const auto end = options.send(message);
   env->metrics->notification("mail", to_string(end.status));
   switch (end.status) {
@@ -153,7 +157,7 @@ void notifier_state::mark(const query::due_mails::row& mail,
   what.at = env->clock->now();
   what.next_at = next_at;
   what.detail = std::move(detail);
-  self->send(env->stores.front(),
+  self->send(env->stores.front()(),
              make_job(std::move(what), [id = mail.subscription](
                                          job<query::mark_mail>::reply done) {
                // The mail goes out once more, under the same id.
@@ -171,6 +175,7 @@ void notifier_state::on_tick() {
 notifier_actor::behavior_type
 notifier(notifier_actor::stateful_pointer<notifier_state> self,
          environment_ptr env, notifier_options options) {
+  under_supervision(self);
   auto& st = self->state;
   st.self = self;
   st.alive = alive_guard{env->metrics, notifier_state::name};

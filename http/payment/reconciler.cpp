@@ -1,5 +1,6 @@
 #include "http/payment/reconciler.hpp"
 
+#include "actors/guardian.hpp"
 #include "http/crypto/text.hpp"
 
 #include <caf/send.hpp>
@@ -111,6 +112,12 @@ struct reconciler_state::impl {
     return payment::make_stamp(now(), *env->entropy);
   }
 
+  /// Whether a call does more than to ask.
+  static bool changes_anything(std::string_view operation) {
+    return operation == "create" || operation == "close"
+           || operation == "refund";
+  }
+
   /// Calls the gateway and goes on inside of the actor with what `read` makes
   /// of the answer.
   /// @param read `answer<T>(const http_response&, timestamp)`; runs on the
@@ -126,10 +133,20 @@ struct reconciler_state::impl {
            std::make_shared<client::http_response>());
       return;
     }
+    if (changes_anything(operation) && !env->may_act()) {
+      next(answer{tl::unexpected{
+             gateway::call_failure{gateway::failure::unclear, "",
+                                   "this server may not change anything now"}}},
+           std::make_shared<client::http_response>());
+      return;
+    }
     request->timeout = options.request_timeout;
     options.network->send(
       std::move(*request),
       [this, me = reconciler_actor{self}, clock = env->clock, at, operation,
+       mark = changes_anything(operation)
+                ? std::make_shared<outward_mark>(env->load)
+                : nullptr,
        read = std::move(read),
        next = std::move(next)](client::http_outcome outcome) mutable {
         // Not on our thread, and the actor may be gone: nothing of it may be
@@ -256,7 +273,7 @@ struct reconciler_state::impl {
     }
     if (about.order.status == order_status::refunding || now() > until)
       return;
-    self->send(env->stores.back(),
+    self->send(env->stores.back()(),
                make_job(query::ask_soon{about.subscription, about.order.seq,
                                         now() + pause},
                         [](slipway::job<query::ask_soon>::reply) {
@@ -310,7 +327,7 @@ struct reconciler_state::impl {
                                finish(about);
                              }));
       });
-    self->send(env->registry, std::move(cmd));
+    self->send(env->registry(), std::move(cmd));
   }
 
   /// What the gateway says contradicts us beyond what the machine can judge: a
@@ -331,17 +348,19 @@ struct reconciler_state::impl {
     what->entry = std::move(entry);
     what->entry.outcome = as;
     what->entry.reason = std::move(reason);
-    what->done = [this, me = reconciler_actor{self}, about, as](errc error) {
-      caf::anon_send(
-        me, std::make_shared<std::function<void()>>([this, about, as, error] {
-          answer(about, {error,
-                         as == callback_outcome::contradicted
-                           ? verdict::unknown_order
-                           : verdict::already_applied,
-                         nullptr});
-          finish(about);
-        }));
-    };
+    what->done = {
+      [this, me = reconciler_actor{self}, about, as](errc error) {
+        caf::anon_send(
+          me, std::make_shared<std::function<void()>>([this, about, as, error] {
+            answer(about, {error,
+                           as == callback_outcome::contradicted
+                             ? verdict::unknown_order
+                             : verdict::already_applied,
+                           nullptr});
+            finish(about);
+          }));
+      },
+      errc::unavailable};
     self->send(env->journal_of(about->subscription), std::move(what));
   }
 
@@ -597,7 +616,7 @@ struct reconciler_state::impl {
     what.limit = limit;
     what.rules = env->rules;
     self->send(
-      env->stores.back(),
+      env->stores.back()(),
       make_job(std::move(what), [this, me = reconciler_actor{self}, at](
                                   slipway::job<query::claim_asks>::reply rows) {
         auto got = std::make_shared<slipway::job<query::claim_asks>::reply>(
@@ -775,7 +794,7 @@ struct reconciler_state::impl {
                                                               : got->prepay_id};
         cmd->reply = reply;
         cmd->control = true;
-        self->send(env->registry, std::move(cmd));
+        self->send(env->registry(), std::move(cmd));
       });
   }
 
@@ -857,6 +876,7 @@ void reconciler_state::on_tick() {
 reconciler_actor::behavior_type
 reconciler(reconciler_actor::stateful_pointer<reconciler_state> self,
            environment_ptr env, reconciler_options options) {
+  under_supervision(self);
   self->state.start(self, std::move(env), std::move(options));
   return {
     [self](gateway_errand_ptr& what) {

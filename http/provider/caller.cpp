@@ -1,5 +1,6 @@
 #include "http/provider/caller.hpp"
 
+#include "actors/guardian.hpp"
 #include "http/provider/budget.hpp"
 
 #include <boost/json/serialize.hpp>
@@ -122,6 +123,9 @@ struct caller_state::impl {
   bool is_good(call& what, timestamp at) {
     if (what.withdrawn && *what.withdrawn)
       end_unsent(*env->metrics, what, "withdrawn before it was sent");
+    else if (what.mutates && !env->may_act())
+      end_unsent(*env->metrics, what,
+                 "this server may not change anything now");
     else if (what.expires < at)
       end_unsent(*env->metrics, what, "waited too long for the budget");
     else
@@ -222,7 +226,9 @@ struct caller_state::impl {
     options.network->send(
       std::move(request),
       [this, me = caller_actor{self}, env = env,
-       what = std::move(what)](client::http_outcome outcome) {
+       mark
+       = what->mutates ? std::make_shared<outward_mark>(env->load) : nullptr,
+       what = what](client::http_outcome outcome) {
         auto got = read_answer(outcome);
         caf::anon_send(me, make([this, head = head_of(got)] {
                          heard(head);
@@ -271,6 +277,7 @@ void caller_state::receive(call_ptr what) {
 caller_actor::behavior_type
 caller(caller_actor::stateful_pointer<caller_state> self, environment_ptr env,
        caller_options options) {
+  under_supervision(self);
   self->state.start(self, std::move(env), std::move(options));
   return {
     [self](call_ptr& what) {

@@ -36,8 +36,21 @@ struct call {
   timestamp expires{};
   withdrawal withdrawn; ///< May be null.
   /// Called exactly once, on the network's thread or the CALLER's: send
-  /// yourself a message and return.
+  /// yourself a message and return. A call that is dropped on its way to the
+  /// CALLER was not sent.
   std::function<void(answer)> done;
+
+  call() = default;
+
+  call(const call&) = delete;
+
+  call& operator=(const call&) = delete;
+
+  ~call() {
+    if (done)
+      done(
+        {answer_class::not_sent, nullptr, "the line to Railway is down", {}});
+  }
 };
 
 using call_ptr = std::shared_ptr<call>;

@@ -1,5 +1,6 @@
 #include "http/provider/janitor.hpp"
 
+#include "actors/guardian.hpp"
 #include "http/provider/documents.hpp"
 #include "http/provider/orphans.hpp"
 #include "http/provider/view.hpp"
@@ -124,14 +125,14 @@ struct janitor_state::impl {
                        next(*shared);
                      }));
     };
-    self->send(options.caller, std::move(x));
+    self->send(options.caller(), std::move(x));
   }
 
   /// Asks the STORE and goes on inside of the actor.
   template <class Query, class F>
   void ask(Query what, F next) {
     using reply = typename job<Query>::reply;
-    self->send(env->stores.front(),
+    self->send(env->stores.front()(),
                make_job(std::move(what), [me = janitor_actor{self},
                                           next = std::move(next)](reply got) {
                  auto shared = std::make_shared<reply>(std::move(got));
@@ -426,6 +427,7 @@ void janitor_state::on_tick() {
 janitor_actor::behavior_type
 janitor(janitor_actor::stateful_pointer<janitor_state> self,
         environment_ptr env, janitor_options options) {
+  under_supervision(self);
   self->state.start(self, std::move(env), std::move(options));
   return {
     [](const continuation& what) {

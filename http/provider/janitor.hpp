@@ -15,7 +15,7 @@ namespace slipway::provider {
 /// What the JANITOR works with.
 struct janitor_options {
   config::railway_settings settings;
-  caller_actor caller;
+  actor_slot<caller_actor> caller;
   /// Our webhook, its secret included; empty: it is not registered.
   std::string webhook_url;
   /// A whole sweep reads every project; the others read the new ones only.

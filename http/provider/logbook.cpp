@@ -1,5 +1,6 @@
 #include "http/provider/logbook.hpp"
 
+#include "actors/guardian.hpp"
 #include "http/provider/log_documents.hpp"
 #include "http/provider/log_lines.hpp"
 #include "http/provider/subscription.hpp"
@@ -387,7 +388,7 @@ struct logbook_state::impl {
                        next(*shared);
                      }));
     };
-    self->send(options.caller, std::move(x));
+    self->send(options.caller(), std::move(x));
   }
 
   // -- readers come and go
@@ -1712,6 +1713,7 @@ std::size_t logbook_state::bytes() const {
 logbook_actor::behavior_type
 logbook(logbook_actor::stateful_pointer<logbook_state> self,
         environment_ptr env, logbook_options with) {
+  under_supervision(self);
   self->state.start(self, std::move(env), std::move(with));
   return {
     [self](log_query_ptr& what) {

@@ -17,7 +17,7 @@ namespace slipway::provider {
 /// What the LOGBOOK works with.
 struct logbook_options {
   config::railway_settings settings; ///< Endpoint and token.
-  caller_actor caller;
+  actor_slot<caller_actor> caller;
   /// For live streams; null: everything is polled.
   std::shared_ptr<client::websocket_network> sockets;
   std::shared_ptr<const config::keyring> keys;

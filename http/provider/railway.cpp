@@ -1,5 +1,6 @@
 #include "http/provider/railway.hpp"
 
+#include "actors/guardian.hpp"
 #include "http/provider/answer.hpp"
 #include "http/provider/blueprint.hpp"
 #include "http/provider/caller.hpp"
@@ -252,7 +253,7 @@ struct railway_state::impl {
                              answered(id, serial, what, *got, next);
                            }));
     };
-    self->send(options.caller, std::move(out));
+    self->send(options.caller(), std::move(out));
   }
 
   template <class F>
@@ -297,7 +298,7 @@ struct railway_state::impl {
     auto again = std::move(t.again);
     const auto id = t.subject->id;
     erase(id);
-    self->send(env->registry, std::move(report));
+    self->send(env->registry(), std::move(report));
     pump_gate();
     // Ordered anew by a supervisor that was restarted in between. Should the
     // report above reach it first, what comes of this one is stale there.
@@ -369,7 +370,7 @@ struct railway_state::impl {
                                  abandon(*t);
                              }));
       });
-    self->send(env->registry, std::move(report));
+    self->send(env->registry(), std::move(report));
   }
 
   /// Goes on with what was ordered while a change was on its way, and with what
@@ -1430,13 +1431,13 @@ struct railway_state::impl {
     erase(subject->id);
     pump_gate();
     if (env->watcher)
-      self->send(env->watcher, watch_order{subject});
+      self->send(env->watcher(), watch_order{subject});
   }
 
   /// Something else is done for it now, or nothing.
   void stop_watching(subscription_id id) {
     if (env->watcher)
-      self->send(env->watcher, watch_dropped{id});
+      self->send(env->watcher(), watch_dropped{id});
   }
 
   // -- halting
@@ -1612,8 +1613,10 @@ void railway_state::start(provider_actor::pointer self, environment_ptr env,
   impl_->self = self;
   impl_->alive = alive_guard{env->metrics, name};
   impl_->env = std::move(env);
-  impl_->born = impl_->now();
   impl_->options = std::move(options);
+  impl_->born = impl_->now();
+  if (impl_->options.again)
+    impl_->born += impl_->options.settings.request_timeout;
   impl_->on_tick();
 }
 
@@ -1632,6 +1635,7 @@ void railway_state::on_tick() {
 provider_actor::behavior_type
 railway(provider_actor::stateful_pointer<railway_state> self,
         environment_ptr env, railway_options options) {
+  under_supervision(self);
   self->state.start(self, std::move(env), std::move(options));
   return {
     [self](const step_order& what) {

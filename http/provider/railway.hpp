@@ -17,7 +17,10 @@ struct railway_options {
   config::railway_settings settings;
   std::map<std::string, config::plan_settings> plans;
   millis poll_interval{5'000};
-  caller_actor caller;
+  actor_slot<caller_actor> caller;
+  /// Whether a PROVIDER before it went down in this server: calls of that one
+  /// may still be on their way.
+  bool again = false;
   std::shared_ptr<const config::keyring> keys;
 };
 

@@ -1,5 +1,6 @@
 #include "http/provider/watcher.hpp"
 
+#include "actors/guardian.hpp"
 #include "http/provider/documents.hpp"
 #include "http/provider/look.hpp"
 
@@ -347,7 +348,7 @@ struct watcher_state::impl {
               next(*got);
             }));
         };
-    self->send(options.caller, std::move(out));
+    self->send(options.caller(), std::move(out));
   }
 
   /// The same for one watch, as long as it is wanted: `next(watch&, answer&)`.
@@ -540,7 +541,7 @@ struct watcher_state::impl {
   template <class Query, class F>
   void query_store(Query what, F next) {
     using reply = typename job<Query>::reply;
-    self->send(env->stores.front(),
+    self->send(env->stores.front()(),
                make_job(std::move(what), [me = watcher_actor{self},
                                           next = std::move(next)](reply got) {
                  auto shared = std::make_shared<reply>(std::move(got));
@@ -1225,7 +1226,7 @@ struct watcher_state::impl {
                                                 std::move(what.reason)};
     report->calls = std::exchange(w.calls, {});
     report->control = true;
-    self->send(env->registry, std::move(report));
+    self->send(env->registry(), std::move(report));
   }
 
   /// The provider gives no percentage; statuses and steps make one, which never
@@ -1240,7 +1241,7 @@ struct watcher_state::impl {
     if (seen.progress > w.progress || is_news) {
       w.progress = std::max(w.progress, seen.progress);
       w.status = status;
-      self->send(env->registry,
+      self->send(env->registry(),
                  make_command(w, lifecycle::condition::in_progress, w.progress,
                               status, {}));
     }
@@ -1272,7 +1273,7 @@ struct watcher_state::impl {
                                settle(id, serial, taken);
                              }));
       });
-    self->send(env->registry, std::move(report));
+    self->send(env->registry(), std::move(report));
   }
 
   void settle(subscription_id id, std::uint64_t serial, bool taken) {
@@ -1329,6 +1330,7 @@ void watcher_state::on_tick() {
 watcher_actor::behavior_type
 watcher(watcher_actor::stateful_pointer<watcher_state> self,
         environment_ptr env, watcher_options options) {
+  under_supervision(self);
   self->state.start(self, std::move(env), std::move(options));
   return {
     [self](const watch_order& what) {

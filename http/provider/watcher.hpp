@@ -17,7 +17,7 @@ struct watcher_options {
   /// Between two looks at a young deployment; older ones are looked at less
   /// often, but so often that nobody waits for more than 15 s.
   millis poll_interval{5'000};
-  caller_actor caller;
+  actor_slot<caller_actor> caller;
 };
 
 /// State of the WATCHER actor.

@@ -8,7 +8,7 @@ namespace slipway::sandbox::graphql {
 
 namespace {
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   return '"' + std::string{text} + '"';
 }
 
@@ -53,7 +53,7 @@ public:
       check_operation(x, used);
     for (const auto& x : doc_.fragments)
       if (used.count(x.name) == 0)
-        say("Fragment " + quoted(x.name) + " is never used.", x.at);
+        say("Fragment " + in_quotes(x.name) + " is never used.", x.at);
     return std::move(problems_);
   }
 
@@ -70,7 +70,7 @@ private:
         say("This anonymous operation must be the only defined operation.",
             x.at);
       if (!x.name.empty() && !seen.insert(x.name).second)
-        say("There can be only one operation named " + quoted(x.name) + ".",
+        say("There can be only one operation named " + in_quotes(x.name) + ".",
             x.at);
     }
     if (doc_.operations.empty())
@@ -78,7 +78,7 @@ private:
     seen.clear();
     for (const auto& x : doc_.fragments)
       if (!seen.insert(x.name).second)
-        say("There can be only one fragment named " + quoted(x.name) + ".",
+        say("There can be only one fragment named " + in_quotes(x.name) + ".",
             x.at);
   }
 
@@ -91,11 +91,11 @@ private:
   const type_def* composite(const std::string& name, location at) {
     const auto* type = types_.find(name);
     if (type == nullptr) {
-      say("Unknown type " + quoted(name) + ".", at);
+      say("Unknown type " + in_quotes(name) + ".", at);
       return nullptr;
     }
     if (type->kind != type_kind::object && type->kind != type_kind::interface) {
-      say("Fragment cannot condition on non composite type " + quoted(name)
+      say("Fragment cannot condition on non composite type " + in_quotes(name)
             + ".",
           at);
       return nullptr;
@@ -108,7 +108,7 @@ private:
       std::set<std::string> reached;
       reach(x.name, reached);
       if (reached.count(x.name) != 0)
-        say("Cannot spread fragment " + quoted(x.name) + " within itself.",
+        say("Cannot spread fragment " + in_quotes(x.name) + " within itself.",
             x.at);
     }
   }
@@ -132,7 +132,7 @@ private:
     if (x.kind == operation_kind::subscription
         && (x.selections.size() != 1
             || x.selections.front().kind != selection_kind::field))
-      say("Subscription " + quoted(x.name)
+      say("Subscription " + in_quotes(x.name)
             + " must select only one top level field.",
           x.at);
     draws drawn;
@@ -156,14 +156,14 @@ private:
     for (const auto& each : x.variables) {
       const auto name = "$" + each.name;
       if (!seen.insert(each.name).second)
-        say("There can be only one variable named " + quoted(name) + ".",
+        say("There can be only one variable named " + in_quotes(name) + ".",
             each.at);
       const auto* type = types_.find(each.type.base());
       if (type == nullptr)
-        say("Unknown type " + quoted(each.type.base()) + ".", each.at);
+        say("Unknown type " + in_quotes(each.type.base()) + ".", each.at);
       else if (!type->is_leaf() && type->kind != type_kind::input)
-        say("Variable " + quoted(name) + " cannot be non-input type "
-              + quoted(each.type.to_string()) + ".",
+        say("Variable " + in_quotes(name) + " cannot be non-input type "
+              + in_quotes(each.type.to_string()) + ".",
             each.at);
       else if (each.fallback) {
         draws none;
@@ -172,7 +172,7 @@ private:
       if (std::none_of(uses.begin(), uses.end(), [&](const use& y) {
             return y.name == each.name;
           }))
-        say("Variable " + quoted(name) + " is never used.", each.at);
+        say("Variable " + in_quotes(name) + " is never used.", each.at);
     }
     for (const auto& each : uses) {
       const auto i = std::find_if(x.variables.begin(), x.variables.end(),
@@ -180,7 +180,7 @@ private:
                                     return y.name == each.name;
                                   });
       if (i == x.variables.end()) {
-        say("Variable " + quoted("$" + each.name) + " is not defined.",
+        say("Variable " + in_quotes("$" + each.name) + " is not defined.",
             each.at);
         continue;
       }
@@ -192,10 +192,10 @@ private:
       if (each.has_default)
         wanted.non_null = false;
       if (!fits(given, wanted))
-        say("Variable " + quoted("$" + each.name) + " of type "
-              + quoted(i->type.to_string())
+        say("Variable " + in_quotes("$" + each.name) + " of type "
+              + in_quotes(i->type.to_string())
               + " used in position expecting type "
-              + quoted(each.wanted.to_string()) + ".",
+              + in_quotes(each.wanted.to_string()) + ".",
             each.at);
     }
   }
@@ -229,7 +229,7 @@ private:
         case selection_kind::spread:
           drawn.spreads.insert(x.name);
           if (const auto* to = doc_.find(x.name); to == nullptr)
-            say("Unknown fragment " + quoted(x.name) + ".", x.at);
+            say("Unknown fragment " + in_quotes(x.name) + ".", x.at);
           else if (const auto* type = types_.find(to->condition))
             overlap(on, *type, x.at);
           break;
@@ -248,8 +248,9 @@ private:
     if (on.name == condition.name || has(on, condition.name)
         || has(condition, on.name))
       return true;
-    say("Fragment cannot be spread here as objects of type " + quoted(on.name)
-          + " can never be of type " + quoted(condition.name) + ".",
+    say("Fragment cannot be spread here as objects of type "
+          + in_quotes(on.name) + " can never be of type "
+          + in_quotes(condition.name) + ".",
         at);
     return false;
   }
@@ -269,7 +270,7 @@ private:
         const auto [i, fresh] = keys.emplace(x.key(), &x);
         if (!fresh
             && (i->second->name != x.name || !same_arguments(*i->second, x)))
-          say("Fields " + quoted(x.key())
+          say("Fields " + in_quotes(x.key())
                 + " conflict because they differ in field or arguments. Use "
                   "different aliases on the fields to fetch both.",
               x.at);
@@ -285,8 +286,8 @@ private:
     }
     const auto* field = on.field(x.name);
     if (field == nullptr) {
-      say("Cannot query field " + quoted(x.name) + " on type " + quoted(on.name)
-            + ".",
+      say("Cannot query field " + in_quotes(x.name) + " on type "
+            + in_quotes(on.name) + ".",
           x.at);
       return;
     }
@@ -297,14 +298,15 @@ private:
       return;
     if (type->is_leaf()) {
       if (!x.children.empty())
-        say("Field " + quoted(x.name) + " must not have a selection since type "
-              + quoted(field->type.to_string()) + " has no subfields.",
+        say("Field " + in_quotes(x.name)
+              + " must not have a selection since type "
+              + in_quotes(field->type.to_string()) + " has no subfields.",
             x.at);
     } else if (x.children.empty()) {
-      say("Field " + quoted(x.name) + " of type "
-            + quoted(field->type.to_string())
+      say("Field " + in_quotes(x.name) + " of type "
+            + in_quotes(field->type.to_string())
             + " must have a selection of subfields. Did you mean "
-            + quoted(x.name + " { ... }") + "?",
+            + in_quotes(x.name + " { ... }") + "?",
           x.at);
     } else {
       check_selections(*type, x.children, drawn);
@@ -317,23 +319,24 @@ private:
     std::set<std::string> seen;
     for (const auto& each : given) {
       if (!seen.insert(each.name).second)
-        say("There can be only one argument named " + quoted(each.name) + ".",
+        say("There can be only one argument named " + in_quotes(each.name)
+              + ".",
             each.at);
       const auto i
         = std::find_if(known.begin(), known.end(), [&](const input_def& y) {
             return y.name == each.name;
           });
       if (i == known.end())
-        say("Unknown argument " + quoted(each.name) + " on field "
-              + quoted(where) + ".",
+        say("Unknown argument " + in_quotes(each.name) + " on field "
+              + in_quotes(where) + ".",
             each.at);
       else
         check_value(each.value, i->type, i->has_default, drawn);
     }
     for (const auto& each : known)
       if (each.required() && seen.count(each.name) == 0)
-        say("Field " + quoted(x.name) + " argument " + quoted(each.name)
-              + " of type " + quoted(each.type.to_string())
+        say("Field " + in_quotes(x.name) + " argument " + in_quotes(each.name)
+              + " of type " + in_quotes(each.type.to_string())
               + " is required, but it was not provided.",
             x.at);
   }
@@ -341,11 +344,11 @@ private:
   void check_directives(const std::vector<directive>& all, draws& drawn) {
     for (const auto& x : all) {
       if (x.name != "include" && x.name != "skip") {
-        say("Unknown directive " + quoted("@" + x.name) + ".", x.at);
+        say("Unknown directive " + in_quotes("@" + x.name) + ".", x.at);
         continue;
       }
       if (x.arguments.size() != 1 || x.arguments.front().name != "if")
-        say("Directive " + quoted("@" + x.name)
+        say("Directive " + in_quotes("@" + x.name)
               + " argument \"if\" of type \"Boolean!\" is required.",
             x.at);
       else
@@ -364,7 +367,7 @@ private:
     }
     if (x.kind == value_kind::null) {
       if (type.non_null)
-        say("Expected value of type " + quoted(type.to_string())
+        say("Expected value of type " + in_quotes(type.to_string())
               + ", found null.",
             x.at);
       return;
@@ -389,8 +392,8 @@ private:
         if (x.kind != value_kind::enumerator
             || std::find(named->values.begin(), named->values.end(), x.text)
                  == named->values.end())
-          say("Value " + quoted(x.text) + " does not exist in "
-                + quoted(type.name) + " enum.",
+          say("Value " + in_quotes(x.text) + " does not exist in "
+                + in_quotes(type.name) + " enum.",
               x.at);
         break;
       case type_kind::input:
@@ -424,7 +427,8 @@ private:
       draw(x, drawn);
     }
     if (!good)
-      say(type.name + " cannot represent this value: " + quoted(x.text) + ".",
+      say(type.name + " cannot represent this value: " + in_quotes(x.text)
+            + ".",
           x.at);
   }
 
@@ -454,8 +458,8 @@ private:
 
   void check_input(const literal& x, const type_def& type, draws& drawn) {
     if (x.kind != value_kind::object) {
-      say("Expected value of type " + quoted(type.name) + ", found "
-            + quoted(x.text) + ".",
+      say("Expected value of type " + in_quotes(type.name) + ", found "
+            + in_quotes(x.text) + ".",
           x.at);
       return;
     }
@@ -463,23 +467,23 @@ private:
     for (const auto& each : x.members) {
       const auto& key = each.first;
       if (!seen.insert(key).second)
-        say("There can be only one input field named " + quoted(key) + ".",
+        say("There can be only one input field named " + in_quotes(key) + ".",
             x.at);
       const auto i = std::find_if(type.inputs.begin(), type.inputs.end(),
                                   [&](const input_def& y) {
                                     return y.name == key;
                                   });
       if (i == type.inputs.end())
-        say("Field " + quoted(key) + " is not defined by type "
-              + quoted(type.name) + ".",
+        say("Field " + in_quotes(key) + " is not defined by type "
+              + in_quotes(type.name) + ".",
             x.at);
       else
         check_value(each.second, i->type, i->has_default, drawn);
     }
     for (const auto& each : type.inputs)
       if (each.required() && seen.count(each.name) == 0)
-        say("Field " + quoted(type.name + "." + each.name)
-              + " of required type " + quoted(each.type.to_string())
+        say("Field " + in_quotes(type.name + "." + each.name)
+              + " of required type " + in_quotes(each.type.to_string())
               + " was not provided.",
             x.at);
   }

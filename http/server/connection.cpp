@@ -539,6 +539,12 @@ void connection::dispatch() {
   }
   permit taken;
   if (!match_.to->exempt) {
+    if (shared_->hooks.is_full && shared_->hooks.is_full(*in_)) {
+      shared_->shed("full");
+      refuse(503, "overloaded", "Too much to do. Please try again.", false,
+             true);
+      return;
+    }
     if (!shared_->gate->try_take()) {
       shared_->shed("in_flight");
       refuse(503, "overloaded", "Too much to do. Please try again.", false,

@@ -63,7 +63,10 @@ struct server_hooks {
   std::function<void(std::string_view route, int status, double seconds,
                      const request& in)>
     on_response = nullptr;
-  /// After work was refused for want of room. `reason` is `in_flight`,
+  /// Whether there is no room for one more request like this behind the
+  /// server, although there are permits: 503 before the handler runs.
+  std::function<bool(const request& in)> is_full = nullptr;
+  /// After work was refused for want of room. `reason` is `in_flight`, `full`,
   /// `connections`, `streams` or `timeout`.
   std::function<void(std::string_view reason)> on_shed = nullptr;
 };

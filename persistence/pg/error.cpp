@@ -29,6 +29,9 @@ error_kind kind_of(std::string_view sqlstate) noexcept {
   // connection_exception
   if (sqlstate.size() == 5 && sqlstate.starts_with("08"))
     return error_kind::connection_lost;
+  // Of our own making: slipway_fence.
+  if (sqlstate == "SW001")
+    return error_kind::fenced;
   return error_kind::other;
 }
 
@@ -52,6 +55,8 @@ std::string_view to_string(error_kind kind) noexcept {
       return "unavailable";
     case error_kind::other:
       return "other";
+    case error_kind::fenced:
+      return "fenced";
   }
   return "unknown";
 }

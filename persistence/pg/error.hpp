@@ -31,6 +31,8 @@ enum class error_kind : std::uint8_t {
   unavailable = 7,
   /// Everything else: a mistake in a statement, in its values or in the setup.
   other = 8,
+  /// SW001: this server's ownership has ended. Nothing was applied.
+  fenced = 9,
 };
 
 /// Why a call failed.

@@ -39,7 +39,7 @@ struct busy_hour final : simulated_world {
         provider_hint hint;
         hint.environment_id = environment;
         later(some(2s), [this, hint] {
-          caf::anon_send(env->watcher, hint);
+          caf::anon_send(env->watcher(), hint);
         });
       };
   }

@@ -92,7 +92,7 @@ struct bank : simulated_world {
     options.words = words;
     env->reconciler
       = keep(sys.spawn(payment::reconciler, environment_ptr{env}, options));
-    caf::anon_send(env->reconciler, tick{});
+    caf::anon_send(env->reconciler(), tick{});
   }
 
   void sever() override {
@@ -176,7 +176,7 @@ struct bank : simulated_world {
         else
           deliver_later(what, nth + 1);
       });
-    caf::anon_send(env->registry, std::move(cmd));
+    caf::anon_send(env->registry(), std::move(cmd));
   }
 
   gateway::reading
@@ -208,7 +208,7 @@ struct bank : simulated_world {
     auto what = std::make_shared<gateway_errand>();
     what->what = gateway_errand::kind::refresh_keys;
     what->gateway = payment_gateway::wechat;
-    caf::anon_send(env->reconciler, std::move(what));
+    caf::anon_send(env->reconciler(), std::move(what));
   }
 
   // -- customers
@@ -309,7 +309,7 @@ struct bank : simulated_world {
         if (done)
           done(how);
       });
-    caf::anon_send(env->reconciler, std::move(errand));
+    caf::anon_send(env->reconciler(), std::move(errand));
   }
 
   /// The customer has a code or a link, for as long as it lives, and looks at

@@ -155,7 +155,8 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
       env->stores.push_back(keep(sys.spawn(memory_store, db)));
     }
     recovered = std::make_shared<std::atomic<bool>>(false);
-    env->registry = keep(sys.spawn(registry, environment_ptr{env}, recovered));
+    env->registry
+      = keep(sys.spawn(registry, environment_ptr{env}, recovered, false));
     env->dispatcher = keep(sys.spawn(dispatcher, environment_ptr{env}));
     auto options = provider::railway_options{};
     options.settings.endpoint = "http://127.0.0.1/graphql/v2";
@@ -185,19 +186,19 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     };
     env->notifier = keep(sys.spawn(mail::notifier, environment_ptr{env}, post));
     add_actors();
-    caf::anon_send(env->registry, tick{});
-    caf::anon_send(env->dispatcher, tick{});
-    caf::anon_send(env->notifier, tick{});
+    caf::anon_send(env->registry(), tick{});
+    caf::anon_send(env->dispatcher(), tick{});
+    caf::anon_send(env->notifier(), tick{});
   }
 
   registry_state& registry_of() {
     using impl = registry_actor::stateful_base<registry_state>;
-    return deref<impl>(env->registry).state;
+    return deref<impl>(env->registry()).state;
   }
 
   dispatcher_state& dispatcher_of() {
     using impl = dispatcher_actor::stateful_base<dispatcher_state>;
-    return deref<impl>(env->dispatcher).state;
+    return deref<impl>(env->dispatcher()).state;
   }
 
   /// The power goes off: nothing of the server writes or calls any more.
@@ -269,7 +270,7 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
           insist(whom, what, done);
         });
       });
-    caf::anon_send(env->registry, std::move(cmd));
+    caf::anon_send(env->registry(), std::move(cmd));
   }
 
   // -- time

@@ -129,6 +129,15 @@ probe_registry(registry_actor::pointer, probe_ptr log) {
     [](const restart_wish&) {
       CAF_FAIL("restart_wish");
     },
+    [](const parts_restarted&) {
+      CAF_FAIL("parts_restarted");
+    },
+    [](const roster_ptr&) {
+      CAF_FAIL("roster_ptr");
+    },
+    [](const supervisor_order_ptr&) {
+      CAF_FAIL("supervisor_order_ptr");
+    },
     [](const tick&) {
       // nop
     },
@@ -190,12 +199,12 @@ struct actor_fixture : test_coordinator_fixture<caf::actor_system_config> {
 
   memory_journal_state& journal() {
     using impl = journal_actor::stateful_base<memory_journal_state>;
-    return deref<impl>(env->journals.front()).state;
+    return deref<impl>(env->journals.front()()).state;
   }
 
   memory_store_state& store() {
     using impl = store_actor::stateful_base<memory_store_state>;
-    return deref<impl>(env->stores.front()).state;
+    return deref<impl>(env->stores.front()()).state;
   }
 
   /// Lets time pass in small steps, messages in between.

@@ -71,7 +71,8 @@ struct memory_database {
   std::vector<kept_history> history;
   std::vector<callback_entry> callbacks; ///< Their ids count from 1.
   std::map<std::int64_t, settlement> settled;
-  std::vector<callback_entry> forged;    ///< The newest last.
+  std::vector<callback_entry> forged; ///< The newest last.
+  std::map<std::uint64_t, query::note_quarantine> quarantines;
   std::map<std::string, orphan> orphans; ///< By the project's id.
   /// Those of the actors: what a timer is due by.
   lifecycle::rules rules;
@@ -95,7 +96,7 @@ struct memory_database {
   commit_status commit(const transition& t) {
     auto end = commit_fault ? commit_fault(t) : commit_status::stored;
     if (end == commit_status::failed || end == commit_status::conflict
-        || end == commit_status::payment_taken)
+        || end == commit_status::refused || end == commit_status::payment_taken)
       return end;
     if (end == commit_status::in_doubt && !in_doubt_stores())
       return end;
@@ -191,6 +192,25 @@ struct memory_database {
         out.push_back(x.value);
       }
     return out;
+  }
+
+  answer<std::vector<record>> run(const query::list_own& q) {
+    auto out = std::vector<record>{};
+    for (auto& [id, x] : rows)
+      if (x.owner == server && id > raw(q.after) && out.size() < q.limit
+          && !lifecycle::is_settled(x.value.state.deployment.at))
+        out.push_back(x.value);
+    return out;
+  }
+
+  answer<none> run(const query::note_quarantine& q) {
+    quarantines[raw(q.id)] = q;
+    return none{};
+  }
+
+  answer<none> run(const query::lift_quarantine& q) {
+    quarantines.erase(raw(q.id));
+    return none{};
   }
 
   answer<std::vector<subscription_id>> run(const query::due_timers& q) {
@@ -488,6 +508,7 @@ memory_journal(journal_actor::stateful_pointer<memory_journal_state> self,
   self->state.db = std::move(db);
   const auto write = [self](const transition_ptr& what) {
     const auto end = self->state.db->commit(*what);
+    what->answered = true;
     self->send(what->from, commit_result{what->next.state.revision, end});
   };
   const auto keep = [self](const inbox_job_ptr& what) {

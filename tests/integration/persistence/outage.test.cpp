@@ -162,13 +162,23 @@ CAF_TEST(a lease outlives a restart of the database) {
   postgres.stop();
   postgres.start();
   db = std::make_unique<probe>(url);
+  // Like that of a neighbour who has not come back yet: not taken for dead
+  // before he has had the time.
+  db->run("INSERT INTO servers (name, lease_until) "
+          "VALUES ('neighbour', now() - interval '1 s')");
+  db->run("UPDATE servers SET lease_until = now() WHERE id = " + server);
   CAF_CHECK(eventually([&] {
-    return db->count("servers s WHERE s.id = " + server
-                     + " AND lease_until > now() AND EXISTS (SELECT 1 FROM "
-                       "pg_locks WHERE locktype = 'advisory' "
-                       "AND objid = s.id::int)")
+    return db->count("servers WHERE id = " + server
+                     + " AND lease_until > now() + interval '30 s'")
            == 1;
   }));
+  db->run("UPDATE servers SET lease_until = now() WHERE id = " + server);
+  CAF_CHECK(eventually([&] {
+    return db->count("servers WHERE id = " + server
+                     + " AND lease_until > now() + interval '30 s'")
+           == 1;
+  }));
+  CAF_CHECK_EQUAL(db->count("servers WHERE ended_at IS NOT NULL"), 0);
 }
 
 CAF_TEST(a statement that hangs is given up and the next one works) {

@@ -18,12 +18,8 @@ struct fixture : world {
            + name + "'";
   }
 
-  static std::string lock_of(const node& x) {
-    return "pg_locks WHERE locktype = 'advisory' AND granted "
-           "AND classid = 1936419190 AND objsubid = 2 "
-           "AND database = (SELECT oid FROM pg_database "
-           "WHERE datname = current_database()) AND objid = "
-           + std::to_string(x.server);
+  static std::string ended(const std::string& name) {
+    return "servers WHERE ended_at IS NOT NULL AND name = '" + name + "'";
   }
 
   errc refused(node& by, subscription_id id) {
@@ -75,7 +71,8 @@ CAF_TEST(after a takeover the first server can write nothing) {
   t->callback = std::make_shared<callback_entry>();
   t->callback->dedupe_key = "late";
   t->callback->subscription = x.now.id;
-  CAF_CHECK(first->write(t) == commit_status::conflict);
+  CAF_CHECK(first->write(t) == commit_status::failed);
+  CAF_CHECK(*first->fenced);
   check_equal(second->find(x.now.id), x.now);
   auto db = probe{url};
   CAF_CHECK_EQUAL(db.count("instances"), 0);
@@ -87,8 +84,19 @@ CAF_TEST(after a takeover the first server can write nothing) {
   // A claim of what is ours already changes nothing.
   CAF_CHECK_EQUAL(must(second->ask(query::claim_record{x.now.id})).epoch,
                   x.now.epoch);
-  // What the second one did not take, the first one still writes.
-  CAF_CHECK(first->write(y.order()) == commit_status::stored);
+  // Nor what the second one has not taken yet, nor anything new, nor by a
+  // query.
+  CAF_CHECK(first->write(y.order()) == commit_status::failed);
+  CAF_CHECK(first->write(life{3}.create()) == commit_status::failed);
+  auto entry = callback_entry{};
+  entry.dedupe_key = "late, too";
+  CAF_CHECK(wait_for(first->send(entry)) == errc::owned_elsewhere);
+  CAF_CHECK(!first->ask(query::note_quarantine{x.now.id, after(0), 1, "x"}));
+  CAF_CHECK_EQUAL(db.count("callbacks"), 0);
+  CAF_CHECK_EQUAL(db.count("quarantines"), 0);
+  CAF_CHECK_EQUAL(db.count("subscriptions"), 2);
+  // Reading harms nobody.
+  check_equal(first->find(x.now.id), x.now);
 }
 
 CAF_TEST(an unknown subscription cannot be claimed) {
@@ -168,76 +176,150 @@ CAF_TEST(two servers that claim at once share the orphans) {
 
 // -- the lease ---------------------------------------------------------------
 
-CAF_TEST(a server whose session is gone is dead at once) {
+CAF_TEST(a process that has ended on this machine is dead at once) {
   auto x = paid(1);
   auto db = probe{url};
-  // Long before its lease would lapse: the row says 60 s.
-  db.run("INSERT INTO servers (name, lease_until) "
-         "VALUES ('crashed', now() + interval '1 hour')");
+  const auto me = this_process();
+  CAF_REQUIRE(!me.empty());
+  CAF_CHECK(!is_known_dead(me));
+  // Long before its lease would lapse; its pid is somebody else's by now.
+  db.run("INSERT INTO servers (name, process, lease_until) "
+         "VALUES ('crashed', '"
+         + me + "0', now() + interval '1 hour'), " + "('living', '" + me
+         + "', now() + interval '1 hour'), " + "('elsewhere', 'x" + me
+         + "0', now() + interval '1 hour'), "
+         + "('unknown', '', now() + interval '1 hour')");
   db.run("UPDATE subscriptions SET owner = (SELECT id FROM servers "
          "WHERE name = 'crashed')");
   second = add("second");
-  CAF_CHECK_EQUAL(
-    db.count("servers WHERE name = 'crashed' AND lease_until <= now()"), 1);
+  CAF_CHECK_EQUAL(db.count(ended("crashed")), 1);
+  CAF_CHECK_EQUAL(db.count("servers WHERE ended_at IS NOT NULL"), 1);
   const auto page = must(second->ask(query::claim_orphans{10}));
   CAF_REQUIRE_EQUAL(page.size(), 1u);
   CAF_CHECK(page[0].id == x.now.id);
-  // And the living one was left alone.
-  CAF_CHECK_EQUAL(
-    db.count("servers WHERE name = 'first' AND lease_until > now()"), 1);
+}
+
+CAF_TEST(processes are told apart by all of their marks) {
+  const auto me = this_process();
+  for (const auto* text : {"", " ", "x", "a b c", "a b c d", "- - -"})
+    CAF_CHECK(!is_known_dead(text));
+  CAF_CHECK(!is_known_dead("other" + me));
+  CAF_CHECK(is_known_dead(me + "1"));
+  const auto start = me.rfind(' ');
+  const auto pid = me.rfind(' ', start - 1);
+  // Beyond any pid that Linux gives.
+  CAF_CHECK(is_known_dead(me.substr(0, pid) + " 99999999" + me.substr(start)));
+  CAF_CHECK(!is_known_dead(me.substr(0, pid) + " -1" + me.substr(start)));
+  CAF_CHECK(
+    !is_known_dead(me.substr(0, pid) + " 99999999999" + me.substr(start)));
+}
+
+CAF_TEST(a silent server is taken over after the length of a lease) {
+  auto x = paid(1);
+  auto db = probe{url};
+  db.run("INSERT INTO servers (name, lease_until) "
+         "VALUES ('silent', now() + interval '300 ms')");
+  db.run("UPDATE subscriptions SET owner = (SELECT id FROM servers "
+         "WHERE name = 'silent')");
+  second = add("second", millis{300});
+  CAF_CHECK(eventually([&] {
+    return db.count(ended("silent")) == 1;
+  }));
+  CAF_CHECK_EQUAL(db.count("servers WHERE ended_at < lease_until"), 0);
+  // The living ones renew, also with leases as short as that.
+  CAF_CHECK_EQUAL(db.count(ended("first")), 0);
+  CAF_CHECK_EQUAL(db.count(ended("second")), 0);
+  CAF_CHECK(second->holds());
+  CAF_CHECK_EQUAL(must(second->ask(query::claim_orphans{10})).size(), 1u);
 }
 
 CAF_TEST(a lease is renewed and its session comes back) {
   auto db = probe{url};
-  CAF_CHECK_EQUAL(db.count(lock_of(*first)), 1);
-  db.run("UPDATE servers SET lease_until = now(), retired_at = now()");
+  db.run("UPDATE servers SET lease_until = now()");
   CAF_CHECK(eventually([&] {
-    return db.count("servers WHERE retired_at IS NULL "
-                    "AND lease_until > now() + interval '30 s'")
-           == 1;
+    return db.count("servers WHERE lease_until > now() + interval '30 s'") == 1;
   }));
   must(db.query("SELECT pg_terminate_backend(pid) FROM "
                 + lease_session("first")));
   CAF_CHECK(eventually([&] {
-    return db.count(lease_session("first")) == 1
-           && db.count(lock_of(*first)) == 1;
+    return db.count(lease_session("first")) == 1;
   }));
+  db.run("UPDATE servers SET lease_until = now()");
+  CAF_CHECK(eventually([&] {
+    return db.count("servers WHERE lease_until > now() + interval '30 s'") == 1;
+  }));
+  CAF_CHECK(!*first->lost);
+  CAF_CHECK(first->holds());
 }
 
-CAF_TEST(a lock that is taken for a moment is asked for again) {
-  // Like one that the server's own lost session still holds.
+CAF_TEST(a lease that another server has ended is lost for good) {
+  auto x = paid(1);
   auto db = probe{url};
-  auto other = std::thread{[&] {
-    auto rival = probe{url};
-    must(rival.query("SELECT pg_advisory_lock(1936419190, "
-                     + std::to_string(first->server) + ")"));
-    // Ours is not alive by its lock now, and says so for a while.
-    eventually([&] {
-      return rival.count(lease_session("first")) == 1;
-    });
-    must(rival.query("SELECT pg_sleep(0.2)"));
-  }};
+  CAF_CHECK(first->holds());
+  db.run("UPDATE servers SET ended_at = now()");
   CAF_CHECK(eventually([&] {
-    return db.count("pg_locks WHERE locktype = 'advisory' AND NOT granted")
-           == 1;
+    return first->lost->load();
   }));
-  must(db.query("SELECT pg_terminate_backend(pid) FROM "
-                + lease_session("first")));
-  other.join();
-  CAF_CHECK(eventually(
-    [&] {
-      return db.count(lock_of(*first)) == 1;
-    },
-    std::chrono::seconds{5}));
+  CAF_CHECK(!first->holds());
+  CAF_CHECK(first->write(x.step(slot_granted{after(3'000)}))
+            == commit_status::failed);
+  // It does not come back by itself, and what it says at its end changes
+  // nothing.
+  first->lose_lease();
+  CAF_CHECK_EQUAL(db.count(ended("first")), 1);
 }
 
 CAF_TEST(a lease that ends hands everything over) {
   auto db = probe{url};
   first->lose_lease();
-  CAF_CHECK_EQUAL(db.count("servers WHERE lease_until <= now()"), 1);
-  CAF_CHECK(eventually([&] {
-    return db.count(lock_of(*first)) == 0;
-  }));
+  CAF_CHECK_EQUAL(
+    db.count("servers WHERE lease_until <= now() AND ended_at IS NOT NULL"), 1);
+}
+
+// -- a REGISTRY that is started again
+// --------------------------------------------------------------------
+
+CAF_TEST(what is ours and under way is listed page by page) {
+  second = add("second");
+  auto mine = std::vector<life>{};
+  for (auto id = 1u; id <= 5; ++id)
+    mine.push_back(paid(id));
+  auto settled = life{100};
+  store(settled.create());
+  auto page = must(first->ask(query::list_own{subscription_id{}, 3}));
+  CAF_REQUIRE_EQUAL(page.size(), 3u);
+  for (auto i = 0u; i < 3; ++i)
+    check_equal(page[i], mine[i].now);
+  page = must(first->ask(query::list_own{page.back().id, 3}));
+  CAF_REQUIRE_EQUAL(page.size(), 2u);
+  check_equal(page[1], mine[4].now);
+  CAF_CHECK(must(second->ask(query::list_own{subscription_id{}, 3})).empty());
+}
+
+CAF_TEST(quarantine is written down until it is lifted or its server ends) {
+  second = add("second");
+  auto x = paid(1);
+  auto y = paid(2);
+  auto db = probe{url};
+  must(first->ask(query::note_quarantine{x.now.id, after(1), 8, "first"}));
+  must(first->ask(query::note_quarantine{x.now.id, after(2), 9, "again"}));
+  must(first->ask(query::note_quarantine{y.now.id, after(3), 8, "other"}));
+  must(first->ask(
+    query::note_quarantine{subscription_id{4711}, after(4), 8, "unknown"}));
+  auto seen = must(second->ask(query::list_attention{after(9), millis{0}, 10}));
+  seen.erase(std::remove_if(seen.begin(), seen.end(),
+                            [](const auto& row) {
+                              return row.kind != "quarantined";
+                            }),
+             seen.end());
+  CAF_REQUIRE_EQUAL(seen.size(), 2u);
+  CAF_CHECK_EQUAL(seen[1].reason, "failed 9 times: again");
+  CAF_CHECK(seen[1].since == after(1));
+  must(first->ask(query::lift_quarantine{x.now.id}));
+  CAF_CHECK_EQUAL(db.count("quarantines"), 1);
+  first->lose_lease();
+  must(second->ask(query::claim_orphans{10}));
+  CAF_CHECK_EQUAL(db.count("quarantines"), 0);
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()

@@ -95,23 +95,34 @@ private:
 /// One server of possibly several: its lease, a journal and a store.
 class node {
 public:
+  /// @param process See `lease_options::process`.
   node(caf::actor_system& system, metrics& meters, const std::string& url,
-       const std::string& name)
+       const std::string& name, millis lease_length = millis{60'000},
+       const std::string& process = {})
     : system_{system}, name_{name} {
     auto options = pg::connection_options{};
     options.url = url;
     options.application_name = name;
-    auto taken = lease::take({options, name, millis{60'000}, millis{20}});
+    auto taken = lease::take(
+      {options, name, lease_length, millis{20}, process, [lost = lost] {
+         *lost = true;
+       }});
     if (!taken)
       CAF_FAIL("no lease: " << to_string(taken.error()));
     lease_ = std::move(*taken);
     server = lease_->server();
     options.application_name = name + " journal";
     journal = system.spawn<caf::detached>(
-      slipway::journal, &meters, journal_options{options, server, 256});
+      slipway::journal, &meters,
+      journal_options{options, server, 256, [fenced = fenced] {
+                        *fenced = true;
+                      }});
     options.application_name = name + " store";
-    store = system.spawn<caf::detached>(slipway::store, &meters,
-                                        store_options{options, server});
+    store = system.spawn<caf::detached>(
+      slipway::store, &meters,
+      store_options{options, server, [fenced = fenced] {
+                      *fenced = true;
+                    }});
   }
 
   ~node() {
@@ -146,9 +157,10 @@ public:
     auto result = done->get_future();
     auto keep = std::make_shared<inbox_job>();
     keep->entry = std::move(what);
-    keep->done = [done = std::move(done)](errc error) {
-      done->set_value(error);
-    };
+    keep->done = {[done = std::move(done)](errc error) {
+                    done->set_value(error);
+                  },
+                  errc::unavailable};
     caf::anon_send(journal, inbox_job_ptr{std::move(keep)});
     return result;
   }
@@ -177,6 +189,16 @@ public:
     return name_ + " journal";
   }
 
+  [[nodiscard]] bool holds() const {
+    return lease_ && lease_->holds();
+  }
+
+  /// The lease was found to be ended by somebody else.
+  std::shared_ptr<std::atomic<bool>> lost
+    = std::make_shared<std::atomic<bool>>(false);
+  /// The fence has refused a write.
+  std::shared_ptr<std::atomic<bool>> fenced
+    = std::make_shared<std::atomic<bool>>(false);
   std::int64_t server = 0;
   journal_actor journal;
   store_actor store;
@@ -192,6 +214,7 @@ private:
         self->quit();
       },
       [](const timer_rang&) {},
+      [](const resume_order&) {},
       [](const idle_question&) {},
       [](const leave_order&) {},
     };
@@ -331,8 +354,9 @@ struct world {
     system.await_all_actors_done();
   }
 
-  std::unique_ptr<node> add(const std::string& name) {
-    return std::make_unique<node>(system, meters, url, name);
+  std::unique_ptr<node>
+  add(const std::string& name, millis lease_length = millis{60'000}) {
+    return std::make_unique<node>(system, meters, url, name, lease_length);
   }
 
   /// Writes what must be stored.

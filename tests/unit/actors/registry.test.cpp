@@ -4,6 +4,8 @@
 
 #include "tests/support/actor_fixture.hpp"
 
+#include <tuple>
+
 using namespace slipway;
 using namespace slipway::test;
 
@@ -20,7 +22,7 @@ struct fixture : actor_fixture {
     env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
     env->provider = keep(sys.spawn(probe_provider, log));
     env->notifier = keep(sys.spawn(probe_notifier, log));
-    aut = sys.spawn(registry, environment_ptr{env}, recovered);
+    aut = sys.spawn(registry, environment_ptr{env}, recovered, false);
     env->registry = aut;
   }
 
@@ -203,8 +205,8 @@ CAF_TEST(backoffs grow while the failure lasts and the row is never lost) {
   };
   pass(60s);
   CAF_CHECK(state().entries.count(raw(id)) == 1);
-  CAF_CHECK(state().entries[raw(id)].failures > 5);
-  CAF_CHECK(state().entries[raw(id)].failures < 30);
+  CAF_CHECK(state().entries[raw(id)].ill->failures > 5);
+  CAF_CHECK(state().entries[raw(id)].ill->failures < 30);
   db->query_fault = nullptr;
   db->commit_fault = nullptr;
   const auto steps = log->steps.size();
@@ -237,6 +239,244 @@ CAF_TEST(a poisoned subscription does not touch its neighbours) {
   }
 }
 
+// -- quarantine
+// ----------------------------------------------------------------------
+
+CAF_TEST(one that fails again and again is put into quarantine) {
+  const auto other = subscription_id{78};
+  db->put(make_record(id, phase::stopped));
+  db->put(make_record(other, phase::stopped));
+  db->commit_fault = [](const transition& t) {
+    return t.next.id == id ? commit_status::refused : commit_status::stored;
+  };
+  start();
+  auto last = told_ptr{};
+  for (auto i = 0; i < 60 && db->quarantines.empty(); ++i) {
+    last = ask();
+    pass(2s);
+  }
+  CAF_REQUIRE_EQUAL(db->quarantines.size(), 1u);
+  const auto& noted = db->quarantines.at(raw(id));
+  CAF_CHECK_EQUAL(noted.failures, env->limits.quarantine_after);
+  CAF_CHECK(noted.reason.find("rejected") != std::string::npos);
+  // At once, and without touching the database.
+  const auto queries = store().queries;
+  last = ask();
+  consume_messages();
+  CAF_CHECK(last->error == errc::quarantined);
+  CAF_CHECK_EQUAL(store().queries, queries);
+  // The neighbour does not notice.
+  const auto good = ask(other);
+  consume_messages();
+  CAF_CHECK(good->is == verdict::applied);
+  // What a gateway says meanwhile is kept.
+  auto paid
+    = make_command(id,
+                   payment_settled{time.now(), 1, payment_gateway::alipay,
+                                   "t-1", price, time.now()},
+                   last);
+  paid->callback = std::make_shared<callback_entry>();
+  paid->callback->dedupe_key = "kept";
+  self->send(aut, paid);
+  consume_messages();
+  CAF_CHECK(last->error == errc::quarantined);
+  CAF_REQUIRE_EQUAL(db->callbacks.size(), 1u);
+  CAF_CHECK_EQUAL(db->callbacks[0].reason, "quarantined");
+  // Once what was wrong has been mended it comes back by itself.
+  db->commit_fault = nullptr;
+  pass(env->limits.quarantine_retry + 1s, 1s);
+  last = ask();
+  consume_messages();
+  CAF_CHECK(last->is == verdict::applied);
+  pass(env->limits.linger + 20s, 1s);
+  CAF_CHECK(db->quarantines.empty());
+}
+
+CAF_TEST(an operator lets one out of quarantine) {
+  db->put(make_record(id, phase::stopped));
+  db->query_fault = [](const store_job& what) {
+    return std::holds_alternative<job<query::claim_record>>(what)
+             ? errc::internal
+             : errc::none;
+  };
+  start();
+  auto last = ask();
+  pass(60s);
+  CAF_REQUIRE_EQUAL(db->quarantines.size(), 1u);
+  CAF_CHECK(last->error == errc::internal);
+  auto answers = std::vector<errc>{};
+  const auto order = [&](subscription_id whom) {
+    auto what = std::make_shared<supervisor_order>();
+    what->subscription = whom;
+    what->done = {[&](errc x) {
+                    answers.push_back(x);
+                  },
+                  errc::unavailable};
+    self->send(aut, std::move(what));
+    consume_messages();
+  };
+  db->query_fault = nullptr;
+  order(id);
+  order(subscription_id{4711});
+  CAF_CHECK((answers == std::vector<errc>{errc::none, errc::not_found}));
+  last = ask();
+  consume_messages();
+  CAF_CHECK(last->is == verdict::applied);
+}
+
+CAF_TEST(the absence of the database puts nobody into quarantine) {
+  db->put(make_record(id, phase::creating_project));
+  db->commit_fault = [](const transition&) {
+    return commit_status::failed;
+  };
+  db->server = 2;
+  start();
+  for (auto i = 0; i < 100; ++i) {
+    send(cancel_requested{time.now(), actor_kind::user});
+    pass(6s, 500ms);
+  }
+  CAF_CHECK(db->quarantines.empty());
+  CAF_CHECK(state().entries.at(raw(id)).ill->failures > 20);
+  db->commit_fault = nullptr;
+  pass(env->limits.restart_backoff_max + 1s);
+  CAF_CHECK(is_live());
+}
+
+// -- a REGISTRY that goes down
+// --------------------------------------------------------------------
+
+CAF_TEST(a registry that dies is followed by one that goes on) {
+  env->limits.page_rows = 3;
+  for (auto i = 1u; i <= 7; ++i)
+    db->put(make_record(subscription_id{i}, phase::creating_project));
+  db->server = 2;
+  start();
+  CAF_CHECK_EQUAL(state().entries.size(), 7u);
+  CAF_CHECK_EQUAL(log->steps.size(), 7u);
+  auto supervisors = std::vector<supervisor_actor>{};
+  for (auto& [key, x] : state().entries)
+    supervisors.push_back(x.handle);
+  // Whoever waits for it is answered.
+  const auto waiting
+    = send(cancel_requested{time.now(), actor_kind::user}, subscription_id{9});
+  caf::anon_send_exit(aut, caf::exit_reason::kill);
+  consume_messages();
+  CAF_CHECK_EQUAL(waiting->times, 1);
+  // Its supervisors went with it.
+  for (auto& x : supervisors) {
+    const auto to = std::make_shared<told>();
+    self->send(x, make_command(id, retry_requested{time.now()}, to));
+    consume_messages();
+    CAF_CHECK(to->error == errc::unavailable);
+  }
+  aut = sys.spawn(registry, environment_ptr{env}, recovered, true);
+  env->registry = aut;
+  start();
+  CAF_CHECK_EQUAL(state().entries.size(), 7u);
+  CAF_CHECK_EQUAL(log->steps.size(), 14u);
+  // They are this server's already: nobody else has written meanwhile.
+  CAF_CHECK_EQUAL(db->find(subscription_id{3})->epoch, 1u);
+}
+
+CAF_TEST(parts that were started again are told anew what is owed) {
+  db->put(make_record(id, phase::creating_project));
+  db->put(make_record(subscription_id{78}, phase::configuring));
+  db->put(make_record(subscription_id{79}, phase::queued));
+  db->server = 2;
+  start();
+  CAF_CHECK_EQUAL(log->steps.size(), 2u);
+  self->send(aut, parts_restarted{});
+  consume_messages();
+  CAF_CHECK_EQUAL(log->steps.size(), 4u);
+}
+
+CAF_TEST(a page of supervisors shows those in trouble) {
+  for (auto i = 1u; i <= 5; ++i)
+    db->put(make_record(subscription_id{i}, phase::creating_project));
+  db->server = 2;
+  start();
+  caf::anon_send_exit(state().entries.at(3).handle, caf::exit_reason::kill);
+  consume_messages();
+  const auto ask_for
+    = [&](std::uint64_t after, std::size_t limit, bool troubled) {
+        auto rows = std::make_shared<std::vector<actor_view>>();
+        auto more = std::make_shared<bool>();
+        auto what = std::make_shared<roster>();
+        what->after = subscription_id{after};
+        what->limit = limit;
+        what->troubled_only = troubled;
+        what->done = [rows, more](roster& x) {
+          *rows = x.lines;
+          *more = x.more;
+        };
+        self->send(aut, std::move(what));
+        consume_messages();
+        return std::pair{*rows, *more};
+      };
+  auto [rows, more] = ask_for(0, 4, false);
+  CAF_REQUIRE_EQUAL(rows.size(), 4u);
+  CAF_CHECK(more);
+  CAF_CHECK_EQUAL(rows[2].state, "restarting");
+  CAF_CHECK_EQUAL(rows[2].last_failure, "killed");
+  CAF_CHECK_EQUAL(rows[2].restarts, 1u);
+  CAF_CHECK_EQUAL(rows[3].state, "running");
+  CAF_CHECK_EQUAL(rows[3].parent, "registry");
+  std::tie(rows, more) = ask_for(4, 4, false);
+  CAF_CHECK_EQUAL(rows.size(), 1u);
+  CAF_CHECK(!more);
+  pass(1s);
+  std::tie(rows, more) = ask_for(0, 4, true);
+  CAF_REQUIRE_EQUAL(rows.size(), 1u);
+  CAF_CHECK_EQUAL(rows[0].id, "supervisor:" + to_text(subscription_id{3}));
+  CAF_CHECK_EQUAL(rows[0].state, "running");
+}
+
+// -- bounds
+// ------------------------------------------------------------------------
+
+CAF_TEST(memory has a ceiling and makes room by itself) {
+  env->limits.resident_max = 10;
+  for (auto i = 1u; i <= 12; ++i)
+    db->put(make_record(subscription_id{i}, phase::stopped));
+  start();
+  auto answers = std::vector<told_ptr>{};
+  for (auto i = 1u; i <= 12; ++i)
+    answers.push_back(
+      send(cancel_requested{time.now(), actor_kind::user}, subscription_id{i}));
+  consume_messages();
+  CAF_CHECK_EQUAL(state().entries.size(), 10u);
+  CAF_CHECK(answers[9]->error == errc::none);
+  CAF_CHECK(answers[10]->error == errc::overloaded);
+  CAF_CHECK(answers[11]->error == errc::overloaded);
+  // Those in memory are served all the same.
+  const auto known
+    = send(cancel_requested{time.now(), actor_kind::user}, subscription_id{1});
+  consume_messages();
+  CAF_CHECK(known->error == errc::none);
+  // Full as it is, it does not wait for as long as usual.
+  pass(20s, 1s);
+  CAF_CHECK(state().entries.size() < 10u);
+  const auto late
+    = send(cancel_requested{time.now(), actor_kind::user}, subscription_id{12});
+  consume_messages();
+  CAF_CHECK(late->error == errc::none);
+}
+
+CAF_TEST(timers and recovery wait while the database is behind) {
+  env->limits.page_rows = 2;
+  for (auto i = 1u; i <= 5; ++i)
+    db->put(make_record(subscription_id{i}, phase::creating_project));
+  db->server = 2;
+  env->load->journal_queue = 4'000;
+  start();
+  // The first page says what there is; the others can wait.
+  CAF_CHECK(recovered->load());
+  CAF_CHECK_EQUAL(state().entries.size(), 2u);
+  env->load->journal_queue = 0;
+  pass(env->limits.timer_scan);
+  CAF_CHECK_EQUAL(state().entries.size(), 5u);
+}
+
 CAF_TEST(a settled subscription leaves memory and returns) {
   db->put(make_record(id, phase::stopped));
   start();
@@ -249,7 +489,13 @@ CAF_TEST(a settled subscription leaves memory and returns) {
   const auto to = ask();
   consume_messages();
   CAF_CHECK(to->is == verdict::applied);
+  // The queue is in the database: what waits there leaves as well.
+  pass(env->limits.linger + 20s, 1s);
+  CAF_CHECK(state().entries.empty());
   // At work it stays.
+  const auto granted = send(slot_granted{time.now()});
+  consume_messages();
+  CAF_CHECK(granted->is == verdict::applied);
   pass(env->limits.linger + 20s, 1s);
   CAF_CHECK(is_live());
 }
@@ -274,8 +520,9 @@ CAF_TEST(no command is lost while a supervisor is leaving) {
 CAF_TEST(what a dead server left is taken over page by page) {
   env->limits.page_rows = 3;
   for (auto i = 1u; i <= 7; ++i) {
-    db->put(make_record(subscription_id{i}, phase::queued));
+    db->put(make_record(subscription_id{i}, phase::creating_project));
     db->put(make_record(subscription_id{i + 100}, phase::running));
+    db->put(make_record(subscription_id{i + 200}, phase::queued));
   }
   db->server = 2;
   db->query_fault = [](const store_job&) {
@@ -286,8 +533,10 @@ CAF_TEST(what a dead server left is taken over page by page) {
   db->query_fault = nullptr;
   pass(env->limits.timer_scan);
   CAF_CHECK(recovered->load());
+  // What only waits stays where it is, and is ours.
   CAF_CHECK_EQUAL(state().entries.size(), 7u);
-  CAF_CHECK_EQUAL(log->wanted.size(), 7u);
+  CAF_CHECK_EQUAL(log->steps.size(), 7u);
+  CAF_CHECK_EQUAL(db->find(subscription_id{207})->epoch, 1u);
   // What ran before can be written by this one.
   const auto to
     = send(cancel_requested{time.now(), actor_kind::user}, subscription_id{3});
@@ -304,7 +553,7 @@ CAF_TEST(removals and halts of a dead server go on) {
   start();
   for (auto at : all)
     CAF_CHECK_EQUAL(is_live(subscription_id{100 + static_cast<unsigned>(at)}),
-                    is_under_way(at));
+                    has_work(at));
   // Each goes on with its own step.
   auto steps = std::vector<phase>{};
   for (const auto& x : log->steps)

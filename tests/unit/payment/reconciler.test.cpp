@@ -119,15 +119,16 @@ struct fixture : actor_fixture {
     env->rules.orders_max = 32;
     db->rules = env->rules;
     env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
-    env->registry = keep(sys.spawn(registry, environment_ptr{env},
-                                   std::make_shared<std::atomic<bool>>(false)));
+    env->registry
+      = keep(sys.spawn(registry, environment_ptr{env},
+                       std::make_shared<std::atomic<bool>>(false), false));
     wire->now = [this] {
       return time.now();
     };
     configure(true);
     options.network = wire;
     options.words.public_url = "https://slipway.example";
-    caf::anon_send(env->registry, tick{});
+    caf::anon_send(env->registry(), tick{});
     consume_messages();
   }
 
@@ -146,7 +147,7 @@ struct fixture : actor_fixture {
   void start() {
     env->reconciler
       = sys.spawn(payment::reconciler, environment_ptr{env}, options);
-    caf::anon_send(env->reconciler, tick{});
+    caf::anon_send(env->reconciler(), tick{});
     consume_messages();
   }
 
@@ -258,7 +259,7 @@ struct fixture : actor_fixture {
     out->refund_id = std::move(refund_id);
     out->callback = std::move(callback);
     out->reply = listen(to);
-    caf::anon_send(env->reconciler, out);
+    caf::anon_send(env->reconciler(), out);
     consume_messages();
     return to;
   }
@@ -270,7 +271,7 @@ struct fixture : actor_fixture {
   /// An operator wants the money back.
   void want_refund(const made& x) {
     caf::anon_send(
-      env->registry,
+      env->registry(),
       make_command(x.id,
                    refund_requested{time.now(), 1, refund_cause::operator_}));
     consume_messages();
@@ -890,7 +891,7 @@ CAF_TEST(whoever asks is told what is durable) {
     go(200ms);
     CAF_CHECK_EQUAL(told->times, 0);
     journal().hold = false;
-    caf::anon_send(env->journals.front(), tick{});
+    caf::anon_send(env->journals.front()(), tick{});
     consume_messages();
     CAF_CHECK_EQUAL(told->times, 1);
     CAF_CHECK(told->error == errc::none);
@@ -1475,7 +1476,7 @@ CAF_TEST(an unknown key is fetched once for all who meet it) {
     auto what = std::make_shared<gateway_errand>();
     what->what = gateway_errand::kind::refresh_keys;
     what->gateway = payment_gateway::wechat;
-    caf::anon_send(env->reconciler, what);
+    caf::anon_send(env->reconciler(), what);
     consume_messages();
   };
   wire->hold = all;

@@ -107,7 +107,7 @@ struct logbook_fixture : actor_fixture {
 
   provider::logbook_state& aut() {
     using impl = logbook_actor::stateful_base<provider::logbook_state>;
-    return deref<impl>(env->logbook).state;
+    return deref<impl>(env->logbook()).state;
   }
 
   // -- what there is
@@ -186,7 +186,7 @@ struct logbook_fixture : actor_fixture {
       else
         to->error = got.error();
     };
-    caf::anon_send(env->logbook, x);
+    caf::anon_send(env->logbook(), x);
     consume_messages();
     return to;
   }
@@ -245,7 +245,7 @@ struct logbook_fixture : actor_fixture {
       ++to->beats;
       return to->state != follower_state::gone;
     };
-    caf::anon_send(env->logbook, std::move(x));
+    caf::anon_send(env->logbook(), std::move(x));
     consume_messages();
     return to;
   }

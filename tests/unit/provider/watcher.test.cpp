@@ -188,7 +188,7 @@ CAF_TEST(an order for another attempt begins anew) {
   auto next = std::make_shared<record>(*subject(1, 2));
   next->state.instance.environment_id = "env-2";
   show(2, "BUILDING");
-  caf::anon_send(env->watcher, watch_order{next});
+  caf::anon_send(env->watcher(), watch_order{next});
   consume_messages();
   line->release(); // About the attempt before.
   consume_messages();
@@ -206,7 +206,7 @@ CAF_TEST(an order that is repeated changes nothing but what is told) {
   CAF_CHECK_EQUAL(reports().size(), 1u);
   const auto looks = line->count("environment");
   // A supervisor that was started again from what is stored.
-  caf::anon_send(env->watcher, watch_order{subject(1)});
+  caf::anon_send(env->watcher(), watch_order{subject(1)});
   consume_messages();
   pass(1s);
   CAF_CHECK_EQUAL(line->count("environment"), looks);
@@ -218,7 +218,7 @@ CAF_TEST(an order that is repeated changes nothing but what is told) {
   pass(6s);
   const auto lost = reports().back();
   CAF_CHECK(lost.what.is == condition::running);
-  caf::anon_send(env->watcher, watch_order{subject(1)});
+  caf::anon_send(env->watcher(), watch_order{subject(1)});
   pass(1s);
   CAF_CHECK_EQUAL(reports().size(), 4u);
   // And the late answer to the first one ends nothing.
@@ -664,7 +664,7 @@ CAF_TEST(a status that nobody knows moves nothing) {
 
 CAF_TEST(services that are not visible yet are waited for) {
   line->world.environments["env-1"] = {};
-  caf::anon_send(env->watcher, watch_order{subject(1)});
+  caf::anon_send(env->watcher(), watch_order{subject(1)});
   pass(11s);
   CAF_CHECK(line->count("environment") >= 2u);
   CAF_CHECK(reports().empty());

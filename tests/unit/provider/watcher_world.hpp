@@ -338,7 +338,7 @@ struct watcher_fixture : actor_fixture {
 
   rails::service& order(int n, const std::string& status = "BUILDING") {
     auto& out = show(n, status);
-    caf::anon_send(env->watcher, watch_order{subject(n)});
+    caf::anon_send(env->watcher(), watch_order{subject(n)});
     consume_messages();
     return out;
   }
@@ -349,12 +349,12 @@ struct watcher_fixture : actor_fixture {
   }
 
   void drop(int n) {
-    caf::anon_send(env->watcher, watch_dropped{id_of(n)});
+    caf::anon_send(env->watcher(), watch_dropped{id_of(n)});
     consume_messages();
   }
 
   void hint(provider_hint what) {
-    caf::anon_send(env->watcher, std::move(what));
+    caf::anon_send(env->watcher(), std::move(what));
     consume_messages();
   }
 
