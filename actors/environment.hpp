@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/automation.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/lifecycle/machine.hpp"
 #include "actors/metrics.hpp"
@@ -51,6 +52,9 @@ struct environment {
   actor_limits limits;
   bool mail = false; ///< Whether notices go out by mail.
   std::uint32_t max_concurrent = 3;
+  /// The main switch. What the pointer leads to changes, the pointer does not.
+  std::shared_ptr<slipway::automation> automation
+    = std::make_shared<slipway::automation>();
 
   std::vector<journal_actor> journals;
   std::vector<store_actor> stores;
@@ -77,6 +81,11 @@ struct environment {
   /// A store for this subscription's queries.
   [[nodiscard]] const store_actor& store_of(subscription_id id) const {
     return stores[raw(id) % stores.size()];
+  }
+
+  /// Whether anything may leave: the main switch is on.
+  [[nodiscard]] bool may_act() const noexcept {
+    return automation->enabled();
   }
 
   [[nodiscard]] std::uint32_t chance() const {

@@ -1,5 +1,7 @@
 #include "actors/observer.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <map>
 
 namespace slipway {
@@ -13,6 +15,19 @@ constexpr auto attention_max = std::size_t{1'000};
 
 void observer_state::on_tick() {
   const auto& store = env->stores.back();
+  // Several servers agree on the main switch by looking at the same row.
+  self->send(store,
+             make_job(query::read_automation{},
+                      [env = env](job<query::read_automation>::reply found) {
+                        if (!found)
+                          return;
+                        if (env->automation->learn(*found))
+                          spdlog::warn("automation is {}{}{}",
+                                       found->enabled ? "on" : "off",
+                                       found->reason.empty() ? "" : ": ",
+                                       found->reason);
+                        env->metrics->automation_enabled(env->may_act());
+                      }));
   // The continuations run on the store's thread: metrics may be set from there.
   if (ticks++ % stats_every == 0)
     self->send(

@@ -56,6 +56,9 @@ notice_facts facts_of(const slipway::notice& what, subscription_id subscription,
 }
 
 void notifier_state::look() {
+  // What is owed stays in the outbox; a tick looks again.
+  if (!env->may_act())
+    return;
   if (looking) {
     look_again = true;
     return;
@@ -77,7 +80,7 @@ void notifier_state::look() {
 }
 
 void notifier_state::send(const mails_read& what) {
-  if (what.rows && what.next < what.rows->size()) {
+  if (what.rows && what.next < what.rows->size() && env->may_act()) {
     // One at a time, so that an order to stop is heard in between.
     send_one((*what.rows)[what.next]);
     self->send(self, mails_read{what.error, what.rows, what.next + 1});
