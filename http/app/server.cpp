@@ -3,6 +3,7 @@
 #include "actors/dispatcher.hpp"
 #include "actors/environment.hpp"
 #include "actors/observer.hpp"
+#include "actors/pruner.hpp"
 #include "actors/registry.hpp"
 #include "config/keyring.hpp"
 #include "http/api/context.hpp"
@@ -16,6 +17,7 @@
 #include "http/provider/railway.hpp"
 #include "http/provider/watcher.hpp"
 #include "http/server/server.hpp"
+#include "persistence/automation.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/journal.hpp"
 #include "persistence/lease.hpp"
@@ -71,6 +73,25 @@ lifecycle::rules rules_of(const config::settings& settings) {
   return out;
 }
 
+/// How long a server that has gone is remembered.
+constexpr auto servers_kept = millis{30LL * 24 * 3'600'000};
+
+pruner_options pruner_options_of(const config::retention_settings& settings) {
+  auto out = pruner_options{};
+  const auto keep
+    = [&out](query::prunable what, const std::optional<millis>& length) {
+        if (length)
+          out.keep[what] = *length;
+      };
+  keep(query::prunable::callbacks, settings.callbacks);
+  keep(query::prunable::history, settings.history);
+  keep(query::prunable::notifications, settings.notifications);
+  keep(query::prunable::mails, settings.mails);
+  keep(query::prunable::orphans, settings.history);
+  keep(query::prunable::servers, servers_kept);
+  return out;
+}
+
 std::string host_name() {
   char name[256] = {};
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
@@ -105,7 +126,9 @@ struct server::impl {
   std::unique_ptr<caf::actor_system_config> actor_config;
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
+  automation_state automation; ///< As it was at the start.
   observer_actor observing;
+  pruner_actor pruning;
   provider::caller_actor calling; ///< Null without a provider.
   janitor_actor keeper;           ///< Null without a provider.
   std::shared_ptr<api::context> context;
@@ -144,6 +167,12 @@ struct server::impl {
     if (!report->applied.empty())
       spdlog::info("database migrated from version {} to {}", report->from,
                    report->to);
+    auto reading = read_automation(*db);
+    if (!reading)
+      return tl::unexpected{"main switch: " + to_string(reading.error())};
+    automation = std::move(reading->state);
+    if (!automation.enabled)
+      spdlog::warn("automation is off, nothing leaves: {}", automation.reason);
     auto taken
       = lease::take({connection_options(settings, database_url, "lease"),
                      host_name() + ":" + std::to_string(getpid())});
@@ -181,6 +210,8 @@ struct server::impl {
       auto& own = env->plan_rules[name] = env->rules;
       own.head_start = settings.deployment.priority_head_start * plan.priority;
     }
+    env->automation->learn(automation);
+    metrics.automation_enabled(env->may_act());
     env->mail = settings.mail.has_value();
     // Without a provider what waits in the queue goes on waiting.
     env->max_concurrent
@@ -254,6 +285,8 @@ struct server::impl {
     env->reconciler = actors->spawn(payment::reconciler, environment_ptr{env},
                                     std::move(till));
     observing = actors->spawn(observer, environment_ptr{env});
+    pruning = actors->spawn(pruner, environment_ptr{env},
+                            pruner_options_of(settings.retention));
     for (const auto& x : env->journals)
       must_live(x, "journal");
     for (const auto& x : env->stores)
@@ -415,6 +448,7 @@ struct server::impl {
       // being sent has to be marked as sent.
       stopping = true;
       end(observing);
+      end(pruning);
       end(env->dispatcher);
       end(env->provider);
       end(keeper);
@@ -444,6 +478,7 @@ struct server::impl {
     admin.reset();
     context.reset();
     observing = nullptr;
+    pruning = nullptr;
     calling = nullptr;
     keeper = nullptr;
     env.reset();

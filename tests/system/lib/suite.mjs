@@ -10,7 +10,6 @@ const waiting = new Map(Object.entries({
   'the event stream goes on after Last-Event-ID': 'event stream',
   'operators: stats and attention are closed to users': 'operator routes',
   'operators: the supervision tree names its parts': 'operator routes',
-  'operators: with automation off nothing goes out, with it on it does': 'automation switch',
   'the API describes itself': 'OpenAPI',
   "the operators' page is served": "operators' page",
   'the server runs, ops answers from the shell, SIGTERM is 0': 'slipway ops',
@@ -20,7 +19,6 @@ const waiting = new Map(Object.entries({
 const unserved = [
   /^\/api\/deployment\/events\//,
   /^\/api\/ops\/actors/,
-  /^\/api\/ops\/automation/,
 ];
 
 /** Of routes as [method, path, …], those that are served. */
