@@ -57,7 +57,8 @@ void dispatcher_state::read(const slots_read& what) {
     // A grant that was under way when the rows were read may show up neither
     // here nor there: it counts until it has been answered.
     for (auto id : what.value->waiting) {
-      if (used() >= env->max_concurrent)
+      // Who waits goes on waiting: the next tick looks again.
+      if (used() >= env->max_concurrent || !env->may_act())
         break;
       if (granting.count(raw(id)) == 0 && held.count(raw(id)) == 0)
         grant(id);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/automation.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/lifecycle/machine.hpp"
 #include "actors/metrics.hpp"
@@ -114,10 +115,13 @@ struct environment {
   actor_limits limits;
   bool mail = false; ///< Whether notices go out by mail.
   std::uint32_t max_concurrent = 3;
+  /// The main switch. What the pointer leads to changes, the pointer does not.
+  std::shared_ptr<slipway::automation> automation
+    = std::make_shared<slipway::automation>();
 
-  /// Whether this server may still change anything outside: its lease holds
-  /// and it is not stopping. Asked right before a change leaves.
-  std::function<bool()> may_act = [] {
+  /// Whether nobody can have taken over from this server, and it is not
+  /// stopping.
+  std::function<bool()> holds_lease = [] {
     return true;
   };
   std::shared_ptr<server_load> load = std::make_shared<server_load>();
@@ -153,6 +157,12 @@ struct environment {
   [[nodiscard]] bool is_behind() const {
     return load->journal_queue.load(std::memory_order_relaxed)
            > static_cast<std::int64_t>(limits.journal_queue_max / 2);
+  }
+
+  /// Whether anything may leave: the main switch is on, and all is still ours.
+  /// Asked right before a change leaves.
+  [[nodiscard]] bool may_act() const {
+    return automation->enabled() && holds_lease();
   }
 
   [[nodiscard]] std::uint32_t chance() const {

@@ -92,6 +92,12 @@ struct metrics::impl {
     "slipway_notifications_total", "Notifications, by channel and outcome.");
   Family<Counter>& http_requests = family<Counter>(
     "slipway_http_requests_total", "HTTP requests, by route and status.");
+  Gauge& automation = family<Gauge>("slipway_automation_enabled",
+                                    "Whether anything may leave: the main "
+                                    "switch.")
+                        .Add({});
+  Family<Counter>& pruned = family<Counter>(
+    "slipway_pruned_rows_total", "Rows that left for being old, by table.");
   Family<Counter>& sheds = family<Counter>(
     "slipway_shed_total", "Requests refused before work was done, by reason.");
 
@@ -109,6 +115,8 @@ metrics::metrics() : impl_{std::make_unique<impl>()} {
   impl_->notifications.Add({{"channel", "mail"}, {"outcome", "sent"}});
   impl_->provider_requests.Add({{"operation", "projects"}, {"outcome", "ok"}});
   impl_->http_requests.Add({{"route", "plans"}, {"status", "200"}});
+  impl_->automation.Set(1);
+  impl_->pruned.Add({{"table", "callbacks"}});
   for (const auto* kind : attention_kinds)
     impl_->attention_rows.Add({{"kind", kind}});
   for (const auto* kind : {"registry", "journal"})
@@ -207,6 +215,14 @@ void metrics::subscriptions(std::string_view state, double rows) {
 
 void metrics::attention(std::string_view kind, double rows) {
   impl_->attention_rows.Add({{"kind", std::string{kind}}}).Set(rows);
+}
+
+void metrics::automation_enabled(bool is_on) {
+  impl_->automation.Set(is_on ? 1 : 0);
+}
+
+void metrics::pruned_rows(std::string_view table, double rows) {
+  impl_->pruned.Add({{"table", std::string{table}}}).Increment(rows);
 }
 
 std::string metrics::expose() const {

@@ -12,7 +12,7 @@ inline constexpr const char* attention_kinds[] = {
   "deployment_failed", "instance_down",   "refunded_running", "quarantined",
   "orphan_project",    "stuck",           "surplus_payment",  "refund_failed",
   "refund_stuck",      "order_unsettled", "payment_mismatch", "unknown_payment",
-  "undeliverable_mail"};
+  "undeliverable_mail", "automation_off"};
 
 /// What operators watch: counters, gauges and histograms under the names that
 /// the contract promises. All members may be called from any thread; none
@@ -80,6 +80,12 @@ public:
   void subscriptions(std::string_view state, double rows);
 
   void attention(std::string_view kind, double rows);
+
+  /// Whether the main switch is on.
+  void automation_enabled(bool is_on);
+
+  /// Rows that left for being old.
+  void pruned_rows(std::string_view table, double rows);
 
   /// Renders the Prometheus text format.
   [[nodiscard]] std::string expose() const;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/answer_once.hpp"
+#include "actors/automation.hpp"
 #include "actors/record.hpp"
 
 #include <tl/expected.hpp>
@@ -407,6 +408,8 @@ struct claim_asks {
   timestamp now{};
   std::size_t limit = 0;
   lifecycle::rules rules;
+  /// Whether refunds whose request has never left are among them.
+  bool unsent_refunds = true;
 };
 
 /// One callback whole.
@@ -415,10 +418,98 @@ struct find_callback {
   std::int64_t id = 0;
 };
 
+/// The main switch as it is stored. A database that turns out to be another one
+/// than the one that was written to last is a restored one: that switches it
+/// off.
+struct read_automation {
+  using result = automation_state;
+};
+
+/// Switches the main switch, and writes down who did and why; errc::conflict
+/// when the database has just turned out to be a restored one, which somebody
+/// has to see first.
+struct switch_automation {
+  using result = automation_state;
+  bool enabled = true;
+  std::string by;
+  std::string why;
+  timestamp at{};
+};
+
+/// What would leave if everything could, and who has used the main switch.
+struct list_pending {
+  enum class kind : std::uint8_t {
+    deploy = 0, ///< A deployment would begin or go on.
+    remove = 1, ///< A project would be taken away.
+    mail = 2,
+    refund = 3,
+    close = 4, ///< An order would be closed at its gateway.
+    timer = 5, ///< A deadline, a retry or the end of a period is due.
+  };
+  struct row {
+    kind is = kind::deploy;
+    subscription_id subscription{};
+    std::string what; ///< For people.
+    timestamp since{};
+  };
+  struct change {
+    timestamp at{};
+    bool enabled = true;
+    std::string by;
+    std::string why;
+  };
+  struct found {
+    std::vector<std::int64_t> by_phase; ///< Of those that are under way.
+    std::int64_t removals = 0;
+    std::int64_t orphans = 0;
+    std::int64_t mails = 0;
+    std::int64_t refunds = 0;
+    std::int64_t closes = 0;
+    std::int64_t timers = 0;
+    std::vector<row> rows;       ///< Of each kind the longest waiting ones.
+    std::vector<change> changes; ///< The newest first.
+  };
+  using result = found;
+  timestamp now{};
+  std::size_t limit = 0; ///< Rows of each kind.
+};
+
+/// What leaves the database once it is old.
+enum class prunable : std::uint8_t {
+  callbacks = 0,
+  history = 1,
+  notifications = 2,
+  mails = 3,
+  orphans = 4,
+  servers = 5,
+};
+
+/// Deletes rows that are old and of no more use, a bounded number of them.
+/// docs/decisions/0014 says which.
+struct prune {
+  struct found {
+    std::int64_t removed = 0;
+    /// Where the next step goes on; 0: this was the last one.
+    std::int64_t next = 0;
+  };
+  using result = found;
+  prunable what = prunable::callbacks;
+  std::int64_t after = 0; ///< 0: from the oldest.
+  timestamp before{};
+  std::size_t limit = 0; ///< Rows that are looked at.
+};
+
 /// Answers when the database can be reached and is migrated.
 struct ping {
   using result = std::monostate;
 };
+
+inline constexpr std::size_t prunable_count = 6;
+
+/// The table's name.
+[[nodiscard]] std::string_view to_string(prunable x) noexcept;
+
+[[nodiscard]] std::string_view to_string(list_pending::kind x) noexcept;
 
 } // namespace query
 
@@ -434,19 +525,20 @@ struct job {
 using store_job = std::variant<
   job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
   job<query::list_own>, job<query::note_quarantine>,
-  job<query::lift_quarantine>, job<query::due_timers>, job<query::move_timer>,
-  job<query::wake_failed>, job<query::slots>, job<query::list_watched>,
-  job<query::find_by_project>, job<query::match_records>,
-  job<query::note_orphan>, job<query::note_history>, job<query::close_orphan>,
-  job<query::close_vanished_orphans>, job<query::search_records>,
-  job<query::list_timeline>, job<query::list_records>,
-  job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
-  job<query::list_notifications>, job<query::mark_notification_read>,
-  job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
-  job<query::read_stats>, job<query::list_attention>,
-  job<query::list_callbacks>, job<query::find_callback>,
-  job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
-  job<query::ask_soon>, job<query::ping>>;
+  job<query::lift_quarantine>, job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
+  job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
+  job<query::match_records>, job<query::note_orphan>, job<query::note_history>,
+  job<query::close_orphan>, job<query::close_vanished_orphans>,
+  job<query::search_records>, job<query::list_timeline>,
+  job<query::list_records>, job<query::list_credentials>, job<query::find_key>,
+  job<query::list_history>, job<query::list_notifications>,
+  job<query::mark_notification_read>, job<query::remember_user>,
+  job<query::due_mails>, job<query::mark_mail>, job<query::read_stats>,
+  job<query::list_attention>, job<query::list_callbacks>,
+  job<query::find_callback>, job<query::settle_callback>,
+  job<query::keep_forged>, job<query::claim_asks>, job<query::ask_soon>,
+  job<query::read_automation>, job<query::switch_automation>,
+  job<query::list_pending>, job<query::prune>, job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;
 

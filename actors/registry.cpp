@@ -266,7 +266,7 @@ void registry_state::due(const timers_due& what) {
   for (auto id : what.ids) {
     auto cmd = std::make_shared<command>();
     cmd->subscription = id;
-    cmd->what = lifecycle::woke{now, env->chance()};
+    cmd->what = lifecycle::woke{now, env->chance(), env->automation->since()};
     route(std::move(cmd));
   }
 }
@@ -503,7 +503,8 @@ void registry_state::stop(const caf::error& why) {
 
 void registry_state::on_tick() {
   ask_for_recovery();
-  if (recovered_flag->load())
+  // While nothing may leave, timers wait in their rows.
+  if (recovered_flag->load() && env->may_act())
     ask_for_timers();
   sweep();
   env->load->resident.store(static_cast<std::int64_t>(entries.size()),

@@ -185,6 +185,9 @@ void supervisor_state::process(command_ptr what) {
       what->reply->deliver({errc::forbidden, verdict::stale, nullptr});
     return;
   }
+  // What time decides waits in its row: the REGISTRY finds it due.
+  if (std::holds_alternative<lifecycle::woke>(what->what) && !env->may_act())
+    return;
   auto made = lifecycle::decide(current.state, what->what, rules());
   if (made.is == verdict::applied)
     append(std::move(what), std::move(made));
@@ -324,6 +327,11 @@ void supervisor_state::committed(const commit_result& what) {
 }
 
 void supervisor_state::wait_for_cancellation(reply_ptr reply) {
+  if (!env->may_act()) {
+    // The provider will not be asked any time soon.
+    reply->deliver({errc::none, verdict::under_way, &current});
+    return;
+  }
   const auto patience = env->limits.cancel_patience;
   cancel_waiters.push_back({std::move(reply), env->clock->now() + patience});
   // Rings without a revision: only patience is looked at.
@@ -417,7 +425,8 @@ void supervisor_state::rang(std::uint64_t revision) {
   }
   auto what = std::make_shared<command>();
   what->subscription = current.id;
-  what->what = lifecycle::woke{env->clock->now(), env->chance()};
+  what->what = lifecycle::woke{env->clock->now(), env->chance(),
+                               env->automation->since()};
   process(std::move(what));
 }
 

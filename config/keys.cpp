@@ -264,6 +264,22 @@ constexpr key table[]{
   {"payment", "asks_per_second",
    "Orders that a gateway is asked about in a second, at most.", kind::integer,
    1, 1'000, "", optional, AT(payment.asks_per_second)},
+  // -- [retention]
+  {"retention", "callbacks",
+   "Messages of the gateways leave when they are older than this, and nothing "
+   "depends on them any more. A gateway that repeats one after that finds its "
+   "order paid all the same. \"0\" keeps them for ever.",
+   kind::duration, 90 * d, 3'650 * d, "0", optional, AT(retention.callbacks)},
+  {"retention", "history",
+   "The same for the history of subscriptions that are over. Of those that "
+   "live "
+   "only what repeats itself leaves.",
+   kind::duration, 30 * d, 3'650 * d, "0", optional, AT(retention.history)},
+  {"retention", "notifications", "The same for in-app notifications.",
+   kind::duration, 1 * d, 3'650 * d, "0", optional,
+   AT(retention.notifications)},
+  {"retention", "mails", "The same for mails that were sent.", kind::duration,
+   1 * d, 3'650 * d, "0", optional, AT(retention.mails)},
   // -- [mail]
   {"mail", "url",
    "The mail server: smtp://host:port (STARTTLS where the server offers it) or "
@@ -756,6 +772,11 @@ bool store_choice(const key& which, const std::string& text, target to) {
 }
 
 bool store_duration(const key& which, const std::string& text, target to) {
+  if (auto** optional_field = std::get_if<std::optional<millis>*>(&to);
+      optional_field != nullptr && which.words == "0" && text == "0") {
+    (*optional_field)->reset();
+    return true;
+  }
   const auto length = parse_duration(text);
   if (!length || length->count() < which.low || length->count() > which.high)
     return false;
@@ -950,7 +971,9 @@ std::string expectation(const key& which) {
     case kind::duration:
       return "a duration as text (units ms s m h d) from \""
              + format_duration(millis{which.low}) + "\" to \""
-             + format_duration(millis{which.high}) + "\", such as \"30s\"";
+             + format_duration(millis{which.high}) + "\", such as \""
+             + (which.low >= d ? format_duration(millis{which.low}) : "30s")
+             + (which.words == "0" ? "\", or \"0\" for no limit" : "\"");
     case kind::size:
       return "a size as text (units B KiB MiB GiB) from \""
              + format_size(which.low) + "\" to \"" + format_size(which.high)

@@ -192,6 +192,14 @@ struct payment_settings {
   std::uint32_t asks_per_second = 30;
 };
 
+/// How long what is over is kept. Nothing: for ever.
+struct retention_settings {
+  std::optional<millis> callbacks{34'560'000'000};     // 400 days
+  std::optional<millis> history{34'560'000'000};       // 400 days
+  std::optional<millis> notifications{34'560'000'000}; // 400 days
+  std::optional<millis> mails{7'776'000'000};          // 90 days
+};
+
 enum class mail_security : std::uint8_t { plain, starttls, tls };
 
 struct mail_settings {
@@ -232,6 +240,7 @@ struct settings {
   std::optional<mail_settings> mail;
   deployment_settings deployment;
   payment_settings payment;
+  retention_settings retention;
   limits_settings limits;
   log_settings log;
 };

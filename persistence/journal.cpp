@@ -17,7 +17,8 @@ namespace {
 // Everything of a batch is one statement: the rows that are still at the
 // expected revision and still ours go on, and only with them what hangs on
 // them. A transition that finds its row elsewhere writes nothing and takes no
-// neighbour along.
+// neighbour along. Orders go by their number: of one subscription only one is
+// open at any moment, and the newer one comes last.
 constexpr auto update_batch = pg::statement{"journal_update", R"sql(
 WITH changed AS (
   UPDATE subscriptions s SET
@@ -40,19 +41,21 @@ WITH changed AS (
           queue_rank)
   WHERE s.id = n.id AND s.revision = n.expected AND s.owner = $1
     AND s.epoch = n.epoch
-  RETURNING s.id, s.revision, s.user_id
+  RETURNING s.id, s.revision, s.user_id, s.start_at
 ), paid AS (
   INSERT INTO payments AS p (subscription_id, seq, gateway, method, status,
     applied, amount_minor, refunded_minor, created_at, expires_at, paid_at,
     transaction_id, idempotency_key, pay_code, refund_seq, refund_minor,
-    refund_for, refund_error, refunds_counted, ask_at)
-  SELECT o.* FROM unnest($28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
+    refund_for, refund_error, refunds_counted, ask_at, period_at)
+  SELECT o.*, CASE WHEN o.applied THEN c.start_at END
+  FROM unnest($28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
                          $39, $40, $41, $42, $43, $44, $45, $46, $47)
     AS o (subscription_id, seq, gateway, method, status, applied, amount_minor,
           refunded_minor, created_at, expires_at, paid_at, transaction_id,
           idempotency_key, pay_code, refund_seq, refund_minor, refund_for,
           refund_error, refunds_counted, ask_at)
   JOIN changed c ON c.id = o.subscription_id
+  ORDER BY o.subscription_id, o.seq
   ON CONFLICT (subscription_id, seq) DO UPDATE SET
     status = excluded.status, applied = excluded.applied,
     refunded_minor = excluded.refunded_minor, paid_at = excluded.paid_at,
@@ -60,6 +63,7 @@ WITH changed AS (
     refund_seq = excluded.refund_seq, refund_minor = excluded.refund_minor,
     refund_for = excluded.refund_for, refund_error = excluded.refund_error,
     refunds_counted = excluded.refunds_counted,
+    period_at = CASE WHEN p.applied THEN p.period_at ELSE excluded.period_at END,
     ask_at = CASE WHEN p.status = excluded.status THEN p.ask_at
                   ELSE excluded.ask_at END,
     asks = CASE WHEN p.status = excluded.status THEN p.asks ELSE 0 END

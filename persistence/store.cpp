@@ -1,6 +1,8 @@
 #include "persistence/store.hpp"
 
 #include "actors/guardian.hpp"
+#include "persistence/automation.hpp"
+#include "persistence/prune.hpp"
 #include "persistence/rows.hpp"
 
 #include <spdlog/spdlog.h>
@@ -461,6 +463,12 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
           coalesce(o.done_at, o.created_at), 'contact_user', 0
    FROM outbox o WHERE o.status = 2
    ORDER BY o.subscription_id DESC LIMIT $3)
+  UNION ALL
+  (SELECT 0, 0, 'automation_off',
+          'nothing leaves' || CASE WHEN a.reason = '' THEN ''
+                                   ELSE ': ' || a.reason END,
+          a.since, 'switch_on', 0
+   FROM automation a WHERE NOT a.enabled)
 ) all_of_it ORDER BY since DESC LIMIT $3
 )sql",
                                                    false};
@@ -555,7 +563,8 @@ const auto asks_sql
   = std::string{"SELECT p.subscription_id, s.currency, p.asks, "}
     + order_columns
     + " FROM payments p JOIN subscriptions s ON s.id = p.subscription_id "
-      "WHERE p.gateway = $1 AND p.ask_at <= $2 AND (s.owner = $4 "
+      "WHERE p.gateway = $1 AND p.ask_at <= $2 "
+      "AND ($5 OR p.status <> 3 OR p.asks > 0) AND (s.owner = $4 "
       "OR " NOBODY_OWNS_IT ") ORDER BY p.ask_at LIMIT $3 "
       "FOR UPDATE OF p SKIP LOCKED";
 
@@ -574,6 +583,97 @@ constexpr auto asked_statement = pg::statement{
   "FROM unnest($2, $3, $4) AS n (subscription_id, seq, ask_at) "
   "WHERE p.subscription_id = n.subscription_id AND p.seq = n.seq",
   true};
+
+// Of those that are under way, which are few.
+constexpr auto pending_phases_statement
+  = pg::statement{"store_pending_phases",
+                  "SELECT phase, count(*) FROM subscriptions WHERE NOT settled "
+                  "GROUP BY phase",
+                  false};
+
+// What a refund or an order waits for counts by the same partial indexes as in
+// the lists below.
+constexpr auto pending_counts_statement = pg::statement{
+  "store_pending_counts",
+  "SELECT (SELECT count(*) FROM orphans WHERE gone_at IS NULL), "
+  "(SELECT count(*) FROM outbox WHERE status = 0), "
+  "(SELECT count(*) FROM payments WHERE status = 3), "
+  "(SELECT count(*) FROM payments WHERE status IN (0, 5) "
+  "AND (status = 5 OR expires_at <= $1)), "
+  "(SELECT count(*) FROM subscriptions WHERE wake_at <= $1)",
+  false};
+
+constexpr auto pending_statement = pg::statement{"store_pending", R"sql(
+SELECT kind, subscription, what, since FROM (
+  (SELECT 0::smallint AS kind, id AS subscription,
+          CASE phase WHEN 2 THEN 'queued: gets a slot'
+                     WHEN 3 THEN 'goes on: looks for its project, or creates it'
+                     WHEN 4 THEN 'goes on: deploys the template'
+                     WHEN 5 THEN 'goes on: waits for the template''s services'
+                     WHEN 6 THEN 'goes on: services and public address'
+                     WHEN 7 THEN 'goes on: is looked at until it runs'
+                     WHEN 12 THEN 'tries again after a failed attempt'
+                     ELSE 'stops what a failed attempt still builds' END AS what,
+          phase_at AS since
+   FROM subscriptions WHERE NOT settled AND phase NOT IN (10, 14)
+   ORDER BY phase_at LIMIT $2)
+  UNION ALL
+  (SELECT 1::smallint, s.id,
+          CASE s.phase WHEN 10 THEN 'cancelled: ' ELSE 'terminated: ' END
+            || CASE WHEN coalesce(i.project_id, '') = ''
+                    THEN 'whatever project carries its name'
+                    ELSE 'project ' || i.project_id
+                         || ' and whatever else carries its name' END,
+          s.phase_at
+   FROM subscriptions s
+   LEFT JOIN instances i ON i.subscription_id = s.id AND i.deleted_at IS NULL
+   WHERE NOT s.settled AND s.phase IN (10, 14)
+   ORDER BY s.phase_at LIMIT $2)
+  UNION ALL
+  (SELECT 1::smallint, subscription_id,
+          'project ' || project_id || ' (' || name || '): ' || reason, seen_at
+   FROM orphans WHERE gone_at IS NULL ORDER BY seen_at LIMIT $2)
+  UNION ALL
+  (SELECT 2::smallint, o.subscription_id,
+          (ARRAY['PAYMENT_RECEIVED', 'DEPLOYMENT_SUCCESS', 'DEPLOYMENT_FAILED',
+                 'REFUND_COMPLETED', 'DEPLOYMENT_CANCELLED',
+                 'INSTANCE_TERMINATED', 'INSTANCE_DOWN', 'INSTANCE_RECOVERED',
+                 'INSTANCE_CHANGED'])[o.kind + 1] || ' to user ' || o.user_id,
+          o.created_at
+   FROM outbox o WHERE o.status = 0 ORDER BY o.created_at LIMIT $2)
+  UNION ALL
+  (SELECT 3::smallint, subscription_id,
+          'order ' || seq || ', payment ' || transaction_id
+            || CASE WHEN asks = 0 THEN ': the refund is requested'
+                    ELSE ': the refund is asked about, and requested again '
+                         || 'if the gateway has none' END,
+          coalesce(asked_at, paid_at)
+   FROM payments WHERE status = 3 ORDER BY paid_at LIMIT $2)
+  UNION ALL
+  (SELECT 4::smallint, subscription_id,
+          'order ' || seq || ' is closed at its gateway if it is not paid',
+          expires_at
+   FROM payments WHERE status IN (0, 5) AND (status = 5 OR expires_at <= $1)
+   ORDER BY expires_at LIMIT $2)
+  UNION ALL
+  (SELECT 5::smallint, id,
+          'due: ' || concat_ws(', ',
+            CASE WHEN status = 1 AND end_at <= $1
+                 THEN 'the end of the period' END,
+            CASE WHEN deadline_at <= $1 THEN 'the deadline of the attempt' END,
+            CASE WHEN retry_at <= $1 THEN 'another try' END,
+            CASE WHEN phase = 9 THEN 'a refund by rule' END),
+          wake_at
+   FROM subscriptions WHERE wake_at <= $1 ORDER BY wake_at LIMIT $2)
+) all_of_it ORDER BY kind, since
+)sql",
+                                                 false};
+
+constexpr auto changes_statement
+  = pg::statement{"store_automation_changes",
+                  "SELECT at, enabled, changed_by, reason "
+                  "FROM automation_changes ORDER BY id DESC LIMIT 20",
+                  false};
 
 constexpr auto ping_statement
   = pg::statement{"store_ping", "SELECT 1 FROM subscriptions LIMIT 0", false};
@@ -640,13 +740,13 @@ public:
     if (!ids)
       return tl::unexpected{ids.error()};
     if (ids->size() < q.limit) {
-      auto done = with(retire_servers, pg::params{}.add_array(*dead), ids_of);
-      if (!done)
-        return tl::unexpected{done.error()};
       // Whoever comes next tries them anew.
       auto lifted = with(forget_quarantines, pg::params{}, nothing_of);
       if (!lifted)
         return tl::unexpected{lifted.error()};
+      auto done = with(retire_servers, pg::params{}.add_array(*dead), ids_of);
+      if (!done)
+        return tl::unexpected{done.error()};
     }
     if (ids->empty())
       return std::vector<record>{};
@@ -1089,6 +1189,80 @@ public:
     return tl::unexpected{db_.failed(taken.error(), asks_statement.name)};
   }
 
+  answer<automation_state> operator()(const query::read_automation&) {
+    return direct("read_automation", [](pg::connection& db) {
+      return slipway::read_automation(db).map([](auto&& x) {
+        return std::move(x.state);
+      });
+    });
+  }
+
+  answer<automation_state> operator()(const query::switch_automation& q) {
+    auto restored = false;
+    auto seen = direct("read_automation", [&restored](pg::connection& db) {
+      return slipway::read_automation(db).map([&restored](auto&& x) {
+        restored = x.restored;
+        return std::move(x.state);
+      });
+    });
+    if (!seen)
+      return seen;
+    if (restored)
+      return tl::unexpected{errc::conflict};
+    return direct("switch_automation", [&q](pg::connection& db) {
+      return slipway::switch_automation(db, q.enabled, q.by, q.why, q.at);
+    });
+  }
+
+  answer<list_pending::found> operator()(const list_pending& q) {
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    const auto none = pg::params{};
+    const auto now = pg::params{}.add(q.now);
+    const auto bounds = pg::params{}.add(q.now).add(rows_max(q.limit));
+    auto rows = connection->pipeline({{&pending_phases_statement, &none},
+                                      {&pending_counts_statement, &now},
+                                      {&pending_statement, &bounds},
+                                      {&changes_statement, &none}});
+    if (!rows)
+      return tl::unexpected{db_.failed(rows.error(), "pending")};
+    auto out = list_pending::found{};
+    out.by_phase.resize(lifecycle::phase_count);
+    const auto& phases = (*rows)[0];
+    for (auto i = 0; i < phases.rows(); ++i)
+      out.by_phase.at(static_cast<std::size_t>(phases.int16(i, 0)))
+        = phases.int64(i, 1);
+    const auto count_of = [&](lifecycle::phase at) {
+      return out.by_phase[static_cast<std::size_t>(at)];
+    };
+    out.removals = count_of(lifecycle::phase::cancelling)
+                   + count_of(lifecycle::phase::terminating);
+    const auto& counts = (*rows)[1];
+    out.orphans = counts.int64(0, 0);
+    out.mails = counts.int64(0, 1);
+    out.refunds = counts.int64(0, 2);
+    out.closes = counts.int64(0, 3);
+    out.timers = counts.int64(0, 4);
+    const auto& list = (*rows)[2];
+    for (auto i = 0; i < list.rows(); ++i)
+      out.rows.push_back({static_cast<list_pending::kind>(list.int16(i, 0)),
+                          to_id(list.int64(i, 1)), std::string{list.text(i, 2)},
+                          list.time(i, 3)});
+    const auto& changes = (*rows)[3];
+    for (auto i = 0; i < changes.rows(); ++i)
+      out.changes.push_back({changes.time(i, 0), changes.boolean(i, 1),
+                             std::string{changes.text(i, 2)},
+                             std::string{changes.text(i, 3)}});
+    return out;
+  }
+
+  answer<query::prune::found> operator()(const query::prune& q) {
+    return direct("prune", [&q](pg::connection& db) {
+      return slipway::prune(db, q);
+    });
+  }
+
   answer<std::monostate> operator()(const ping&) {
     return with(ping_statement, pg::params{}, nothing_of);
   }
@@ -1108,7 +1282,8 @@ private:
                                      .add(static_cast<std::int16_t>(q.gateway))
                                      .add(q.now)
                                      .add(rows_max(q.limit))
-                                     .add(server));
+                                     .add(server)
+                                     .add(q.unsent_refunds));
     if (!rows)
       return tl::unexpected{std::move(rows.error())};
     auto out = claim_asks::result{};
@@ -1195,6 +1370,19 @@ private:
                      std::string{rows.opt_text(i, 3).value_or("")},
                      read_notice(rows, i, 4), rows.opt_time(i, 2)});
     return out;
+  }
+
+  /// Has somebody else use the connection.
+  template <class F>
+  auto direct(const char* name, F what)
+    -> answer<typename std::invoke_result_t<F, pg::connection&>::value_type> {
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    auto out = what(*connection);
+    if (!out)
+      return tl::unexpected{db_.failed(out.error(), name)};
+    return std::move(*out);
   }
 
   template <class F>

@@ -775,6 +775,20 @@ std::optional<timestamp> refund_due_at(const state& now, const rules& with) {
   return *now.deployment.completed_at + *with.refund_failed_after;
 }
 
+/// A deadline that has passed while nothing was allowed to happen begins anew
+/// with the moment from which it was.
+std::optional<timestamp>
+allowed_until(const deployment& what, const woke& x, const rules& with) {
+  if (!holds_slot(what.at) || !what.deadline_at || *what.deadline_at > x.at)
+    return std::nullopt;
+  const auto length
+    = what.at == phase::halting ? with.halt_patience : with.deadline;
+  const auto until = x.working_since + length;
+  if (until <= *what.deadline_at || until <= x.at)
+    return std::nullopt;
+  return until;
+}
+
 decision on(const state& now, const woke& x, const rules& with) {
   auto next = now;
   auto changed = false;
@@ -790,6 +804,10 @@ decision on(const state& now, const woke& x, const rules& with) {
     changed = true;
   }
   auto& d = next.deployment;
+  if (const auto later = allowed_until(d, x, with)) {
+    d.deadline_at = later;
+    changed = true;
+  }
   if (holds_slot(d.at) && d.deadline_at && *d.deadline_at <= x.at) {
     if (d.at == phase::halting) {
       const auto failed_for = d.error;

@@ -482,6 +482,9 @@ struct instance_observed {
 struct woke {
   timestamp at{};
   std::uint32_t chance = 0;
+  /// Since when anything has been allowed to happen: an attempt is not to blame
+  /// for the time before.
+  timestamp working_since{};
 };
 
 using event = std::variant<

@@ -238,6 +238,19 @@ std::string body_reader::text(std::string_view name, std::size_t bytes_max) {
   return std::string{out};
 }
 
+std::optional<bool> body_reader::boolean(std::string_view name) {
+  simdjson::dom::element value;
+  if (!ok_ || impl_->root.at_key(name).get(value) != simdjson::SUCCESS
+      || value.is_null())
+    return std::nullopt;
+  auto out = false;
+  if (value.get_bool().get(out) != simdjson::SUCCESS) {
+    fail(std::string{name} + " must be true or false");
+    return std::nullopt;
+  }
+  return out;
+}
+
 std::vector<std::pair<std::string, std::string>>
 body_reader::raw_members(std::string_view name, std::size_t members_max,
                          std::size_t bytes_max) {
@@ -355,6 +368,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_search_routes(out, ctx);
   add_operator_routes(out, ctx);
   add_actor_routes(out, ctx);
+  add_automation_routes(out, ctx);
   add_inbox_routes(out, ctx);
   return out;
 }

@@ -126,6 +126,10 @@ public:
   [[nodiscard]] std::string
   text(std::string_view name, std::size_t bytes_max = 256);
 
+  /// A member that is true or false; nothing when it is missing or null.
+  /// Answers 400 on another type, and makes the reader false.
+  [[nodiscard]] std::optional<bool> boolean(std::string_view name);
+
   /// The members of an object member as JSON text, by name.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>>
   raw_members(std::string_view name, std::size_t members_max,
@@ -205,6 +209,7 @@ void add_notification_routes(http::router& to, const context_ptr& ctx);
 void add_search_routes(http::router& to, const context_ptr& ctx);
 void add_operator_routes(http::router& to, const context_ptr& ctx);
 void add_actor_routes(http::router& to, const context_ptr& ctx);
+void add_automation_routes(http::router& to, const context_ptr& ctx);
 
 /// Everything on the public listener.
 [[nodiscard]] http::router make_public_router(const context_ptr& ctx);

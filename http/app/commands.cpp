@@ -6,6 +6,7 @@
 #include "http/app/sandbox.hpp"
 #include "http/app/server.hpp"
 #include "http/app/verify.hpp"
+#include "persistence/automation.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/migrate.hpp"
 
@@ -179,8 +180,15 @@ int run_migrate(const std::string& config_file) {
     spdlog::error("migration: {}", to_string(report.error()));
     return exit_failure;
   }
+  const auto reading = read_automation(*db);
+  if (!reading) {
+    spdlog::error("main switch: {}", to_string(reading.error()));
+    return exit_failure;
+  }
   std::printf("schema version %d, %zu migration(s) applied\n", report->to,
               report->applied.size());
+  if (!reading->state.enabled)
+    std::printf("automation is off: %s\n", reading->state.reason.c_str());
   return exit_ok;
 }
 

@@ -4,6 +4,7 @@
 #include "actors/environment.hpp"
 #include "actors/guardian.hpp"
 #include "actors/observer.hpp"
+#include "actors/pruner.hpp"
 #include "actors/registry.hpp"
 #include "config/keyring.hpp"
 #include "http/api/context.hpp"
@@ -18,6 +19,7 @@
 #include "http/provider/railway.hpp"
 #include "http/provider/watcher.hpp"
 #include "http/server/server.hpp"
+#include "persistence/automation.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/journal.hpp"
 #include "persistence/lease.hpp"
@@ -76,6 +78,25 @@ lifecycle::rules rules_of(const config::settings& settings) {
   return out;
 }
 
+/// How long a server that has gone is remembered.
+constexpr auto servers_kept = millis{30LL * 24 * 3'600'000};
+
+pruner_options pruner_options_of(const config::retention_settings& settings) {
+  auto out = pruner_options{};
+  const auto keep
+    = [&out](query::prunable what, const std::optional<millis>& length) {
+        if (length)
+          out.keep[what] = *length;
+      };
+  keep(query::prunable::callbacks, settings.callbacks);
+  keep(query::prunable::history, settings.history);
+  keep(query::prunable::notifications, settings.notifications);
+  keep(query::prunable::mails, settings.mails);
+  keep(query::prunable::orphans, settings.history);
+  keep(query::prunable::servers, servers_kept);
+  return out;
+}
+
 std::string host_name() {
   char name[256] = {};
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
@@ -129,9 +150,11 @@ struct server::impl {
   std::unique_ptr<caf::actor_system_config> actor_config;
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
+  automation_state automation; ///< As it was at the start.
   guardian_actor root;
   // Nobody but the server itself speaks to these.
   actor_slot<observer_actor> observing;
+  actor_slot<pruner_actor> pruning;
   actor_slot<provider::caller_actor> calling; ///< Null without a provider.
   actor_slot<janitor_actor> keeper;           ///< Null without a provider.
   std::shared_ptr<std::atomic<bool>> recovered
@@ -174,6 +197,12 @@ struct server::impl {
     if (!report->applied.empty())
       spdlog::info("database migrated from version {} to {}", report->from,
                    report->to);
+    auto reading = read_automation(*db);
+    if (!reading)
+      return tl::unexpected{"main switch: " + to_string(reading.error())};
+    automation = std::move(reading->state);
+    if (!automation.enabled)
+      spdlog::warn("automation is off, nothing leaves: {}", automation.reason);
     auto holding = lease_options{};
     holding.connection = connection_options(settings, database_url, "lease");
     // A renewal that hangs must not outlast the lease.
@@ -223,8 +252,10 @@ struct server::impl {
     }
     env->limits.resident_max = settings.limits.max_resident;
     env->limits.journal_queue_max = settings.limits.max_journal_queue;
+    env->automation->learn(automation);
+    metrics.automation_enabled(env->automation->enabled());
     env->mail = settings.mail.has_value();
-    env->may_act = [this] {
+    env->holds_lease = [this] {
       return !draining && lease->holds();
     };
     // Without a provider what waits in the queue goes on waiting.
@@ -409,6 +440,10 @@ struct server::impl {
       ticking("observer", "observer", observing, [this](bool) {
         return actors->spawn(observer, environment_ptr{env});
       }));
+    out.children.push_back(part("pruner", "pruner", pruning, [this](bool) {
+      return actors->spawn(pruner, environment_ptr{env},
+                           pruner_options_of(settings.retention));
+    }));
     return out;
   }
 
@@ -582,6 +617,7 @@ struct server::impl {
       stopping = true;
       caf::anon_send(root, stop_order{});
       end(observing);
+      end(pruning);
       end(env->dispatcher);
       end(env->provider);
       end(keeper);

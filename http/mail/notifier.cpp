@@ -58,6 +58,9 @@ notice_facts facts_of(const slipway::notice& what, subscription_id subscription,
 }
 
 void notifier_state::look() {
+  // What is owed stays in the outbox; a tick looks again.
+  if (!env->may_act())
+    return;
   if (looking) {
     look_again = true;
     return;

@@ -448,6 +448,12 @@ struct reconciler_state::impl {
   }
 
   void close(const job_ptr& about) {
+    if (!env->may_act()) {
+      // Asked about, not closed: its turn comes again.
+      ask_soon(*about);
+      done(about);
+      return;
+    }
     const auto* merchant = merchant_of(about->at);
     call(
       about->at, "close",
@@ -499,6 +505,10 @@ struct reconciler_state::impl {
   }
 
   void send_refund(const job_ptr& about) {
+    if (!env->may_act()) {
+      done(about);
+      return;
+    }
     const auto* merchant = merchant_of(about->at);
     const auto order = refund_order_of(*about);
     call(
@@ -615,6 +625,8 @@ struct reconciler_state::impl {
     what.now = now();
     what.limit = limit;
     what.rules = env->rules;
+    // A claim counts: one that cannot be sent yet waits where it is.
+    what.unsent_refunds = env->may_act();
     self->send(
       env->stores.back()(),
       make_job(std::move(what), [this, me = reconciler_actor{self}, at](

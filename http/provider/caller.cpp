@@ -123,9 +123,9 @@ struct caller_state::impl {
   bool is_good(call& what, timestamp at) {
     if (what.withdrawn && *what.withdrawn)
       end_unsent(*env->metrics, what, "withdrawn before it was sent");
+    // Whoever asks looks at the main switch, too: this is the last line.
     else if (what.mutates && !env->may_act())
-      end_unsent(*env->metrics, what,
-                 "this server may not change anything now");
+      end_unsent(*env->metrics, what, "nothing may be changed now");
     else if (what.expires < at)
       end_unsent(*env->metrics, what, "waited too long for the budget");
     else

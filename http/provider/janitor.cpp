@@ -215,6 +215,19 @@ struct janitor_state::impl {
         });
   }
 
+  /// A restored database may not know the instance that a project is: what was
+  /// there when it was restored is a person's to remove.
+  [[nodiscard]] judgement
+  judge_here(const listed_project& x, const record* row, timestamp at) const {
+    const auto is = judge(x, row, at);
+    if (is.is == judgement::remove
+        && x.created_at < env->automation->restored_at())
+      return {judgement::report, "older than the restored database, which may "
+                                 "not know it; remove it by hand if nobody "
+                                 "uses it"};
+    return is;
+  }
+
   void judge_all(const std::vector<record>& rows) {
     auto by_id = std::map<subscription_id, const record*>{};
     for (const auto& x : rows)
@@ -224,7 +237,7 @@ struct janitor_state::impl {
       seen.insert(x.id);
       const auto row = by_id.find(x.subscription);
       const auto* known = row == by_id.end() ? nullptr : row->second;
-      const auto is = judge(x, known, began);
+      const auto is = judge_here(x, known, began);
       if (is.is == judgement::belongs)
         close(x.id, false);
       else
@@ -309,13 +322,16 @@ struct janitor_state::impl {
     ask(query::match_records{{x.subscription}},
         [this, x](job<query::match_records>::reply& rows) {
           if (!rows || rows->size() != 1
-              || judge(x, &rows->front(), now()).is != judgement::remove)
+              || judge_here(x, &rows->front(), now()).is != judgement::remove)
             return;
           remove(x);
         });
   }
 
   void remove(const listed_project& x) {
+    // The next sweep finds it again.
+    if (!env->may_act())
+      return;
     call_railway(delete_project, {{"id", x.id}}, [this, x](answer&) {
       // A second deletion is refused in several ways: the project is asked.
       call_railway(read_project, {{"id", x.id}}, [this, x](answer& got) {
@@ -397,7 +413,7 @@ struct janitor_state::impl {
     if (!sweeping && sweep_at <= at)
       begin_sweep();
     if (!options.webhook_url.empty() && !registered && !registering
-        && register_at <= at)
+        && register_at <= at && env->may_act())
       look_for_rule();
     self->delayed_send(self, tick_interval, tick{});
   }

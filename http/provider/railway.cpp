@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <set>
 #include <unordered_map>
 #include <utility>
@@ -38,6 +39,9 @@ constexpr auto tick_interval = millis{5'000};
 /// Pages of projects that a look-up reads at most: 5 000 projects, the newest
 /// ones first.
 constexpr auto pages_max = 50;
+
+/// While nothing may leave, it is seen this often whether it may again.
+constexpr auto switch_interval = millis{250};
 
 /// Looks at a fresh project before its services or its domain count as missing.
 constexpr auto looks_max = 4;
@@ -183,6 +187,15 @@ struct railway_state::impl {
   bool gate_armed = false;
   std::deque<std::pair<subscription_id, std::uint64_t>> gate_queue;
 
+  /// Steps that wait until anything may leave again, with what is to be noted
+  /// along with their reports.
+  struct parked_step {
+    record_ptr subject;
+    std::vector<provider_call> calls;
+  };
+  std::map<std::uint64_t, parked_step> parked;
+  bool switch_armed = false;
+
   using deployment_ids = std::shared_ptr<std::vector<std::string>>;
 
   // -- plumbing
@@ -228,6 +241,12 @@ struct railway_state::impl {
   /// history unless they fail: they would drown it.
   template <class F>
   void call(task& t, const operation& what, json::object variables, F next) {
+    if (what.mutates && !env->may_act()) {
+      if (std::string_view{what.field} == create_project.field)
+        creating = false;
+      hold_back(t);
+      return;
+    }
     auto out = std::make_shared<provider::call>();
     out->field = what.field;
     out->document = what.document;
@@ -271,6 +290,12 @@ struct railway_state::impl {
       doubts[raw(id)] = now();
     if (t == nullptr)
       return;
+    // It was held up on its last yards: no failure of the step.
+    if (what.mutates && got.is == answer_class::not_sent && !env->may_act()
+        && !t->superseded) {
+      park(*t);
+      return;
+    }
     if (what.mutates || got.is != answer_class::ok)
       t->calls.push_back(
         {now(), what.field, std::string{to_string(got.is)}, got.message});
@@ -349,6 +374,10 @@ struct railway_state::impl {
     // Never refused for want of room: nobody would start the step again.
     const auto gated
       = std::holds_alternative<lifecycle::project_create_started>(what);
+    if (!gated && !env->may_act()) {
+      hold_back(t);
+      return;
+    }
     auto report = make_command(t, std::move(what));
     report->control = true;
     report->reply = std::make_shared<reply_slot>(
@@ -419,6 +448,7 @@ struct railway_state::impl {
   // ---------------------------------------------------------------------------
 
   void receive(record_ptr subject) {
+    parked.erase(raw(subject->id));
     if (subject->state.deployment.at != phase::deploying)
       stop_watching(subject->id);
     const auto where = tasks.find(raw(subject->id));
@@ -444,6 +474,13 @@ struct railway_state::impl {
 
   void begin(record_ptr subject, std::vector<provider_call> calls = {}) {
     erase(subject->id);
+    // Looking at what is being deployed changes nothing.
+    if (!env->may_act() && subject->state.deployment.at != phase::deploying) {
+      const auto id = raw(subject->id);
+      parked[id] = {std::move(subject), std::move(calls)};
+      wait_for_switch();
+      return;
+    }
     auto& t = tasks[raw(subject->id)];
     t.subject = std::move(subject);
     t.calls = std::move(calls);
@@ -484,6 +521,49 @@ struct railway_state::impl {
     spdlog::error("provider: nothing to do for {} in {}",
                   to_text(t.subject->id), lifecycle::to_string(t.at()));
     erase(t.subject->id);
+  }
+
+  // -- the main switch
+  // ---------------------------------------------------------------------
+
+  /// Parks a task whose next call would change something, as soon as whoever
+  /// wanted to make it is through.
+  void hold_back(const task& t) {
+    later(t, millis{1}, [this](task& t) {
+      park(t);
+    });
+  }
+
+  /// Ends a task; its step begins anew once anything may leave again, and looks
+  /// first.
+  void park(task& t) {
+    auto step = parked_step{t.again ? std::move(t.again) : t.subject,
+                            std::move(t.calls)};
+    const auto id = step.subject->id;
+    erase(id);
+    parked[raw(id)] = std::move(step);
+    wait_for_switch();
+    pump_gate();
+  }
+
+  void wait_for_switch() {
+    if (std::exchange(switch_armed, true))
+      return;
+    self->delayed_send(self, switch_interval,
+                       std::make_shared<std::function<void()>>([this] {
+                         switch_armed = false;
+                         if (env->may_act())
+                           go_on();
+                         else
+                           wait_for_switch();
+                       }));
+  }
+
+  void go_on() {
+    for (auto& [id, step] : std::exchange(parked, {}))
+      if (tasks.count(id) == 0)
+        begin(std::move(step.subject), std::move(step.calls));
+    pump_gate();
   }
 
   // -- looking
@@ -658,6 +738,12 @@ struct railway_state::impl {
   /// One gate for all, first come first served: Railway refuses more than one
   /// new project per 30 s.
   void pump_gate() {
+    // They keep their places.
+    if (!env->may_act()) {
+      if (!gate_queue.empty())
+        wait_for_switch();
+      return;
+    }
     while (!creating && !gate_queue.empty()) {
       const auto at = now();
       if (next_create_at > at) {
@@ -1580,6 +1666,7 @@ struct railway_state::impl {
 
   void drop(subscription_id id) {
     stop_watching(id);
+    parked.erase(raw(id));
     const auto where = tasks.find(raw(id));
     if (where == tasks.end())
       return;

@@ -30,11 +30,44 @@ struct simulation final : simulated_world {
   std::uint64_t cancellations = 0; ///< Cancelled, as its user sees it.
   std::uint64_t terminations = 0;  ///< Taken away after it ran or failed.
   std::uint64_t halts = 0;         ///< Attempts that were halted.
+  automation_state automation;     ///< The main switch, which survives crashes.
+  timestamp switched_at{};
+  std::uint64_t pauses = 0;
 
-  using simulated_world::simulated_world;
+  explicit simulation(std::uint64_t from) : simulated_world{from} {
+    railway.leaves = [this](const std::string& body) {
+      if (!automation.enabled && time.now() > switched_at
+          && body.find("mutation ") != std::string::npos)
+        complain("a change has left although automation is off");
+    };
+  }
 
   ~simulation() override {
     end();
+  }
+
+  // -- the main switch
+  // ------------------------------------------------------------
+
+  void set_up(environment& what) override {
+    what.automation->learn(automation);
+  }
+
+  void put(bool enabled) {
+    if (automation.enabled == enabled)
+      return;
+    automation.enabled = enabled;
+    automation.since = time.now();
+    ++automation.change;
+    switched_at = time.now();
+    pauses += enabled ? 0 : 1;
+    env->automation->learn(automation);
+  }
+
+  /// What was on its way when it was switched off has arrived by now, also to
+  /// supervisors that had to be loaded again.
+  [[nodiscard]] bool is_still() const {
+    return !automation.enabled && time.now() > switched_at + 1min;
   }
 
   // -- the people
@@ -119,6 +152,14 @@ struct simulation final : simulated_world {
     if (builds(from) && !works(to) && to != phase::running)
       complain("the slot of what builds was given back in "
                + std::string{to_string(to)});
+    if (is_still() && from == phase::queued && to == phase::creating_project)
+      complain("a slot was given although automation is off");
+    if (is_still() && before.status == subscription_status::active
+        && after.status == subscription_status::expired)
+      complain("a period has ended although automation is off");
+    if (is_still() && from != to && from == phase::backing_off
+        && to == phase::queued)
+      complain("another attempt although automation is off");
     if (to == phase::queued && !after.deployment.queue_rank)
       complain("queued without a place");
     if (from == phase::queued && to == phase::creating_project)
@@ -223,6 +264,15 @@ struct simulation final : simulated_world {
       later(some(15min), [this] {
         crash();
       });
+    if (roll(4) == 0) {
+      const auto off = some(10min);
+      later(off, [this] {
+        put(false);
+      });
+      later(off + some(20min), [this] {
+        put(true);
+      });
+    }
     const auto calm = day_one + 15min + some(5min);
     script.emplace(calm, [this] {
       kind = true;
@@ -252,6 +302,7 @@ void play_quarter(std::uint64_t quarter) {
   auto failures = std::uint64_t{0};
   auto terminations = std::uint64_t{0};
   auto halts = std::uint64_t{0};
+  auto pauses = std::uint64_t{0};
   auto bad = std::size_t{0};
   for (auto seed = seeds.first; seed < seeds.end; ++seed) {
     auto world = simulation{seed};
@@ -265,15 +316,17 @@ void play_quarter(std::uint64_t quarter) {
     failures += world.failures;
     terminations += world.terminations;
     halts += world.halts;
+    pauses += world.pauses;
   }
   CAF_MESSAGE(seeds.count()
               << " seeds, " << crashes << " crashes, " << calls << " calls, "
               << runs << " runs, " << failures << " failures, " << terminations
-              << " terminations, " << halts << " halts");
+              << " terminations, " << halts << " halts, " << pauses
+              << " pauses");
   CAF_CHECK_EQUAL(bad, 0u);
   CAF_CHECK(seeds.count() < 100
             || (runs > 100 && failures > 0 && crashes > 100 && terminations > 10
-                && halts > 100));
+                && halts > 100 && pauses > 30));
 }
 
 } // namespace

@@ -197,6 +197,14 @@ struct actor_fixture : test_coordinator_fixture<caf::actor_system_config> {
     return x;
   }
 
+  /// Switches the main switch, now.
+  void automation(bool is_on) {
+    db->automation.since = time.now();
+    db->automation.enabled = is_on;
+    ++db->automation.change;
+    env->automation->learn(db->automation);
+  }
+
   memory_journal_state& journal() {
     using impl = journal_actor::stateful_base<memory_journal_state>;
     return deref<impl>(env->journals.front()()).state;

@@ -74,6 +74,9 @@ struct memory_database {
   std::vector<callback_entry> forged; ///< The newest last.
   std::map<std::uint64_t, query::note_quarantine> quarantines;
   std::map<std::string, orphan> orphans; ///< By the project's id.
+  automation_state automation;
+  /// What each step of the PRUNER finds, and what it was asked.
+  std::function<query::prune::found(const query::prune&)> pruning;
   /// Those of the actors: what a timer is due by.
   lifecycle::rules rules;
   /// The server that writes. Rows of other servers are orphans.
@@ -351,6 +354,9 @@ struct memory_database {
       const auto& [id, seq] = name;
       const auto& about = rows.at(id).value;
       const auto* order = lifecycle::find_order(about.state, seq);
+      if (order->status == lifecycle::order_status::refunding && x.asks == 0
+          && !q.unsent_refunds)
+        continue;
       if (order->gateway == q.gateway && x.at && *x.at <= q.now)
         due.emplace_back(*x.at, query::claim_asks::row{about.id, about.currency,
                                                        *order, x.asks});
@@ -418,6 +424,24 @@ struct memory_database {
     out.settled_by = kept.by;
     out.settled_why = kept.why;
     return out;
+  }
+
+  answer<automation_state> run(const query::read_automation&) {
+    return automation;
+  }
+
+  answer<automation_state> run(const query::switch_automation& q) {
+    automation.since
+      = automation.enabled == q.enabled ? automation.since : q.at;
+    automation.enabled = q.enabled;
+    automation.by = q.by;
+    automation.reason = q.why;
+    ++automation.change;
+    return automation;
+  }
+
+  answer<query::prune::found> run(const query::prune& q) {
+    return pruning ? pruning(q) : query::prune::found{};
   }
 
   answer<none> run(const query::ping&) {

@@ -56,8 +56,11 @@ railway_model::railway_model(std::uint64_t seed, std::function<timestamp()> now)
 
 void railway_model::wire::send(client::http_request request,
                                client::http_callback done) {
-  if (!severed)
-    to_.arrive(std::move(request), std::move(done), to_.current_);
+  if (severed)
+    return;
+  if (to_.leaves)
+    to_.leaves(request.body);
+  to_.arrive(std::move(request), std::move(done), to_.current_);
 }
 
 std::shared_ptr<railway_model::wire> railway_model::connect() {

@@ -111,6 +111,8 @@ public:
   std::vector<timestamp> arrivals; ///< Of every call.
   /// How often each operation was asked for, by its name in the document.
   std::map<std::string, std::size_t> asked;
+  /// Called with the body of every call that leaves.
+  std::function<void(const std::string& body)> leaves;
   /// Called when a deployment comes to its end, if it has not been cancelled.
   std::function<void(const std::string& environment)> ended;
   std::vector<project> projects;

@@ -236,6 +236,11 @@ CAF_TEST(the next time is the one that the machine says) {
                + "', now(), 'tx-" + number + "', 1, 1, " + std::to_string(asks)
                + ", '" + to_rfc3339(now) + "');";
       }
+  // Rows in every status at once are impossible: here they are wanted.
+  db.run("ALTER TABLE payments DROP CONSTRAINT "
+         "payments_unpaid_gives_nothing_back, "
+         "DROP CONSTRAINT payments_refunded_in_full; "
+         "DROP INDEX payments_one_open");
   db.run(sql);
   const auto got = must(
     first->ask(query::claim_asks{payment_gateway::wechat, now, 1'000, with}));

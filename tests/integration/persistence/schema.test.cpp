@@ -69,8 +69,8 @@ CAF_TEST(an order that is being closed is unpaid) {
   CAF_CHECK_EQUAL(refusal("UPDATE payments SET applied = true "
                           "WHERE subscription_id = 2"),
                   check_violation + std::string{"payments_applied_is_paid"});
-  CAF_CHECK_EQUAL(refusal("UPDATE payments SET status = 6, applied = false "
-                          "WHERE subscription_id = 1"),
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET status = 6, paid_at = now(), "
+                          "transaction_id = 't' WHERE subscription_id = 2"),
                   check_violation + std::string{"payments_status_check"});
 }
 
@@ -92,10 +92,13 @@ CAF_TEST(a refund has a request that fits) {
 }
 
 CAF_TEST(a paid order has its proof) {
-  for (const auto* missing : {"paid_at", "transaction_id"})
-    CAF_CHECK_EQUAL(refusal(std::string{"UPDATE payments SET "} + missing
-                            + " = NULL WHERE subscription_id = 1"),
-                    check_violation + std::string{"payments_paid_has_proof"});
+  const auto proof = check_violation + std::string{"payments_paid_has_proof"};
+  CAF_CHECK_EQUAL(
+    refusal("UPDATE payments SET paid_at = NULL WHERE subscription_id = 1"),
+    proof);
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET status = 1, paid_at = now() "
+                          "WHERE subscription_id = 2"),
+                  proof);
 }
 
 CAF_TEST(one payment counts once) {
@@ -106,7 +109,7 @@ CAF_TEST(one payment counts once) {
   // Another gateway numbers its payments by itself.
   CAF_CHECK_EQUAL(
     refusal("UPDATE payments SET status = 1, paid_at = now(), gateway = 1, "
-            "transaction_id = 'tx-1' WHERE subscription_id = 2"),
+            "method = 3, transaction_id = 'tx-1' WHERE subscription_id = 2"),
     "");
 }
 
@@ -115,7 +118,7 @@ CAF_TEST(an idempotency key makes one order) {
     return "INSERT INTO payments (subscription_id, seq, gateway, method, "
            "status, amount_minor, created_at, expires_at, idempotency_key) "
            "VALUES (2, "
-           + std::to_string(seq) + ", 0, 0, 0, 9900, now(), now(), 'key')";
+           + std::to_string(seq) + ", 0, 0, 2, 9900, now(), now(), 'key')";
   };
   CAF_CHECK_EQUAL(refusal(order(2)), "");
   CAF_CHECK_EQUAL(refusal(order(3)),
@@ -128,9 +131,10 @@ CAF_TEST(no more goes back than was paid) {
            + " WHERE subscription_id = 1";
   };
   const auto refused = check_violation + std::string{"payments_check"};
-  CAF_CHECK_EQUAL(refusal(refund("9900")), "");
+  CAF_CHECK_EQUAL(refusal(refund("9899")), "");
   CAF_CHECK_EQUAL(refusal(refund("9901")), refused);
-  CAF_CHECK_EQUAL(refusal(refund("-1")), refused);
+  CAF_CHECK_EQUAL(refusal(refund("-1")),
+                  check_violation + std::string{"payments_stay_paid"});
 }
 
 CAF_TEST(an active subscription has a period) {
@@ -155,8 +159,19 @@ CAF_TEST(numbers stay within what the machine knows) {
   CAF_CHECK_EQUAL(field("amount_minor = 0"), check_violation);
   CAF_CHECK_EQUAL(field("period_days = 0"), check_violation);
   CAF_CHECK_EQUAL(field("revision = 0"), check_violation);
-  for (std::uint8_t i = 0; i < lifecycle::phase_count; ++i)
-    CAF_CHECK_EQUAL(field(("phase = " + std::to_string(i)).c_str()), "");
+  // With all that any of them needs.
+  CAF_CHECK_EQUAL(
+    field("completed_at = now(), retry_at = now(), progress = 100"), "");
+  for (std::uint8_t i = 0; i < lifecycle::phase_count; ++i) {
+    const auto settled
+      = lifecycle::is_settled(static_cast<lifecycle::phase>(i));
+    const auto phase = "phase = " + std::to_string(i) + ", settled = ";
+    CAF_CHECK_EQUAL(field((phase + (settled ? "true" : "false")).c_str()), "");
+    CAF_CHECK_EQUAL(refusal("UPDATE subscriptions SET " + phase
+                            + (settled ? "false" : "true") + " WHERE id = 1"),
+                    check_violation
+                      + std::string{"subscriptions_settled_is_a_phase"});
+  }
   const auto health = [&](int number) {
     return refusal("UPDATE instances SET health = " + std::to_string(number));
   };
@@ -177,10 +192,11 @@ CAF_TEST(whoever waits for a slot has a place) {
   CAF_CHECK_EQUAL(set("queue_rank = NULL"), refused);
   CAF_CHECK_EQUAL(set("queued_at = NULL"), refused);
   // What is being taken away has given it up.
-  for (auto at : {10, 11, 14})
+  for (auto at : {10, 14})
     CAF_CHECK_EQUAL(set("queue_rank = NULL, phase = " + std::to_string(at)),
                     "");
-  CAF_CHECK_EQUAL(set("phase = 2"), refused);
+  CAF_CHECK_EQUAL(set("phase = 11, settled = true, completed_at = now()"), "");
+  CAF_CHECK_EQUAL(set("phase = 2, settled = false"), refused);
 }
 
 CAF_TEST(no two live instances share a project) {
@@ -246,6 +262,135 @@ CAF_TEST(one event of a gateway is one row and one notice is one row) {
             "SELECT user_id, subscription_id, revision, kind, instance_seq, "
             "public_url, error, amount_minor, created_at FROM notifications"),
     unique_violation + std::string{"notifications_once"});
+}
+
+CAF_TEST(one order is open at a time) {
+  CAF_CHECK_EQUAL(
+    refusal("INSERT INTO payments (subscription_id, seq, gateway, method, "
+            "status, amount_minor, created_at, expires_at) VALUES "
+            "(2, 2, 0, 0, 0, 9900, now(), now())"),
+    unique_violation + std::string{"payments_one_open"});
+}
+
+CAF_TEST(one payment buys one period and one period is bought once) {
+  CAF_CHECK_EQUAL(probe{url}.count("payments p JOIN subscriptions s "
+                                   "ON s.id = p.subscription_id "
+                                   "WHERE p.applied AND p.period_at "
+                                   "= s.start_at"),
+                  1);
+  CAF_CHECK_EQUAL(
+    refusal("INSERT INTO payments (subscription_id, seq, gateway, method, "
+            "status, applied, amount_minor, created_at, expires_at, paid_at, "
+            "transaction_id, period_at) SELECT subscription_id, 2, 0, 0, 1, "
+            "true, 9900, now(), now(), now(), 'tx-2', period_at FROM payments "
+            "WHERE subscription_id = 1"),
+    unique_violation + std::string{"payments_one_per_period"});
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET period_at = now() "
+                          "WHERE subscription_id = 2"),
+                  check_violation + std::string{"payments_period_was_bought"});
+}
+
+CAF_TEST(money that came does not go away again) {
+  const auto stays = check_violation + std::string{"payments_stay_paid"};
+  for (const auto* change :
+       {"transaction_id = 'tx-9'", "status = 0, applied = false", "status = 2",
+        "applied = false", "period_at = NULL", "period_at = now()",
+        "amount_minor = 1", "refunded_minor = -1"})
+    CAF_CHECK_EQUAL(refusal(std::string{"UPDATE payments SET "} + change
+                            + " WHERE subscription_id = 1"),
+                    stays);
+  // A payment that bought nothing does not buy later on.
+  CAF_CHECK_EQUAL(refusal("UPDATE payments SET status = 1, paid_at = now(), "
+                          "transaction_id = 'tx-2' WHERE subscription_id = 2"),
+                  "");
+  CAF_CHECK_EQUAL(
+    refusal("UPDATE payments SET applied = true WHERE subscription_id = 2"),
+    stays);
+}
+
+CAF_TEST(neither versions nor fences nor owners go back) {
+  for (const auto* change :
+       {"revision = revision - 1", "epoch = epoch - 1", "user_id = 'other'"})
+    CAF_CHECK_EQUAL(refusal(std::string{"UPDATE subscriptions SET "} + change
+                            + " WHERE id = 1"),
+                    check_violation + std::string{"subscriptions_go_forward"});
+}
+
+CAF_TEST(what the machine knows to be impossible is refused) {
+  struct {
+    const char* change;
+    const char* constraint;
+  } const cases[]{
+    {"subscriptions SET end_at = start_at WHERE id = 1",
+     "subscriptions_period_has_length"},
+    {"subscriptions SET status = 2 WHERE id = 2",
+     "subscriptions_bought_has_period"},
+    {"subscriptions SET status = 5 WHERE id = 2",
+     "subscriptions_bought_has_period"},
+    {"subscriptions SET status = 0 WHERE id = 1",
+     "subscriptions_unpaid_is_idle"},
+    {"subscriptions SET deadline_at = NULL WHERE id = 1",
+     "subscriptions_attempt_has_deadline"},
+    {"subscriptions SET started_at = NULL WHERE id = 1",
+     "subscriptions_attempt_has_deadline"},
+    {"subscriptions SET attempt = 0 WHERE id = 1",
+     "subscriptions_attempt_within_limit"},
+    {"subscriptions SET attempt = 9 WHERE id = 1",
+     "subscriptions_attempt_within_limit"},
+    {"subscriptions SET phase = 12 WHERE id = 1", "subscriptions_backoff_ends"},
+    {"subscriptions SET phase = 8, settled = true, progress = 100 WHERE id = 1",
+     "subscriptions_end_has_moment"},
+    {"subscriptions SET phase = 9, settled = true WHERE id = 1",
+     "subscriptions_end_has_moment"},
+    {"subscriptions SET phase = 8, settled = true, completed_at = now() "
+     "WHERE id = 1",
+     "subscriptions_running_is_complete"},
+    {"subscriptions SET tries = -1 WHERE id = 1", "subscriptions_counts_check"},
+    {"instances SET status = 2", "instances_running_has_project"},
+    {"instances SET status = 1, project_id = 'p'",
+     "instances_running_has_project"},
+    {"payments SET method = 3 WHERE subscription_id = 2",
+     "payments_method_of_gateway"},
+    {"payments SET gateway = 1 WHERE subscription_id = 2",
+     "payments_method_of_gateway"},
+    {"payments SET status = 4 WHERE subscription_id = 1",
+     "payments_refunded_in_full"},
+    {"payments SET refunded_minor = 9900 WHERE subscription_id = 1",
+     "payments_refunded_in_full"},
+    {"payments SET refunded_minor = 1 WHERE subscription_id = 2",
+     "payments_unpaid_gives_nothing_back"},
+    {"payments SET transaction_id = 'tx-2' WHERE subscription_id = 2",
+     "payments_unpaid_gives_nothing_back"},
+    {"payments SET refund_error = 'no' WHERE subscription_id = 2",
+     "payments_failed_refund_is_paid"},
+    {"automation SET the_only = false", "automation_the_only_check"},
+  };
+  for (const auto& x : cases)
+    CAF_CHECK_EQUAL(refusal(std::string{"UPDATE "} + x.change),
+                    check_violation + std::string{x.constraint});
+  CAF_CHECK_EQUAL(
+    refusal("INSERT INTO callbacks (gateway, dedupe_key, received_at, "
+            "last_received_at, order_id, outcome, headers, body) "
+            "VALUES (0, 'k', now(), now(), '', 5, '', '')"),
+    check_violation + std::string{"callbacks_numbers_check"});
+  CAF_CHECK_EQUAL(
+    refusal("INSERT INTO outbox (subscription_id, revision, kind, user_id, "
+            "instance_seq, public_url, error, amount_minor, created_at, "
+            "next_at, status) VALUES (1, 1, 1, 'u', 1, '', '', 1, now(), "
+            "now(), 1)"),
+    check_violation + std::string{"outbox_done_has_moment"});
+  CAF_CHECK_EQUAL(
+    refusal("INSERT INTO orphans (project_id, name, subscription_id, reason, "
+            "seen_at, last_seen_at, removed_by_us) VALUES ('p', 'n', 1, 'r', "
+            "now(), now(), true)"),
+    check_violation + std::string{"orphans_removed_is_gone"});
+  CAF_CHECK_EQUAL(refusal("INSERT INTO automation (enabled, since, change) "
+                          "VALUES (true, now(), 1)"),
+                  unique_violation + std::string{"automation_pkey"});
+}
+
+CAF_TEST(all constraints hold for all rows) {
+  CAF_CHECK_EQUAL(probe{url}.count("pg_constraint WHERE NOT convalidated"), 0);
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()

@@ -40,15 +40,17 @@ struct fixture {
   void subscription(int id, int status, int phase, const std::string& columns,
                     const std::string& values) {
     const auto number = std::to_string(id);
-    db.run("INSERT INTO users VALUES ('u" + number
-           + "', '', '', now(), now()); "
-             "INSERT INTO subscriptions (id, user_id, plan, currency, "
-             "amount_minor, period_days, status, phase, phase_at, revision, "
-             "settled, created_at, updated_at"
-           + columns + ") VALUES (" + number + ", 'u" + number
-           + "', 'PRO', 'CNY', 9900, 30, " + std::to_string(status) + ", "
-           + std::to_string(phase) + ", now(), 3, true, now(), now()" + values
-           + ")");
+    db.run(
+      "INSERT INTO users VALUES ('u" + number
+      + "', '', '', now(), now()); "
+        "INSERT INTO subscriptions (id, user_id, plan, currency, "
+        "amount_minor, period_days, status, phase, phase_at, revision, "
+        "settled, created_at, updated_at"
+      + columns + ") VALUES (" + number + ", 'u" + number
+      + "', 'PRO', 'CNY', 9900, 30, " + std::to_string(status) + ", "
+      + std::to_string(phase) + ", now(), 3, "
+      + (is_settled(static_cast<lifecycle::phase>(phase)) ? "true" : "false")
+      + ", now(), now()" + values + ")");
   }
 
   void order(int id, int seq, int status, const std::string& expires) {

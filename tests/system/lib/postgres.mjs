@@ -122,6 +122,31 @@ export class Postgres {
     await gone;
   }
 
+  #dumps = 0;
+
+  /** The database as a file in pg_dump's own format; its path. */
+  dump() {
+    const file = path.join(this.#home.dir, `${++this.#dumps}.dump`);
+    this.#run('pg_dump', ['-Fc', '-d', this.url, '-f', file]);
+    return file;
+  }
+
+  /** A fresh database with what was dumped. From now on `url` leads there. */
+  restore(file) {
+    this.database = `restored_${++this.#dumps}`;
+    this.#run('createdb', ['-h', '127.0.0.1', '-p', String(this.port),
+      '-U', this.user, '-E', 'UTF8', '-T', 'template0', this.database],
+    { env: { ...process.env, PGPASSWORD: this.password } });
+    this.#run('pg_restore', ['--no-owner', '--exit-on-error', '-d', this.url,
+      file]);
+  }
+
+  /** Runs SQL; the rows as text, unaligned. */
+  sql(text) {
+    return this.#run('psql', ['-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', this.url,
+      '-c', text]).trim();
+  }
+
   async remove() {
     await this.stop('immediate');
     this.#home.remove();

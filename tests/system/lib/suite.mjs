@@ -9,7 +9,6 @@ const waiting = new Map(Object.entries({
   'the event stream tells every state once the change happens': 'event stream',
   'the event stream goes on after Last-Event-ID': 'event stream',
   'operators: stats and attention are closed to users': 'operator routes',
-  'operators: with automation off nothing goes out, with it on it does': 'automation switch',
   'the API describes itself': 'OpenAPI',
   "the operators' page is served": "operators' page",
   'the server runs, ops answers from the shell, SIGTERM is 0': 'slipway ops',
@@ -18,7 +17,6 @@ const waiting = new Map(Object.entries({
 /** Paths that the server does not serve yet. */
 const unserved = [
   /^\/api\/deployment\/events\//,
-  /^\/api\/ops\/automation/,
 ];
 
 /** Of routes as [method, path, …], those that are served. */

@@ -106,6 +106,20 @@ CAF_TEST(a freed slot goes on at once) {
   CAF_CHECK(granted() == ids{4});
 }
 
+CAF_TEST(nobody gets a slot while automation is off) {
+  automation(false);
+  queue(1, 1ms);
+  want(1);
+  pass(5s);
+  CAF_CHECK(granted().empty());
+  self->send(aut, tick{});
+  consume_messages();
+  automation(true);
+  // Nobody has to ask again.
+  pass(1s);
+  CAF_CHECK(granted() == ids{1});
+}
+
 CAF_TEST(a refused grant is not counted) {
   queue(1, 1ms);
   queue(2, 2ms);

@@ -713,4 +713,60 @@ CAF_TEST(what is seen of an instance is durable and needs nobody) {
   CAF_CHECK_EQUAL(db->history.back().entry.outcome, "lapsed");
 }
 
+CAF_TEST(what time decides waits while automation is off) {
+  spawn(phase::backing_off);
+  const auto due = *db->find(id)->state.deployment.retry_at;
+  automation(false);
+  pass(due - time.now() + 1min, 1s);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::backing_off);
+  // The REGISTRY may have sent it before it was switched off.
+  send(woke{time.now(), 0});
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::backing_off);
+  automation(true);
+  send(woke{time.now(), 0});
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::queued);
+}
+
+CAF_TEST(an attempt is not over for the time in which automation was off) {
+  spawn(phase::creating_project);
+  automation(false);
+  pass(1h, 1s);
+  automation(true);
+  const auto on = time.now();
+  send(woke{on, 0, env->automation->since()});
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::creating_project);
+  CAF_CHECK(db->find(id)->state.deployment.deadline_at
+            == on + env->rules.deadline);
+  // From then on it counts.
+  pass(env->rules.deadline, 1s);
+  send(woke{time.now(), 0, env->automation->since()});
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::backing_off);
+}
+
+CAF_TEST(payments count and people are answered while automation is off) {
+  automation(false);
+  spawn_unpaid();
+  const auto pays = send(paid());
+  consume_messages();
+  CAF_CHECK_EQUAL(pays->times, 1);
+  CAF_CHECK(pays->is == verdict::applied);
+  CAF_CHECK_EQUAL(log->wanted.size(), 1u);
+  stop();
+  spawn(phase::deploying);
+  const auto cancels = send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  // Nobody waits for a provider that is not asked.
+  CAF_CHECK_EQUAL(cancels->times, 1);
+  CAF_CHECK(cancels->is == verdict::under_way);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::cancelling);
+  const auto again = send(cancel_requested{time.now(), actor_kind::user});
+  consume_messages();
+  CAF_CHECK_EQUAL(again->times, 1);
+  CAF_CHECK(again->is == verdict::under_way);
+}
+
 CAF_TEST_FIXTURE_SCOPE_END()

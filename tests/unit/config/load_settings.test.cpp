@@ -224,6 +224,10 @@ CAF_TEST(the least configuration gives the documented defaults) {
   CAF_CHECK(is.deployment.deadline == millis{900'000});
   CAF_CHECK(is.payment.order_ttl == millis{1'800'000});
   CAF_CHECK(is.payment.late_payment == late_payment_policy::revive);
+  CAF_CHECK(is.retention.callbacks == 400 * std::chrono::hours{24});
+  CAF_CHECK(is.retention.history == 400 * std::chrono::hours{24});
+  CAF_CHECK(is.retention.notifications == 400 * std::chrono::hours{24});
+  CAF_CHECK(is.retention.mails == 90 * std::chrono::hours{24});
   CAF_CHECK(!is.payment.refund_failed_after);
   CAF_CHECK_EQUAL(is.limits.max_body_bytes, 262'144u);
 }
@@ -769,6 +773,13 @@ CAF_TEST(every bound holds and the edges are inside) {
      "refund_failed_after",
      {"\"1s\"", "\"365d\""},
      {"\"0s\"", "\"366d\""}},
+    {"retention",
+     "callbacks",
+     {"\"0\"", "\"90d\"", "\"3650d\""},
+     {"\"89d\"", "\"3651d\"", "\"0s\"", "\"1\"", "\"for ever\""}},
+    {"retention", "history", {"\"0\"", "\"30d\""}, {"\"29d\"", "\"-1d\""}},
+    {"retention", "notifications", {"\"0\"", "\"1d\""}, {"\"23h\""}},
+    {"retention", "mails", {"\"0\"", "\"1d\""}, {"\"23h\"", "\"0d\""}},
     {"payment",
      "late_payment",
      {"\"revive\"", "\"refund\""},
@@ -1227,6 +1238,15 @@ CAF_TEST(an empty variable unsets a key and turns nothing on) {
                               {"SLIPWAY_AUTH_HS256_SECRET_FILE", file}})
                  .auth.hs256_secret.empty());
   }
+}
+
+CAF_TEST(what is kept for ever has no age) {
+  const auto is = good(least("[retention]\ncallbacks = \"0\"\n"
+                             "history = \"2000d\"\nmails = \"\"\n"));
+  CAF_CHECK(!is.retention.callbacks);
+  CAF_CHECK(is.retention.history == 2'000 * std::chrono::hours{24});
+  // Empty is unset, here as everywhere.
+  CAF_CHECK(is.retention.mails == 90 * std::chrono::hours{24});
 }
 
 CAF_TEST(the variables of the seed stand behind everything else) {

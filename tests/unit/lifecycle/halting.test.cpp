@@ -273,3 +273,46 @@ CAF_TEST(the history says what is being stopped and why) {
   CAF_CHECK_EQUAL(words(halted{x.at, 1, 0}),
                   "Attempt 1 failed: exit code 1; next: attempt 2 of 3");
 }
+
+CAF_TEST(an attempt is not to blame for time in which nothing could happen) {
+  for (auto at : all_phases()) {
+    if (!works(at) || leaves(at))
+      continue;
+    auto x = paid_at(at);
+    const auto deadline = *x.d().deadline_at;
+    const auto length
+      = at == phase::halting ? x.with.halt_patience : x.with.deadline;
+    // Switched off in between, and on again long after the deadline.
+    x.at = deadline + 1h;
+    const auto on = x.at;
+    x.at += 1s;
+    CAF_CHECK(x.feed(woke{x.at, 0, on}) == verdict::applied);
+    CAF_CHECK(x.d().at == at);
+    CAF_CHECK(x.effects.empty());
+    CAF_CHECK(x.d().deadline_at == on + length);
+    CAF_CHECK(wake_at(x.now, x.with) == on + length);
+    // Once: from then on it is the attempt's own time.
+    x.at = on + length;
+    CAF_CHECK(x.feed(woke{x.at, 0, on}) == verdict::applied);
+    CAF_CHECK(x.d().at != at);
+  }
+}
+
+CAF_TEST(an attempt that began when all was well has its own deadline) {
+  auto x = paid_at(phase::deploying);
+  const auto on = *x.d().started_at - 1s;
+  x.at = *x.d().deadline_at;
+  CAF_CHECK(x.feed(woke{x.at, 0, on}) == verdict::applied);
+  CAF_CHECK(x.d().at == phase::halting);
+}
+
+CAF_TEST(a retry that was due meanwhile is made along with it) {
+  auto x = paid_at(phase::creating_project);
+  x.fail(false, chance_max);
+  CAF_REQUIRE(x.d().retry_at.has_value());
+  x.at = *x.d().deadline_at + 1h;
+  CAF_CHECK(x.feed(woke{x.at, 0, x.at}) == verdict::applied);
+  CAF_CHECK(x.d().at == phase::creating_project);
+  CAF_CHECK(x.effects == std::vector<effect>{effect::run_step});
+  CAF_CHECK(x.d().deadline_at == x.at + x.with.deadline);
+}

@@ -409,6 +409,26 @@ CAF_TEST(an expired order is asked about and closed) {
     }
 }
 
+CAF_TEST(orders are asked about and not closed while automation is off) {
+  start();
+  automation(false);
+  for (const auto at : both) {
+    const auto unpaid = order(at, 10s);
+    const auto paid = order(at, 10s);
+    register_order(unpaid, at);
+    register_order(paid, at);
+    CAF_REQUIRE(world.pay(paid.order_id));
+    go(1min);
+    CAF_CHECK_EQUAL(status(unpaid), order_status::pending);
+    CAF_CHECK_EQUAL(status(paid), order_status::paid);
+    CAF_CHECK_EQUAL(bought(paid), subscription_status::active);
+  }
+  CAF_CHECK_EQUAL(wire->count("close"), 0u);
+  automation(true);
+  go(1min);
+  CAF_CHECK_EQUAL(wire->count("close"), 2u);
+}
+
 CAF_TEST(an expired order is not closed here before it is closed there) {
   start();
   wire->says = [](const auto&, const call& what) {
@@ -1091,6 +1111,31 @@ CAF_TEST(a refund leaves once and is proven) {
     CAF_CHECK(proof(x)->outcome == callback_outcome::applied);
     go(10min, 1s);
     CAF_CHECK_EQUAL(wire->log(x.order_id + "r1"), "refund");
+  }
+}
+
+CAF_TEST(no refund leaves while automation is off) {
+  start();
+  automation(false);
+  for (const auto at : both) {
+    const auto fresh = refunding(at);
+    // One that may have left is asked about: to ask changes nothing.
+    const auto asked = refunding(at);
+    db->asks[{raw(asked.id), 1}].asks = 1;
+    go(10min, 1s);
+    CAF_CHECK_EQUAL(wire->log(fresh.order_id + "r1"), "");
+    CAF_CHECK_EQUAL(wire->count("refund"), 0u);
+    CAF_CHECK(wire->count("refund_query") > 0u);
+    CAF_CHECK_EQUAL(status(fresh), order_status::refunding);
+    CAF_CHECK_EQUAL(asking(fresh).asks, 0u);
+    automation(true);
+    go(1s);
+    CAF_CHECK_EQUAL(wire->log(fresh.order_id + "r1"), "refund");
+    go(20min, 1s);
+    CAF_CHECK_EQUAL(status(asked), order_status::refunded);
+    CAF_CHECK_EQUAL(wire->count("refund"), 2u);
+    automation(false);
+    wire->sent.clear();
   }
 }
 

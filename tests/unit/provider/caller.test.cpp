@@ -463,4 +463,31 @@ CAF_TEST(whoever still waits is told when the actor ends) {
   CAF_CHECK(end("-") == answer_class::ok);
 }
 
+CAF_TEST(nothing that changes anything leaves while automation is off) {
+  options.settings.requests_per_second = 1;
+  start();
+  occupy();
+  auto waiting = make("w");
+  waiting->mutates = true;
+  post(waiting); // Waits for the budget, and is overtaken by the switch.
+  automation(false);
+  auto fresh = make("f");
+  fresh->mutates = true;
+  post(fresh);
+  ask("r");
+  pass(5s);
+  CAF_CHECK(end("w") == answer_class::not_sent);
+  CAF_CHECK(end("f") == answer_class::not_sent);
+  CAF_CHECK_EQUAL(ends["f"].how.message, "automation is off");
+  // To look changes nothing.
+  CAF_CHECK(end("r") == answer_class::ok);
+  CAF_CHECK_EQUAL(wire->names, "-r");
+  automation(true);
+  auto later = make("l");
+  later->mutates = true;
+  post(later);
+  pass(2s);
+  CAF_CHECK(end("l") == answer_class::ok);
+}
+
 CAF_TEST_FIXTURE_SCOPE_END()
