@@ -18,8 +18,8 @@ export class Proxy {
   mode = 'open';
   delay = 300;
   bytes = 12;
-  /** Connections that came, and answers that were damaged. */
-  connections = 0;
+  /** Pieces of requests that came, and answers that were damaged. */
+  requests = 0;
   damaged = 0;
   links = new Set();
   #server;
@@ -62,7 +62,6 @@ export class Proxy {
   }
 
   #accept(client) {
-    this.connections += 1;
     const server = net.connect({ port: this.target, host: '127.0.0.1',
       allowHalfOpen: true });
     const link = { client, server, answered: 0, late: Promise.resolve() };
@@ -88,6 +87,7 @@ export class Proxy {
 
   fromClient(link, chunk) {
     link.answered = 0;
+    this.requests += 1;
     if (this.mode === 'hang') {
       this.damaged += 1;
     } else if (this.mode === 'garbage') {

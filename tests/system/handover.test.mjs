@@ -1,0 +1,263 @@
+// Two servers on one database: by mistake, after a death, after a pause, and on
+// a change of shifts. Who owns a subscription works on it, and nobody else.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from './lib/suite.mjs';
+import { Api } from './lib/client.mjs';
+import { assertKept, assertWhole } from './lib/invariants.mjs';
+import { Proxy } from './lib/proxy.mjs';
+import { Traffic } from './lib/traffic.mjs';
+import { never } from './lib/wait.mjs';
+import { World } from './lib/world.mjs';
+
+/** `database.lease`, which is five seconds by default. */
+const LEASE = 5_000;
+
+/** What a busy machine may add to it. */
+const SLACK = 1_500;
+
+let world;
+/** Everything that is paid in this world. */
+const paid = [];
+before(async () => {
+  world = await World.start({ proxies: ['railway'], config: {
+    railway: { visibility_lag: '1s' },
+    deployment: { max_concurrent: 20, attempts: 10 },
+  } });
+});
+afterEach(async () => {
+  for (const { server, wire } of world.others.splice(0)) {
+    await server.kill();
+    await wire?.stop();
+  }
+});
+after(() => world?.stop());
+
+/** One more server, with a line of its own to the provider. */
+async function second(options) {
+  const wire = await Proxy.start(world.railway.port);
+  const other = await world.another({ ...options,
+    config: { railway: { endpoint: wire.instead(world.railway.url) } } });
+  other.wire = wire;
+  await other.server.start();
+  return other;
+}
+
+/** The same person at another server. */
+const at = (other, user) => new Api(other.url, user.token);
+
+/** The gateway's notification, sent to that server. */
+const notifyAt = (other, { trade }, options) => world.alipay.post(
+  trade.notifyUrl.replace(world.url, other.url),
+  world.alipay.sign(world.alipay.notification(trade)), options);
+
+/** Deployments that are under way in the first server. */
+async function underWay(count) {
+  world.railway.hold('BUILDING');
+  const some = [];
+  for (let i = 0; i < count; i += 1) some.push(await world.activated());
+  for (const one of some) await world.untilStatus(one, 'deploying');
+  return some;
+}
+
+/** Waits until `other` works on it, which only its owner does; ms since. */
+async function untilOwned(other, subscription, since, within) {
+  await world.eventually('the other has taken over', async () => (
+    (await notifyAt(other, subscription)).status === 200),
+  { within, every: 100 });
+  return Date.now() - since;
+}
+
+test('a second one by mistake: takes over nothing, and both stay up', async () => {
+  const [busy] = await underWay(1);
+  const fresh = await world.paid();
+  const ordered = await world.subscribe();
+  const calls = world.railway.requests.length;
+  const other = await second();
+
+  // Reading needs no owner.
+  assert.equal((await at(other, busy.user)
+    .get(`/api/deployment/status/${busy.id}`)).ok().status, 'deploying');
+  // What would change it is refused in words, and at once.
+  for (const [method, path, body] of [
+    ['POST', '/api/payment/create', { subscriptionId: ordered.id,
+      gateway: 'ALIPAY', method: 'page' }],
+    ['DELETE', '/api/deployment/cancel', { subscriptionId: busy.id }],
+  ]) {
+    const owner = path.includes('payment') ? ordered.user : busy.user;
+    const answer = await at(other, owner).send(method, path, { body });
+    answer.fails(503, { error: 'owned_elsewhere' });
+    assert.ok(Number(answer.headers['retry-after']) >= 1, 'Retry-After');
+  }
+  // A gateway is not told that all is well.
+  const answer = await notifyAt(other, fresh);
+  assert.equal(`${answer.status} ${answer.text}`, '500 error');
+  assert.equal((await world.payment(fresh)).status, 'PENDING');
+
+  await never('the second one calls the provider about our deployments', () => (
+    world.railway.requests.slice(calls).some((r) => r.type === 'mutation')),
+  { during: LEASE + 1_000, every: 200 });
+  assert.match(other.server.log, /took over 0 subscriptions/);
+  assert.equal(await other.admin('/readyz'), 200);
+  assert.equal(await world.admin('/readyz'), 200);
+
+  // Who begins at the second one is served there.
+  const own = await at(other, world.user()).post('/api/subscriptions',
+    { planType: 'PRO' });
+  own.ok(201);
+
+  world.railway.release('BUILDING');
+  await world.notified(fresh);
+  paid.push(busy, fresh);
+  await assertWhole(world, paid);
+  // Told to stop, it leaves nothing that the first would have to wait for.
+  assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
+});
+
+test('kill -9 of one of two: the other has taken over within five seconds',
+  async () => {
+    const some = await underWay(3);
+    const late = await world.paid();
+    const other = await second();
+    const since = Date.now();
+    await world.server.kill();
+    const took = await untilOwned(other, late, since, LEASE);
+    assert.ok(took <= LEASE, `${took} ms`);
+    world.railway.release('BUILDING');
+    for (const one of some) {
+      await world.eventually(`${one.id} runs`, async () => (
+        (await at(other, one.user).get(`/api/deployment/status/${one.id}`)).ok()
+          .status === 'running'), { within: 30_000 });
+    }
+    await world.server.start();
+    paid.push(...some, late);
+    assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
+    await assertWhole(world, paid);
+  });
+
+test('paused for longer than its lease: the other takes over; awake again, it '
+  + 'does nothing any more, says why, and ends with 3', async () => {
+  const some = await underWay(3);
+  const late = await world.paid();
+  const later = await world.paid();
+  const other = await second();
+  const { server } = world;
+  const logged = server.log.length;
+  const since = Date.now();
+  server.pause();
+  // The gateway has sent it something that nobody has read yet.
+  const unread = world.alipay.notify(later.trade, {}, { timeout: 60_000 })
+    .catch((error) => error);
+  const took = await untilOwned(other, late, since, LEASE + SLACK);
+  assert.ok(took <= LEASE + SLACK, `${took} ms`);
+  await untilOwned(other, later, since, LEASE + SLACK);
+  // Provider calls that it had under way have been answered meanwhile.
+  const before_ = world.proxies.railway.requests;
+  const revisions = () => world.postgres.query(
+    'SELECT id, revision, epoch, owner FROM subscriptions ORDER BY id');
+  const then = revisions();
+
+  server.resume();
+  const end = await server.exited;
+  assert.deepEqual(end, { code: 3, signal: null }, server.tail());
+  assert.match(server.log.slice(logged), /lease.*lost|lost.*lease/i);
+  assert.equal(revisions(), then, 'it has written');
+  assert.equal(world.proxies.railway.requests, before_,
+    'it has called the provider');
+  // What was lying there is acknowledged by nobody who does not own it, unless
+  // it is settled already.
+  const answer = await unread;
+  if (answer.status === 200) {
+    assert.equal((await at(other, later.user)
+      .get(`/api/payment/${later.order.orderId}`)).ok().status, 'PAID');
+  }
+
+  world.railway.release('BUILDING');
+  for (const one of some) {
+    await world.eventually(`${one.id} runs`, async () => (
+      (await at(other, one.user).get(`/api/deployment/status/${one.id}`)).ok()
+        .status === 'running'), { within: 30_000 });
+  }
+  assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
+  await server.start();
+  paid.push(...some, late, later);
+  await assertWhole(world, paid);
+});
+
+test('paused for less than its lease: nobody notices', async () => {
+  const some = await underWay(2);
+  const other = await second();
+  world.server.pause();
+  await never('the other takes over', async () => (
+    !/took over 0/.test(other.server.log)), { during: LEASE * 0.4, every: 200 });
+  world.server.resume();
+  world.railway.release('BUILDING');
+  paid.push(...some);
+  await assertWhole(world, paid);
+  assert.equal(world.server.running, true);
+  assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
+});
+
+test('SIGTERM under load: who asked is answered, nothing acknowledged is lost, '
+  + 'and the successor owns everything at once', async () => {
+  const some = await underWay(3);
+  const late = await world.paid();
+  const other = await second();
+  const traffic = new Traffic(world, { seed: 6, people: 3, pause: 50 }).start();
+  await world.eventually('there is traffic', () => (
+    traffic.acknowledged.length >= 5), { within: 30_000 });
+  // In flight: the server has read them and waits for PostgreSQL.
+  const asked = await Promise.all([1, 2, 3].map(() => world.paid()));
+  world.postgres.pause();
+  const told = asked.map((s) => world.alipay.notify(s.trade, {},
+    { timeout: 60_000 }));
+  const reads = asked.map((s) => s.user.get('/api/subscriptions',
+    { timeout: 60_000 }));
+  // A request that came later has been read: so have those before.
+  (await world.anonymous.get('/api/plans')).ok();
+  const end = world.server.terminate();
+  await world.eventually('it is stopping', () => (
+    /signal 15, stopping/.test(world.server.log)));
+  world.postgres.resume();
+  for (const answer of await Promise.all(told)) {
+    assert.equal(`${answer.status} ${answer.text}`, '200 success');
+  }
+  for (const read of await Promise.all(reads)) read.list();
+  assert.deepEqual(await end, { code: 0, signal: null });
+  const since = Date.now();
+  const took = await untilOwned(other, late, since, LEASE);
+  assert.ok(took < LEASE / 2, `${took} ms, as if it had waited for the lease`);
+
+  world.railway.release('BUILDING');
+  await world.server.start();
+  assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
+  await traffic.stop();
+  traffic.assertSane();
+  paid.push(...some, late, ...asked, ...traffic.paid);
+  await assertWhole(world, paid);
+  await assertKept(world, traffic.acknowledged);
+});
+
+test('a second SIGTERM ends it at once, and nothing is lost', async () => {
+  const [busy] = await underWay(1);
+  const asked = await world.paid();
+  world.postgres.pause();
+  const told = world.alipay.notify(asked.trade, {}, { timeout: 60_000 })
+    .catch((error) => error);
+  (await world.anonymous.get('/api/plans')).ok();
+  world.server.signal('SIGTERM');
+  await world.eventually('it is stopping', () => (
+    /signal 15, stopping[^]*$/.test(world.server.tail(5))));
+  const since = Date.now();
+  world.server.signal('SIGTERM');
+  await world.server.exited;
+  assert.ok(Date.now() - since < 2_000, `${Date.now() - since} ms`);
+  assert.notEqual((await told).status, 200);
+  world.postgres.resume();
+  await world.server.start();
+  world.railway.release('BUILDING');
+  await world.eventually('acknowledged', async () => (
+    (await world.alipay.notify(asked.trade)).text === 'success'));
+  paid.push(busy, asked);
+  await assertWhole(world, paid);
+});
