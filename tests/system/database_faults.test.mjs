@@ -8,6 +8,7 @@ import { INSTANT } from './imposters/railway.mjs';
 import { assertKept, assertWhole } from './lib/invariants.mjs';
 import { cannotMount } from './lib/postgres.mjs';
 import { Traffic } from './lib/traffic.mjs';
+import { never } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
 const CONFIG = {
@@ -175,6 +176,39 @@ test('it hangs: answered in bounded time, nothing acknowledged; it comes back '
   await repeated(subscription);
   paid.push(under_way, subscription);
   await assertWhole(world, paid);
+});
+
+test('it reads and does not write, as after a failover: refused in words, no '
+  + 'mail goes out twice, and it goes on', async () => {
+  // A mail that is owed when it happens.
+  world.smtp.mode = '421';
+  const owed = await world.running();
+  paid.push(owed);
+  await world.eventually('the mail was tried', () => world.smtp.attempts > 0);
+  const subscription = await world.paid();
+  paid.push(subscription);
+  const { publicUrl } = await world.status(owed);
+  world.postgres.query('ALTER SYSTEM SET default_transaction_read_only = on');
+  world.postgres.query('SELECT pg_reload_conf()');
+  try {
+    await world.eventually('callbacks are refused', async () => (
+      words(await world.alipay.notify(subscription.trade)) === '500 error'));
+    (await subscription.user.post('/api/subscriptions', { planType: 'PRO' }))
+      .fails(503, { error: 'database_unavailable' });
+    assert.equal((await world.status(owed)).status, 'running');
+    world.smtp.mode = 'ok';
+    await world.eventually('the mail goes out', () => (
+      world.successMails(owed, publicUrl).length > 0), { within: 30_000 });
+    await never('it goes out again', () => (
+      world.successMails(owed, publicUrl).length > 1), { during: 6_000 });
+  } finally {
+    world.smtp.mode = 'ok';
+    world.postgres.query('ALTER SYSTEM RESET default_transaction_read_only');
+    world.postgres.query('SELECT pg_reload_conf()');
+  }
+  await repeated(subscription);
+  await assertWhole(world, paid);
+  assert.match(await world.history(owed), /mail.* sent/i);
 });
 
 test('its disk is full: 500 to the gateway, a reason in the log, nothing '

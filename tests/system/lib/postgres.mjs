@@ -174,7 +174,9 @@ export class Postgres {
   query(sql) {
     return this.#run('psql', ['-h', '127.0.0.1', '-p', String(this.port),
       '-U', this.user, '-d', this.database, '-AtX', '-v', 'ON_ERROR_STOP=1',
-      '-c', sql], { env: { ...process.env, PGPASSWORD: this.password } }).trim();
+      '-c', sql], { env: { ...process.env, PGPASSWORD: this.password,
+      // Also while everybody else may only read.
+      PGOPTIONS: '-c default_transaction_read_only=off' } }).trim();
   }
 
   // -- a disk of its own ------------------------------------------------------
