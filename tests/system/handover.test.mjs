@@ -20,7 +20,7 @@ let world;
 /** Everything that is paid in this world. */
 const paid = [];
 before(async () => {
-  world = await World.start({ proxies: ['railway'], config: {
+  world = await World.start({ proxies: ['railway', 'postgres'], config: {
     railway: { visibility_lag: '1s' },
     deployment: { max_concurrent: 20, attempts: 10 },
   } });
@@ -38,11 +38,12 @@ afterEach(async () => {
 });
 after(() => world?.stop());
 
-/** One more server, with a line of its own to the provider. */
+/** One more server, with lines of its own to the provider and PostgreSQL. */
 async function second(options) {
   const wire = await Proxy.start(world.railway.port);
   const other = await world.another({ ...options,
-    config: { railway: { endpoint: wire.instead(world.railway.url) } } });
+    config: { railway: { endpoint: wire.instead(world.railway.url) },
+      database: { url: world.postgres.url } } });
   other.wire = wire;
   await other.server.start();
   return other;
@@ -164,10 +165,8 @@ test('paused for longer than its lease: the other takes over; awake again, it '
   assert.ok(took <= LEASE + SLACK, `${took} ms`);
   await untilOwned(other, later, since, LEASE + SLACK);
   // Provider calls that it had under way have been answered meanwhile.
-  const before_ = world.proxies.railway.requests;
-  const revisions = () => world.postgres.query(
-    'SELECT id, revision, epoch, owner FROM subscriptions ORDER BY id');
-  const then = revisions();
+  const called = world.proxies.railway.recorded = [];
+  const { written } = world.proxies.postgres;
 
   server.resume();
   await world.eventually('it ends by itself', () => !server.running,
@@ -175,9 +174,10 @@ test('paused for longer than its lease: the other takes over; awake again, it '
   assert.deepEqual(await server.exited, { code: 3, signal: null },
     server.tail());
   assert.match(server.log.slice(logged), /lease.*lost|lost.*lease/i);
-  assert.equal(revisions(), then, 'it has written');
-  assert.equal(world.proxies.railway.requests, before_,
-    'it has called the provider');
+  assert.equal(world.proxies.postgres.written, written,
+    `it has written:\n${server.log.slice(logged)}`);
+  assert.ok(!called.join('').includes('"mutation'),
+    `it has changed something at the provider:\n${called.join('')}`);
   // What was lying there is acknowledged by nobody who does not own it, unless
   // it is settled already.
   const answer = await unread;
@@ -195,6 +195,66 @@ test('paused for longer than its lease: the other takes over; awake again, it '
   assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
   await server.start();
   await assertWhole(world, paid);
+});
+
+test('paused while a creation waits for its turn at the provider: the other one '
+  + 'makes it, and nobody makes it twice', async () => {
+  const own = await World.start({ proxies: ['railway'], config: {
+    // The second creation waits so long behind the first.
+    railway: { create_interval: '4s', visibility_lag: '1s' },
+  } });
+  try {
+    const wire = await Proxy.start(own.railway.port);
+    const other = await own.another({ config: {
+      railway: { endpoint: wire.instead(own.railway.url) } } });
+    other.wire = wire;
+    await other.server.start();
+    const some = [];
+    for (let i = 0; i < 2; i += 1) some.push(await own.activated());
+    await own.eventually('one is made, the other waits', async () => (
+      own.railway.projects.size === 1
+      && (await own.status(some[1])).status === 'creating'));
+    own.server.pause();
+    const called = own.proxies.railway.recorded = [];
+    await own.eventually('the other has made the second', () => (
+      own.railway.projects.size === 2), { within: 4 * LEASE });
+    own.server.resume();
+    await own.eventually('it ends by itself', () => !own.server.running,
+      { within: 15_000 });
+    assert.ok(!called.join('').includes('"mutation'), called.join(''));
+    await own.server.start();
+    assert.deepEqual(await other.server.terminate(),
+      { code: 0, signal: null });
+    await assertWhole(own, some);
+    assert.equal(own.railway.projects.size, 2, 'ever made');
+    await wire.stop();
+  } finally {
+    await own.stop();
+  }
+});
+
+test('`database.lease` says how long a paused one is waited for', async () => {
+  const own = await World.start({ config: { database: { lease: '2s' } } });
+  try {
+    const some = await own.paid();
+    const other = await own.another();
+    await other.server.start();
+    const since = Date.now();
+    own.server.pause();
+    await own.eventually('the other has taken over', async () => (
+      (await own.alipay.post(some.trade.notifyUrl.replace(own.url, other.url),
+        own.alipay.sign(own.alipay.notification(some.trade)))).status === 200),
+    { within: 2_000 + SLACK, every: 100 });
+    assert.ok(Date.now() - since <= 2_000 + SLACK, `${Date.now() - since} ms`);
+    own.server.resume();
+    await own.eventually('it ends by itself', () => !own.server.running,
+      { within: 15_000 });
+    assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
+    await own.server.start();
+    await assertWhole(own, [some]);
+  } finally {
+    await own.stop();
+  }
 });
 
 test('paused for less than its lease: nobody notices', async () => {

@@ -18,9 +18,10 @@ export class Proxy {
   mode = 'open';
   delay = 300;
   bytes = 12;
-  /** Pieces of requests that came, and answers that were damaged. */
-  requests = 0;
+  /** Answers that were damaged. */
   damaged = 0;
+  /** An array to record what comes from clients, piece by piece. */
+  recorded = undefined;
   links = new Set();
   #server;
   #sockets = new Set();
@@ -87,7 +88,7 @@ export class Proxy {
 
   fromClient(link, chunk) {
     link.answered = 0;
-    this.requests += 1;
+    this.recorded?.push(chunk);
     if (this.mode === 'hang') {
       this.damaged += 1;
     } else if (this.mode === 'garbage') {
@@ -134,6 +135,8 @@ export class Proxy {
  * at a commit of the journal: a pipeline of its statements up to its Sync.
  */
 export class PostgresProxy extends Proxy {
+  /** Rows that commits of the journal have changed, see `#tally`. */
+  written = 0;
   #cuts = [];
 
   /**
@@ -165,14 +168,16 @@ export class PostgresProxy extends Proxy {
       } else if (message[0] === 0x42) { // Bind: portal, statement
         const from = message.indexOf(0, 5) + 1;
         const name = message.toString('latin1', from, message.indexOf(0, from));
+        link.commit ||= name.startsWith('journal_');
         link.cut ??= this.#cuts.find((c) => c.fired < c.times
           && c.statement.test(name));
-      } else if (message[0] === 0x53 && link.cut) { // Sync: commit
+      } else if (message[0] === 0x53) { // Sync: commit
+        if (link.commit) link.answer = Buffer.alloc(0);
+        link.commit = false;
         const { cut } = link;
-        if (cut.fired >= cut.times) { // Another connection was faster.
-          link.cut = undefined;
-          continue;
-        }
+        link.cut = undefined;
+        // Another connection may have been faster.
+        if (!cut || cut.fired >= cut.times) continue;
         cut.fired += 1;
         if (cut.when === 'before') return void link.destroy();
         if (cut.when === 'during') {
@@ -189,7 +194,23 @@ export class PostgresProxy extends Proxy {
     if (ready.length) super.fromClient(link, ready);
   }
 
+  /** Counts what the answer to a commit says it has changed. */
+  #tally(link, chunk) {
+    link.answer = Buffer.concat([link.answer, chunk]);
+    while (link.answer?.length >= 5) {
+      const whole = 1 + link.answer.readUInt32BE(1);
+      if (link.answer.length < whole) return;
+      const [type] = link.answer;
+      if (type === 0x43) { // CommandComplete
+        const tag = link.answer.toString('latin1', 5, whole - 1);
+        this.written += Number(/\d+$/.exec(tag)?.[0] ?? 0);
+      }
+      link.answer = type === 0x5a ? undefined : link.answer.subarray(whole);
+    }
+  }
+
   fromServer(link, chunk) {
+    if (link.answer) this.#tally(link, chunk);
     // ReadyForQuery ends the answer: it is durable now, and nobody hears of it.
     if (link.silent) {
       link.tail = Buffer.concat([link.tail ?? Buffer.alloc(0), chunk]).subarray(-6);
