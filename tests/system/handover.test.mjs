@@ -1,87 +1,24 @@
-// Two servers on one database: by mistake, after a death, after a pause, and on
-// a change of shifts. Who owns a subscription works on it, and nobody else.
+// Two servers on one database: by mistake, after a death, and on a change of
+// shifts. Who owns a subscription works on it, and nobody else.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from './lib/suite.mjs';
-import { Api } from './lib/client.mjs';
+import { after, before, test } from './lib/suite.mjs';
 import { assertKept, assertWhole } from './lib/invariants.mjs';
-import { Proxy } from './lib/proxy.mjs';
+import { LEASE, pairOf } from './lib/pair.mjs';
 import { Traffic } from './lib/traffic.mjs';
 import { never } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
-/** `database.lease`, which is five seconds by default. */
-const LEASE = 5_000;
-
-/** What a busy machine may add to it. */
-const SLACK = 1_500;
-
 let world;
-/** Everything that is paid in this world. */
-const paid = [];
 before(async () => {
   world = await World.start({ proxies: ['railway', 'postgres'], config: {
     railway: { visibility_lag: '1s' },
     deployment: { max_concurrent: 20, attempts: 10 },
   } });
 });
-afterEach(async () => {
-  // Whatever a test has left behind, the next one begins with one server.
-  world.postgres.resume();
-  world.railway.release('BUILDING');
-  if (world.server.running) world.server.resume();
-  else await world.server.start();
-  for (const { server, wire } of world.others.splice(0)) {
-    await server.kill();
-    await wire?.stop();
-  }
-});
 after(() => world?.stop());
-
-/** One more server, with lines of its own to the provider and PostgreSQL. */
-async function second(options) {
-  const wire = await Proxy.start(world.railway.port);
-  const other = await world.another({ ...options,
-    config: { railway: { endpoint: wire.instead(world.railway.url) },
-      database: { url: world.postgres.url } } });
-  other.wire = wire;
-  await other.server.start();
-  return other;
-}
-
-/** The same person at another server. */
-const at = (other, user) => new Api(other.url, user.token);
-
-/** The gateway's notification, sent to that server. */
-const notifyAt = (other, { trade }, options) => world.alipay.post(
-  trade.notifyUrl.replace(world.url, other.url),
-  world.alipay.sign(world.alipay.notification(trade)), options);
-
-/** Paid at the gateway, which has told nobody yet. */
-async function pay() {
-  const subscription = await world.paid();
-  paid.push(subscription);
-  return subscription;
-}
-
-/** Deployments that are under way in the first server. */
-async function underWay(count) {
-  world.railway.hold('BUILDING');
-  const some = [];
-  for (let i = 0; i < count; i += 1) {
-    some.push(await world.notified(await pay()));
-  }
-  for (const one of some) await world.untilStatus(one, 'deploying');
-  return some;
-}
-
-/** Waits until `other` works on it, which only its owner does; ms since. */
-async function untilOwned(other, subscription, since, within) {
-  await world.eventually('the other has taken over', async () => (
-    (await notifyAt(other, subscription)).status === 200),
-  { within, every: 100 });
-  return Date.now() - since;
-}
+const { paid, second, at, notifyAt, pay, underWay, untilOwned, untilRunning }
+  = pairOf(() => world);
 
 test('a second one by mistake: takes over nothing, and both stay up', async () => {
   const [busy] = await underWay(1);
@@ -138,139 +75,11 @@ test('kill -9 of one of two: the other has taken over within five seconds',
     const took = await untilOwned(other, late, since, LEASE);
     assert.ok(took <= LEASE, `${took} ms`);
     world.railway.release('BUILDING');
-    for (const one of some) {
-      await world.eventually(`${one.id} runs`, async () => (
-        (await at(other, one.user).get(`/api/deployment/status/${one.id}`)).ok()
-          .status === 'running'), { within: 30_000 });
-    }
+    await untilRunning(other, some);
     await world.server.start();
     assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
     await assertWhole(world, paid);
   });
-
-test('paused for longer than its lease: the other takes over; awake again, it '
-  + 'does nothing any more, says why, and ends with 3', async () => {
-  const some = await underWay(3);
-  const late = await pay();
-  const later = await pay();
-  const other = await second();
-  const { server } = world;
-  const logged = server.log.length;
-  const since = Date.now();
-  server.pause();
-  // The gateway has sent it something that nobody has read yet.
-  const unread = world.alipay.notify(later.trade, {}, { timeout: 60_000 })
-    .catch((error) => error);
-  const took = await untilOwned(other, late, since, LEASE + SLACK);
-  assert.ok(took <= LEASE + SLACK, `${took} ms`);
-  await untilOwned(other, later, since, LEASE + SLACK);
-  // Provider calls that it had under way have been answered meanwhile.
-  const called = world.proxies.railway.recorded = [];
-  const { written } = world.proxies.postgres;
-
-  server.resume();
-  await world.eventually('it ends by itself', () => !server.running,
-    { within: 15_000 });
-  assert.deepEqual(await server.exited, { code: 3, signal: null },
-    server.tail());
-  assert.match(server.log.slice(logged), /lease.*lost|lost.*lease/i);
-  assert.equal(world.proxies.postgres.written, written,
-    `it has written:\n${server.log.slice(logged)}`);
-  assert.ok(!called.join('').includes('"mutation'),
-    `it has changed something at the provider:\n${called.join('')}`);
-  // What was lying there is acknowledged by nobody who does not own it, unless
-  // it is settled already.
-  const answer = await unread;
-  if (answer.status === 200) {
-    assert.equal((await at(other, later.user)
-      .get(`/api/payment/${later.order.orderId}`)).ok().status, 'PAID');
-  }
-
-  world.railway.release('BUILDING');
-  for (const one of some) {
-    await world.eventually(`${one.id} runs`, async () => (
-      (await at(other, one.user).get(`/api/deployment/status/${one.id}`)).ok()
-        .status === 'running'), { within: 30_000 });
-  }
-  assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
-  await server.start();
-  await assertWhole(world, paid);
-});
-
-test('paused while a creation waits for its turn at the provider: the other one '
-  + 'makes it, and nobody makes it twice', async () => {
-  const own = await World.start({ proxies: ['railway'], config: {
-    // The second creation waits so long behind the first.
-    railway: { create_interval: '4s', visibility_lag: '1s' },
-  } });
-  try {
-    const wire = await Proxy.start(own.railway.port);
-    const other = await own.another({ config: {
-      railway: { endpoint: wire.instead(own.railway.url) } } });
-    other.wire = wire;
-    await other.server.start();
-    const some = [];
-    for (let i = 0; i < 2; i += 1) some.push(await own.activated());
-    await own.eventually('one is made, the other waits', async () => (
-      own.railway.projects.size === 1
-      && (await own.status(some[1])).status === 'creating'));
-    own.server.pause();
-    const called = own.proxies.railway.recorded = [];
-    await own.eventually('the other has made the second', () => (
-      own.railway.projects.size === 2), { within: 4 * LEASE });
-    own.server.resume();
-    await own.eventually('it ends by itself', () => !own.server.running,
-      { within: 15_000 });
-    assert.ok(!called.join('').includes('"mutation'), called.join(''));
-    await own.server.start();
-    assert.deepEqual(await other.server.terminate(),
-      { code: 0, signal: null });
-    await assertWhole(own, some);
-    assert.equal(own.railway.projects.size, 2, 'ever made');
-    await wire.stop();
-  } finally {
-    await own.stop();
-  }
-});
-
-test('`database.lease` says how long a paused one is waited for', async () => {
-  const own = await World.start({ config: { database: { lease: '2s' } } });
-  try {
-    const some = await own.paid();
-    const other = await own.another();
-    await other.server.start();
-    const since = Date.now();
-    own.server.pause();
-    await own.eventually('the other has taken over', async () => (
-      (await own.alipay.post(some.trade.notifyUrl.replace(own.url, other.url),
-        own.alipay.sign(own.alipay.notification(some.trade)))).status === 200),
-    { within: 2_000 + SLACK, every: 100 });
-    assert.ok(Date.now() - since <= 2_000 + SLACK, `${Date.now() - since} ms`);
-    own.server.resume();
-    await own.eventually('it ends by itself', () => !own.server.running,
-      { within: 15_000 });
-    assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
-    await own.server.start();
-    await assertWhole(own, [some]);
-  } finally {
-    await own.stop();
-  }
-});
-
-test('paused for less than its lease: nobody notices', async () => {
-  const some = await underWay(2);
-  const other = await second();
-  const logged = other.server.log.length;
-  world.server.pause();
-  await never('the other takes over', () => (
-    /took over [1-9]/.test(other.server.log.slice(logged))),
-  { during: LEASE * 0.4, every: 200 });
-  world.server.resume();
-  world.railway.release('BUILDING');
-  await assertWhole(world, paid);
-  assert.equal(world.server.running, true);
-  assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
-});
 
 test('SIGTERM under load: who asked is answered, nothing acknowledged is lost, '
   + 'and the successor owns everything at once', async () => {
