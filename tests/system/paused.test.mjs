@@ -6,6 +6,7 @@ import { after, before, test } from './lib/suite.mjs';
 import { assertWhole } from './lib/invariants.mjs';
 import { LEASE, SLACK, pairOf } from './lib/pair.mjs';
 import { Proxy } from './lib/proxy.mjs';
+import { Traffic } from './lib/traffic.mjs';
 import { never } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
@@ -125,6 +126,64 @@ test('`database.lease` says how long a paused one is waited for', async () => {
   } finally {
     await own.stop();
   }
+});
+
+test('cut off from PostgreSQL for longer than its lease: the other takes over; '
+  + 'reconnected, it ends with 3', async () => {
+  const some = await underWay(3);
+  const late = await pay();
+  const other = await second();
+  const { server, proxies } = world;
+  const since = Date.now();
+  await proxies.postgres.set('refuse');
+  await untilOwned(other, late, since, LEASE + SLACK);
+  const called = proxies.railway.recorded = [];
+  world.railway.release('BUILDING');
+  await untilRunning(other, some);
+  // It acknowledges nothing, says that it is not ready, and stays alive as long
+  // as it cannot know better.
+  if (server.running) {
+    const answer = await world.alipay.notify(late.trade, {}, { timeout: 40_000 });
+    assert.notEqual(answer.status, 200);
+    assert.equal(await world.admin('/readyz'), 503);
+  }
+  const { written } = proxies.postgres;
+  await proxies.postgres.set('open');
+  await world.eventually('it ends by itself', () => !server.running,
+    { within: 15_000 });
+  assert.equal((await server.exited).code, 3, server.tail());
+  assert.equal(proxies.postgres.written, written, 'it has written');
+  assert.ok(!called.join('').includes('"mutation'),
+    `it has changed something at the provider:\n${called.join('')}`);
+  await server.start();
+  assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
+  await assertWhole(world, paid);
+});
+
+test('its connections break for a moment beside a second one: whoever goes on, '
+  + 'nothing is lost or doubled', async () => {
+  const other = await second();
+  const traffic = new Traffic(world, { seed: 8, people: 2, pause: 100 }).start();
+  for (let i = 1; i <= 3; i += 1) {
+    await world.eventually('there is traffic', () => (
+      traffic.acknowledged.length >= 3 * i), { within: 30_000 });
+    world.proxies.postgres.cutAll();
+    // It may have lost its lease by that; it says so then, and is started again.
+    await world.eventually('the first is ready', async () => {
+      if (!world.server.running) {
+        assert.equal((await world.server.exited).code, 3);
+        await world.server.start();
+      }
+      return await world.admin('/readyz') === 200;
+    });
+    assert.equal(other.server.running, true);
+  }
+  assert.deepEqual(await other.server.terminate(), { code: 0, signal: null });
+  await traffic.stop();
+  if (!world.server.running) await world.server.start();
+  traffic.assertSane();
+  paid.push(...traffic.paid);
+  await assertWhole(world, paid);
 });
 
 test('paused for less than its lease: nobody notices', async () => {
