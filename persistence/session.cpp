@@ -48,7 +48,8 @@ pg::connection* session::get() {
 }
 
 errc session::failed(const pg::error& why, const char* doing) {
-  if (connection_ && !connection_->alive())
+  // Who takes no writes is not, or no more, the server to be connected to.
+  if (connection_ && (!connection_->alive() || why.sqlstate == "25006"))
     connection_.reset();
   switch (why.kind) {
     case pg::error_kind::connection_lost:

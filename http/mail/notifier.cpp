@@ -66,6 +66,9 @@ void notifier_state::look() {
     return;
   }
   looking = true;
+  // Ahead of the look in the same store's mailbox: what they say counts.
+  for (auto& end : unrecorded->take())
+    record(std::move(end));
   self->send(
     env->stores.front()(),
     make_job(query::due_mails{env->clock->now(), mails_max},
@@ -82,6 +85,12 @@ void notifier_state::look() {
 }
 
 void notifier_state::send(const mails_read& what) {
+  if (!unrecorded->empty()) {
+    // The next tick tries to record them again.
+    looking = false;
+    look_again = false;
+    return;
+  }
   if (what.rows && what.next < what.rows->size() && env->may_act()) {
     // One at a time, so that an order to stop is heard in between.
     send_one((*what.rows)[what.next]);
@@ -160,13 +169,20 @@ void notifier_state::mark(const query::due_mails::row& mail,
   what.at = env->clock->now();
   what.next_at = next_at;
   what.detail = std::move(detail);
+  record(std::move(what));
+}
+
+void notifier_state::record(query::mark_mail what) {
+  auto again = what;
   self->send(env->stores.front()(),
-             make_job(std::move(what), [id = mail.subscription](
+             make_job(std::move(what), [left = unrecorded, again](
                                          job<query::mark_mail>::reply done) {
-               // The mail goes out once more, under the same id.
-               if (!done)
-                 spdlog::warn("{}: a mail's end was not recorded: {}",
-                              to_text(id), slipway::to_string(done.error()));
+               if (done)
+                 return;
+               spdlog::warn("{}: a mail's end is not recorded yet: {}",
+                            to_text(again.subscription),
+                            slipway::to_string(done.error()));
+               left->add(again);
              }));
 }
 

@@ -10,7 +10,11 @@
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace slipway::mail {
 
@@ -36,6 +40,30 @@ struct notifier_options {
   std::uint32_t tries_max = 20;
 };
 
+/// Ends of mails that the database has not taken. The answers of the stores,
+/// which come on their threads, put them here.
+class unrecorded_ends {
+public:
+  void add(query::mark_mail what) {
+    const auto guard = std::lock_guard{mutex_};
+    ends_.push_back(std::move(what));
+  }
+
+  [[nodiscard]] std::vector<query::mark_mail> take() {
+    const auto guard = std::lock_guard{mutex_};
+    return std::exchange(ends_, {});
+  }
+
+  [[nodiscard]] bool empty() const {
+    const auto guard = std::lock_guard{mutex_};
+    return ends_.empty();
+  }
+
+private:
+  mutable std::mutex mutex_;
+  std::vector<query::mark_mail> ends_;
+};
+
 /// State of the NOTIFIER actor: works through the outbox, one mail at a time.
 /// Every attempt at a mail carries the same Message-ID, so that one whose
 /// answer was lost can be told from a second one.
@@ -52,12 +80,17 @@ struct notifier_state {
   notifier_options options;
   bool looking = false;
   bool look_again = false;
+  /// While there are any, no further mail leaves: the rows of those that have
+  /// left still say that they are due.
+  std::shared_ptr<unrecorded_ends> unrecorded
+    = std::make_shared<unrecorded_ends>();
   alive_guard alive;
 
 private:
   void send_one(const query::due_mails::row& mail);
   void mark(const query::due_mails::row& mail, query::mail_status status,
             timestamp next_at, std::string detail);
+  void record(query::mark_mail what);
 };
 
 /// Spawns the NOTIFIER; detached, since sending blocks.

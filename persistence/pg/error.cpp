@@ -23,6 +23,10 @@ error_kind kind_of(std::string_view sqlstate) noexcept {
   if (sqlstate.size() == 5 && sqlstate.starts_with("57P0") && sqlstate[4] >= '1'
       && sqlstate[4] <= '5')
     return error_kind::unavailable;
+  // read_only_sql_transaction: a standby, such as the old primary after a
+  // failover
+  if (sqlstate == "25006")
+    return error_kind::unavailable;
   // insufficient_resources: too_many_connections, disk_full, out_of_memory …
   if (sqlstate.size() == 5 && sqlstate.starts_with("53"))
     return error_kind::unavailable;

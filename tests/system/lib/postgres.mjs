@@ -4,7 +4,8 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { spawnTied, temporaryDirectory } from './cleanup.mjs';
+import { atExit, spawnTied, temporaryDirectory } from './cleanup.mjs';
+import { childrenOf, isGone, signal } from './processes.mjs';
 import { freePort } from './ports.mjs';
 import { eventually, fatal } from './wait.mjs';
 
@@ -30,6 +31,17 @@ function unprivileged() {
   throw new Error('root needs a user `postgres` or `nobody` for PostgreSQL');
 }
 
+/** Why there can be no small disk for a test; undefined when there can. */
+export function cannotMount() {
+  if (process.getuid() !== 0) return 'mounting a small disk needs root';
+  const { dir, remove } = temporaryDirectory('slipway-mount-');
+  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m',
+    'slipway-test', dir], { encoding: 'utf8' });
+  if (status === 0) spawnSync('umount', [dir]);
+  remove();
+  return status === 0 ? undefined : `no disk can be mounted: ${stderr?.trim()}`;
+}
+
 export class Postgres {
   /** Shows in a log only if somebody leaks it. */
   password = `pw-${crypto.randomBytes(9).toString('hex')}`;
@@ -40,10 +52,18 @@ export class Postgres {
   #who = unprivileged();
   #home = temporaryDirectory('slipway-pg-');
   #child;
+  #settings = {};
+  #mounted = false;
 
-  static async start() {
+  /**
+   * @param options.megabytes of a disk of its own, see `cannotMount`
+   * @param options.settings more of postgresql.conf: {name: value}
+   */
+  static async start({ megabytes, settings = {} } = {}) {
     const server = new Postgres();
+    server.#settings = settings;
     try {
+      if (megabytes) server.#mount(megabytes);
       await server.#init();
       await server.start();
       server.#run('createdb', ['-h', '127.0.0.1', '-p', String(server.port),
@@ -100,6 +120,7 @@ export class Postgres {
       '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=',
       '-c', 'fsync=off', '-c', 'shared_buffers=32MB',
       '-c', 'max_connections=60',
+      ...Object.entries(this.#settings).flatMap(([k, v]) => ['-c', `${k}=${v}`]),
     ], { ...this.#who, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] },
     'SIGQUIT');
     const child = this.#child;
@@ -147,8 +168,85 @@ export class Postgres {
       '-c', text]).trim();
   }
 
+  /** kill -9 of the postmaster and of every backend. */
+  async kill() {
+    if (!this.running) return;
+    const child = this.#child;
+    const gone = new Promise((resolve) => { child.once('exit', resolve); });
+    const pids = this.pids();
+    for (const pid of pids) signal(pid, 'SIGKILL');
+    await gone;
+    // A new one refuses to start beside a backend of the old one.
+    await eventually('all of PostgreSQL is gone', () => pids.every(isGone),
+      { every: 10 });
+  }
+
+  /** The postmaster and its children. */
+  pids() {
+    return [this.#child.pid, ...childrenOf(this.#child.pid)];
+  }
+
+  /** It hangs: everybody is connected, nobody is answered. */
+  pause() {
+    for (const pid of this.pids()) signal(pid, 'SIGSTOP');
+  }
+
+  resume() {
+    for (const pid of this.pids().reverse()) signal(pid, 'SIGCONT');
+  }
+
+  /** One statement, as somebody beside the server; rows as lines of text. */
+  query(sql) {
+    return this.#run('psql', ['-h', '127.0.0.1', '-p', String(this.port),
+      '-U', this.user, '-d', this.database, '-AtX', '-v', 'ON_ERROR_STOP=1',
+      '-c', sql], { env: { ...process.env, PGPASSWORD: this.password,
+      // Also while everybody else may only read.
+      PGOPTIONS: '-c default_transaction_read_only=off' } }).trim();
+  }
+
+  // -- a disk of its own ------------------------------------------------------
+
+  #mount(megabytes) {
+    const result = spawnSync('mount', ['-t', 'tmpfs', '-o',
+      `size=${megabytes}m,mode=0777`, 'slipway-test', this.#home.dir],
+    { encoding: 'utf8' });
+    if (result.status !== 0) throw new Error(`mount: ${result.stderr}`);
+    this.#mounted = true;
+    atExit(() => this.#unmount());
+  }
+
+  #unmount() {
+    if (!this.#mounted) return;
+    this.#mounted = false;
+    // Lazily: at the end of the process the backends may not be gone yet.
+    spawnSync('umount', ['-l', this.#home.dir]);
+  }
+
+  /** Takes every byte that is left, but for `spare`. */
+  fillDisk(spare = 0) {
+    const file = path.join(this.#home.dir, 'ballast');
+    const { bavail, bsize } = fs.statfsSync(this.#home.dir);
+    const block = Buffer.alloc(64 * 1024);
+    const fd = fs.openSync(file, 'a');
+    try {
+      for (let left = bavail * bsize - spare; left > 0; left -= block.length) {
+        fs.writeSync(fd, block, 0, Math.min(block.length, left));
+      }
+    } catch (error) {
+      if (error.code !== 'ENOSPC') throw error;
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  freeDisk() {
+    fs.rmSync(path.join(this.#home.dir, 'ballast'), { force: true });
+  }
+
   async remove() {
+    if (this.running) this.resume();
     await this.stop('immediate');
+    this.#unmount();
     this.#home.remove();
   }
 }

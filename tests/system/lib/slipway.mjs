@@ -89,6 +89,19 @@ export class Slipway {
     return this;
   }
 
+  signal(name) {
+    this.#child.kill(name);
+  }
+
+  /** Stopped by the scheduler: alive, and doing nothing. */
+  pause() {
+    this.#child.kill('SIGSTOP');
+  }
+
+  resume() {
+    this.#child.kill('SIGCONT');
+  }
+
   /** kill -9. */
   async kill() {
     if (!this.running) return;

@@ -16,6 +16,7 @@ import { token } from './jwt.mjs';
 import { parseMetrics } from './metrics.mjs';
 import { freePort } from './ports.mjs';
 import { Postgres } from './postgres.mjs';
+import { PostgresProxy, Proxy } from './proxy.mjs';
 import { Slipway } from './slipway.mjs';
 import { toToml } from './toml.mjs';
 import { eventually } from './wait.mjs';
@@ -35,6 +36,9 @@ export const RANK = { pending: 0, creating: 1, configuring: 2, deploying: 3,
   running: 4 };
 
 export class World {
+  /** Servers beside the first, see `another`. */
+  others = [];
+
   /**
    * @param options.database `outside` (default), `embedded`, or a URL
    * @param options.railway options of the imposter, or false for none
@@ -44,6 +48,9 @@ export class World {
    * @param options.config {section: {key: value}} on top of the usual
    * @param options.env environment of the server
    * @param options.start false: only write the files
+   * @param options.proxies names of `postgres`, `railway`, `alipay`, `wechat`,
+   *   `smtp`: the server reaches them through `world.proxies[name]`
+   * @param options.postgres options of PostgreSQL
    */
   static async start(options = {}) {
     const world = new World();
@@ -58,15 +65,23 @@ export class World {
   }
 
   async #build({ database = 'outside', railway = {}, alipay = true, mail = true,
-                 wechat = false, config = {}, env = {} }) {
+                 wechat = false, config = {}, env = {}, proxies = [],
+                 postgres = {} }) {
     this.home = temporaryDirectory();
     this.dir = this.home.dir;
     this.database = database;
-    if (database === 'outside') this.postgres = await Postgres.start();
+    if (database === 'outside') this.postgres = await Postgres.start(postgres);
     if (railway) this.railway = await Railway.start(railway);
     if (alipay) this.alipay = await Alipay.start();
     if (wechat) this.wechat = await WeChat.start(wechat === true ? {} : wechat);
     if (mail) this.smtp = await Smtp.start();
+    this.proxies = {};
+    for (const name of proxies) {
+      this.proxies[name] = await (name === 'postgres' ? PostgresProxy : Proxy)
+        .start(this[name].port);
+    }
+    const reached = (name) => (this.proxies[name]
+      ? this.proxies[name].instead(this[name].url) : this[name].url);
     this.port = await freePort();
     this.adminPort = await freePort();
     this.url = `http://127.0.0.1:${this.port}`;
@@ -81,7 +96,7 @@ export class World {
     this.settings = {
       http: { listen: `127.0.0.1:${this.port}`,
         admin_listen: `127.0.0.1:${this.adminPort}`, public_url: this.url },
-      database: { url: database === 'outside' ? this.postgres.url
+      database: { url: database === 'outside' ? reached('postgres')
         : database === 'embedded' ? 'embedded:./data' : database },
       auth: { hs256_secret_file: file('jwt.key', this.secret) },
       secrets: { credential_keys: [
@@ -89,14 +104,14 @@ export class World {
       plans: PLANS,
       alipay: this.alipay && {
         app_id: this.alipay.appId, seller_id: this.alipay.sellerId,
-        gateway_url: this.alipay.url,
+        gateway_url: reached('alipay'),
         app_private_key_file: file('alipay/app.pem', this.alipay.app.privateKey),
         alipay_public_key_file: file('alipay/alipay_pub.pem',
           this.alipay.alipay.publicKey),
       },
       wechat: this.wechat && {
         app_id: this.wechat.appId, mch_id: this.wechat.mchId,
-        gateway_url: this.wechat.url,
+        gateway_url: reached('wechat'),
         api_v2_key_file: file('wechat/v2.key', `${this.wechat.v2Key}\n`),
         api_v3_key_file: file('wechat/v3.key', `${this.wechat.v3Key}\n`),
         merchant_serial: this.wechat.merchantSerial,
@@ -107,7 +122,7 @@ export class World {
         ...(this.wechat.v2SignType === 'MD5' ? { v2_sign_type: 'MD5' } : {}),
       },
       railway: this.railway && {
-        endpoint: this.railway.url,
+        endpoint: reached('railway'),
         token_file: file('railway.token', `${this.railway.token}\n`),
         workspace_id: this.railway.workspaceId,
         ...(this.railway.templateProject ? {
@@ -120,7 +135,7 @@ export class World {
       deployment: { max_concurrent: 3, attempts: 3, backoff_initial: '200ms',
         backoff_max: '1s', deadline: '60s', poll_interval: '200ms' },
       payment: { order_ttl: '30m' },
-      mail: this.smtp && { url: this.smtp.url,
+      mail: this.smtp && { url: reached('smtp'),
         from: 'Slipway <no-reply@example.com>' },
     };
     for (const [section, values] of Object.entries(config)) {
@@ -139,12 +154,42 @@ export class World {
     fs.writeFileSync(this.config, toToml(this.settings), { mode: 0o600 });
   }
 
+  /**
+   * One more server with the same settings on ports of its own, not started:
+   * {server, url, adminUrl, metrics(), admin(path)}.
+   */
+  async another({ config = {}, env = {} } = {}) {
+    const port = await freePort();
+    const adminPort = await freePort();
+    const settings = structuredClone(this.settings);
+    Object.assign(settings.http, { listen: `127.0.0.1:${port}`,
+      admin_listen: `127.0.0.1:${adminPort}` });
+    for (const [section, values] of Object.entries(config)) {
+      settings[section] = { ...settings[section], ...values };
+    }
+    const dir = path.join(this.dir, `server-${port}`);
+    fs.mkdirSync(dir);
+    const file = path.join(dir, 'slipway.toml');
+    fs.writeFileSync(file, toToml(settings), { mode: 0o600 });
+    const adminUrl = `http://127.0.0.1:${adminPort}`;
+    const other = { url: `http://127.0.0.1:${port}`, adminUrl,
+      server: new Slipway({ args: ['serve', '--config', file], dir, env,
+        adminPort }),
+      metrics: async () => parseMetrics(
+        (await request(`${adminUrl}/metrics`)).text),
+      admin: async (what) => (await request(`${adminUrl}${what}`)).status };
+    this.others.push(other);
+    return other;
+  }
+
   async stop() {
     try {
       if (this.server?.running) await this.server.terminate();
     } finally {
       await this.server?.kill();
+      for (const { server } of this.others) await server.kill();
       killPostgresIn(this.dir);
+      for (const proxy of Object.values(this.proxies ?? {})) await proxy.stop();
       await this.railway?.stop();
       await this.alipay?.stop();
       await this.wechat?.stop();

@@ -26,6 +26,7 @@ CAF_TEST(every SQLSTATE we act on has its kind) {
     {"57P03", error_kind::unavailable},
     {"57P04", error_kind::unavailable},
     {"57P05", error_kind::unavailable},
+    {"25006", error_kind::unavailable},
     {"53000", error_kind::unavailable},
     {"53100", error_kind::unavailable},
     {"53300", error_kind::unavailable},
