@@ -43,6 +43,9 @@ constexpr auto pages_max = 50;
 /// While nothing may leave, it is seen this often whether it may again.
 constexpr auto switch_interval = millis{250};
 
+/// What a workflow makes takes longer than the usual lag to become visible.
+constexpr auto workflow_lags = 4;
+
 /// Looks at a fresh project before its services or its domain count as missing.
 constexpr auto looks_max = 4;
 
@@ -125,6 +128,9 @@ bool is_without_effect(answer_class x) {
 } // namespace
 
 struct railway_state::impl {
+  /// A point of the time that passes: nobody sets it, as people do with clocks.
+  using moment = caf::actor_clock::time_point;
+
   // -- work under way
   // -------------------------------------------------------------
 
@@ -138,6 +144,7 @@ struct railway_state::impl {
     int page = 0;
     /// When the last look began: what a slow answer shows is as old as that.
     timestamp look_began{};
+    moment look_began_by{}; ///< The same, by the time that passes.
     int looks = 0;
     std::vector<std::pair<std::string, std::string>> found; ///< createdAt, id
     /// A call that changes something is on its way: nothing may overtake it.
@@ -174,10 +181,10 @@ struct railway_state::impl {
   railway_options options;
   std::unordered_map<std::uint64_t, task> tasks;
   std::uint64_t last_serial = 0;
-  timestamp born{};
+  moment born{};
   /// When a change was last answered that may have happened although its task
   /// does not know. Forgotten once everything has become visible.
-  std::unordered_map<std::uint64_t, timestamp> doubts;
+  std::unordered_map<std::uint64_t, moment> doubts;
   alive_guard alive;
 
   // One creation at a time, and none sooner than the interval after the answer
@@ -203,6 +210,15 @@ struct railway_state::impl {
 
   [[nodiscard]] timestamp now() const {
     return env->clock->now();
+  }
+
+  [[nodiscard]] moment passing() const {
+    return self->clock().now();
+  }
+
+  static void begin_look(task& t, timestamp at, moment by) {
+    t.look_began = at;
+    t.look_began_by = by;
   }
 
   /// Ends a task, and with it whatever of it has not left yet.
@@ -287,7 +303,7 @@ struct railway_state::impl {
     if (what.mutates && !is_without_effect(got.is)
         && (got.is != answer_class::ok || is_announced(what) || t == nullptr
             || t->superseded))
-      doubts[raw(id)] = now();
+      doubts[raw(id)] = passing();
     if (t == nullptr)
       return;
     // It was held up on its last yards: no failure of the step.
@@ -574,15 +590,23 @@ struct railway_state::impl {
   /// @param lags For how many times the usual lag to believe that.
   [[nodiscard]] bool may_be_invisible(const task& t, int lags = 1) const {
     const auto& intent = t.state().deployment.intent_at;
-    // A call of the server before us may still have been on its way when we
-    // were started.
     if (!intent)
       return false;
-    auto since = std::max(*intent, born);
+    const auto lag = lags * options.settings.visibility_lag;
+    // A call of the server before us may still have been on its way when we
+    // were started. Neither that nor what we called ourselves is measured by
+    // the clock on the wall: set ahead, it would have us create twice.
+    auto since = born;
     if (const auto doubt = doubts.find(raw(t.subject->id));
         doubt != doubts.end())
       since = std::max(since, doubt->second);
-    return t.look_began < since + lags * options.settings.visibility_lag;
+    if (t.look_began_by < since + lag)
+      return true;
+    // Announced by another server, while we were running already: clocks differ
+    // a little. What lies further ahead is of a clock that was set back since.
+    constexpr auto clocks_differ = 1min;
+    return t.look_began < *intent + lag
+           && *intent <= t.look_began + clocks_differ;
   }
 
   [[nodiscard]] millis look_again_after() const {
@@ -595,7 +619,7 @@ struct railway_state::impl {
   template <class F>
   void find_by_name(task& t, F next) {
     t.page = 0;
-    t.look_began = now();
+    begin_look(t, now(), passing());
     t.found.clear();
     find_page(t, {}, std::move(next));
   }
@@ -746,6 +770,9 @@ struct railway_state::impl {
     }
     while (!creating && !gate_queue.empty()) {
       const auto at = now();
+      // Further away only when the clock was set back.
+      next_create_at
+        = std::min(next_create_at, at + options.settings.create_interval);
       if (next_create_at > at) {
         if (!std::exchange(gate_armed, true))
           self->delayed_send(self, next_create_at - at,
@@ -818,7 +845,7 @@ struct railway_state::impl {
   }
 
   void deploy_template_step(task& t) {
-    t.look_began = now();
+    begin_look(t, now(), passing());
     const auto& project = t.state().instance.project_id;
     call(t, read_project, {{"id", project}}, [this](task& t, answer& got) {
       if (got.is != answer_class::ok) {
@@ -878,7 +905,6 @@ struct railway_state::impl {
     }
     // Made in part by a workflow that has failed; or by one that is still at
     // it, whose answer was lost. That one takes longer than to become visible.
-    constexpr auto workflow_lags = 4;
     wait_or(
       t,
       [this, made](task& t) {
@@ -1682,10 +1708,11 @@ struct railway_state::impl {
   }
 
   void on_tick() {
-    const auto at = now();
-    for (auto it = doubts.begin(); it != doubts.end();)
-      it = it->second + options.settings.visibility_lag < at ? doubts.erase(it)
-                                                             : std::next(it);
+    const auto forgotten
+      = passing() - workflow_lags * options.settings.visibility_lag;
+    std::erase_if(doubts, [forgotten](const auto& x) {
+      return x.second < forgotten;
+    });
     self->delayed_send(self, tick_interval, tick{});
   }
 };
@@ -1701,7 +1728,7 @@ void railway_state::start(provider_actor::pointer self, environment_ptr env,
   impl_->alive = alive_guard{env->metrics, name};
   impl_->env = std::move(env);
   impl_->options = std::move(options);
-  impl_->born = impl_->now();
+  impl_->born = impl_->passing();
   if (impl_->options.again)
     impl_->born += impl_->options.settings.request_timeout;
   impl_->on_tick();

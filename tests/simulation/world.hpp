@@ -2,15 +2,19 @@
 
 #include "actors/dispatcher.hpp"
 #include "actors/registry.hpp"
-#include "http/mail/mailer.hpp"
-#include "http/mail/notifier.hpp"
-#include "http/provider/railway.hpp"
-#include "http/provider/watcher.hpp"
+#include "config/keyring.hpp"
+#include "http/provider/caller.hpp"
+#include "tests/simulation/invariants.hpp"
 #include "tests/support/actor_fixture.hpp"
 #include "tests/support/railway_model.hpp"
 
 #include <atomic>
-#include <cstdlib>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_set>
+#include <vector>
 
 /// What all simulations share: the real actors under virtual time, a database
 /// in memory that fails now and then, a provider that makes trouble, crashes,
@@ -18,80 +22,63 @@
 /// exactly.
 namespace slipway::test {
 
+/// One server over the database: its actors and its wires.
+struct simulated_server {
+  std::int64_t id = 0;
+  std::shared_ptr<environment> env;
+  std::vector<caf::actor> alive;
+  std::shared_ptr<std::atomic<bool>> recovered;
+  /// Pulled when the power goes off: nothing of it may call any more.
+  std::vector<std::function<void()>> plugs;
+  bool leased = true; ///< Whether it may act.
+  bool paused = false;
+};
+
+using server_ptr = std::shared_ptr<simulated_server>;
+
 struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
   std::uint64_t seed;
   std::mt19937_64 dice;
   slipway::metrics meters;
-  virtual_clock time;
+  virtual_clock time;        ///< As it passes.
+  adjusted_clock wall{time}; ///< As the servers read it.
   seeded_entropy random;
   std::shared_ptr<memory_database> db = std::make_shared<memory_database>();
   railway_model railway;
   std::shared_ptr<const config::keyring> keys;
-  std::shared_ptr<environment> env;
-  std::vector<caf::actor> alive;
-  std::shared_ptr<std::atomic<bool>> recovered;
+  server_ptr server;                ///< The one that has the lease.
+  std::vector<server_ptr> older;    ///< Those that have lost it and live on.
+  std::shared_ptr<environment> env; ///< Of the one that has the lease.
   std::multimap<timestamp, std::function<void()>> script;
-  std::map<std::string, int> mails;
+  invariants checks{*db, time, wall};
   std::string flaw;
   bool kind = false;
   std::size_t crashes = 0;
+  std::size_t kills = 0;    ///< Single actors.
+  std::size_t losses = 0;   ///< Leases.
+  std::size_t jumps = 0;    ///< Of the wall clock.
+  std::size_t late = 0;     ///< Answers of the store.
+  std::size_t withheld = 0; ///< Calls for want of a lease.
+  /// In percent of the store's answers: late ones.
+  int answers_late = 3;
+  /// Whether servers without a lease stop acting by themselves.
+  bool servers_respect_leases = true;
+  /// Ends the server after the job at hand.
+  bool power_off = false;
   /// Whether anybody still listens to replies.
   std::shared_ptr<bool> open = std::make_shared<bool>(true);
 
-  explicit simulated_world(std::uint64_t from)
-    : seed{from}, dice{from}, time{sched.clock()}, random{from + 1},
-      railway{from + 2, [this] {
-                return time.now();
-              }} {
-    auto secrets = config::secrets_settings{};
-    secrets.credential_keys.push_back({"test", {}});
-    keys = std::make_shared<const config::keyring>(secrets);
-    db->commit_fault = [this](const transition&) {
-      if (kind)
-        return commit_status::stored;
-      const auto n = roll(1'000);
-      return n < 4    ? commit_status::failed
-             : n < 8  ? commit_status::in_doubt
-             : n < 10 ? commit_status::conflict
-                      : commit_status::stored;
-    };
-    db->in_doubt_stores = [this] {
-      return roll(2) == 0;
-    };
-    db->query_fault = [this](const store_job&) {
-      return !kind && roll(200) == 0 ? errc::database_down : errc::none;
-    };
-    db->stored = [this](const record& before, const transition& t) {
-      if (t.next.state.revision != before.state.revision + 1)
-        complain("a revision was skipped");
-      watch(before.state, t);
-    };
-  }
+  explicit simulated_world(std::uint64_t from);
 
   /// Subclasses call `end` in their own: it tells their actors.
-  ~simulated_world() override {
-    end();
-  }
+  ~simulated_world() override;
 
   /// The last thing that happens.
-  void end() {
-    kill_server();
-    *open = false;
-  }
+  void end();
 
-  int roll(int sides) {
-    return static_cast<int>(dice() % static_cast<std::uint64_t>(sides));
-  }
-
-  millis some(millis most) {
-    return millis{static_cast<std::int64_t>(
-      dice() % static_cast<std::uint64_t>(most.count() + 1))};
-  }
-
-  void complain(const std::string& what) {
-    if (flaw.empty())
-      flaw = what + " at +" + to_words(time.now() - day_one);
-  }
+  int roll(int sides);
+  millis some(millis most);
+  void complain(const std::string& what);
 
   // -- what a simulation adds
   // -------------------------------------------------------
@@ -106,13 +93,8 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     // nop
   }
 
-  /// Spawns more actors; hand them to `keep`.
+  /// Spawns more actors of `server`; hand them to `keep`.
   virtual void add_actors() {
-    // nop
-  }
-
-  /// Nothing of the server may call any more.
-  virtual void sever() {
     // nop
   }
 
@@ -130,251 +112,144 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     // nop
   }
 
-  // -- the server
-  // ------------------------------------------------------------------
+  /// Called after each message of an actor.
+  virtual void after_message() {
+    // nop
+  }
+
+  // -- servers
+  // ---------------------------------------------------------------------
 
   template <class Handle>
   Handle keep(Handle x) {
-    alive.push_back(caf::actor_cast<caf::actor>(x));
+    server->alive.push_back(caf::actor_cast<caf::actor>(x));
     return x;
   }
 
-  void start_server() {
-    env = std::make_shared<environment>();
-    env->clock = &time;
-    env->entropy = &random;
-    env->metrics = &meters;
-    env->rules = make_rules();
-    env->rules.deadline = 10min;
-    env->max_concurrent = 2;
-    env->mail = true;
-    set_up(*env);
-    db->rules = env->rules;
-    for (auto i = 0; i < 2; ++i) {
-      env->journals.push_back(keep(sys.spawn(memory_journal, db)));
-      env->stores.push_back(keep(sys.spawn(memory_store, db)));
-    }
-    recovered = std::make_shared<std::atomic<bool>>(false);
-    env->registry
-      = keep(sys.spawn(registry, environment_ptr{env}, recovered, false));
-    env->dispatcher = keep(sys.spawn(dispatcher, environment_ptr{env}));
-    auto options = provider::railway_options{};
-    options.settings.endpoint = "http://127.0.0.1/graphql/v2";
-    options.settings.template_code = "web";
-    options.settings.workspace_id = "ws";
-    set_up_provider(options.settings);
-    options.caller = keep(
-      sys.spawn(provider::caller, environment_ptr{env},
-                provider::caller_options{options.settings, railway.connect()}));
-    options.keys = keys;
-    env->watcher = keep(
-      sys.spawn(provider::watcher, environment_ptr{env},
-                provider::watcher_options{
-                  options.settings, options.poll_interval, options.caller}));
-    env->provider
-      = keep(sys.spawn(provider::railway, environment_ptr{env}, options));
-    auto post = mail::notifier_options{};
-    post.send = [this](const mail::mail_message& what) {
-      auto end = mail::send_outcome{};
-      const auto n = kind ? 9 : roll(10);
-      end.status = n == 0   ? mail::send_status::deferred
-                   : n == 1 ? mail::send_status::in_doubt
-                            : mail::send_status::sent;
-      if (n != 0)
-        ++mails[what.message_id];
-      return end;
-    };
-    env->notifier = keep(sys.spawn(mail::notifier, environment_ptr{env}, post));
-    add_actors();
-    caf::anon_send(env->registry(), tick{});
-    caf::anon_send(env->dispatcher(), tick{});
-    caf::anon_send(env->notifier(), tick{});
-  }
-
-  registry_state& registry_of() {
-    using impl = registry_actor::stateful_base<registry_state>;
-    return deref<impl>(env->registry()).state;
-  }
-
-  dispatcher_state& dispatcher_of() {
-    using impl = dispatcher_actor::stateful_base<dispatcher_state>;
-    return deref<impl>(env->dispatcher()).state;
-  }
+  void start_server();
 
   /// The power goes off: nothing of the server writes or calls any more.
-  void kill_server() {
-    if (!env)
-      return;
-    railway.sever();
-    sever();
-    ++db->server;
-    for (auto& [id, x] : registry_of().entries)
-      if (x.handle)
-        alive.push_back(caf::actor_cast<caf::actor>(x.handle));
-    for (auto& x : alive)
-      caf::anon_send_exit(x, caf::exit_reason::kill);
-    alive.clear();
-    while (sched.try_run_once())
-      ; // nop
-    env->registry = nullptr;
-    env->dispatcher = nullptr;
-    env->provider = nullptr;
-    env->watcher = nullptr;
-    env->notifier = nullptr;
-    env->reconciler = nullptr;
-    env->journals.clear();
-    env->stores.clear();
-    env = nullptr;
-  }
+  void kill_server();
 
-  void crash() {
-    ++crashes;
-    kill_server();
-    start_server();
-  }
+  void crash();
+
+  /// The present server loses its lease without knowing, and another one takes
+  /// over.
+  /// @param paused Whether it stands still meanwhile.
+  void lose_lease(bool paused);
+
+  /// Another server comes in, and both have a lease.
+  void join_server();
+
+  /// A server that stood still goes on.
+  void wake(const server_ptr& who);
+
+  /// The last of a server without a lease.
+  void bury(const server_ptr& who);
+
+  /// Ends single actors; whoever watches over them starts them anew.
+  /// @returns whether there was one.
+  bool kill_one();
+
+  /// The wall clock is set.
+  void set_clock(millis ahead);
+
+  registry_state& registry_of(const environment& of);
+  registry_state& registry_of();
+  dispatcher_state& dispatcher_of();
 
   // -- the people
   // ----------------------------------------------------------------
 
-  void later(millis after, std::function<void()> what) {
-    script.emplace(time.now() + after, std::move(what));
-  }
+  void later(millis after, std::function<void()> what);
 
   /// Sends until it has been answered without an error.
   void insist(subscription_id whom, std::function<event()> what,
-              std::function<void(const outcome&)> done = {}) {
-    auto cmd = std::make_shared<command>();
-    cmd->subscription = whom;
-    cmd->what = what();
-    if (std::holds_alternative<subscription_created>(cmd->what)) {
-      auto made = std::make_shared<creation>();
-      made->user_id = "user";
-      made->plan = "PRO";
-      made->currency = "CNY";
-      const auto sealed
-        = keys->seal("\"token\"", to_text(cmd->subscription) + "/TELEGRAM");
-      made->credentials.push_back(
-        {"TELEGRAM", sealed.key_id, sealed.nonce, sealed.ciphertext});
-      cmd->create = made;
-    }
-    cmd->reply = std::make_shared<reply_slot>(
-      [this, here = open, whom, what, done](const outcome& end) {
-        if (!*here)
-          return;
-        if (end.error == errc::none) {
-          if (done)
-            done(end);
-          return;
-        }
-        later(1s + some(5s), [this, whom, what, done] {
-          insist(whom, what, done);
-        });
-      });
-    caf::anon_send(env->registry(), std::move(cmd));
-  }
+              std::function<void(const outcome&)> done = {});
+
+  /// Sends once, to some server that listens.
+  void say(command_ptr what);
 
   // -- time
   // ----------------------------------------------------------------------
 
   /// Runs one message of an actor that chance picks.
-  bool run_one() {
-    if (sched.jobs.size() > 1)
-      std::swap(sched.jobs.front(), sched.jobs[dice() % sched.jobs.size()]);
-    return sched.try_run_once();
-  }
+  bool run_one();
 
-  void settle() {
-    while (run_one())
-      ; // nop
-  }
+  void settle();
 
   /// Goes to the next moment at which anything happens.
-  void step() {
-    auto at = time.now() + 1h;
-    const auto now = time.now();
-    if (!script.empty())
-      at = std::min(at, script.begin()->first);
-    if (const auto due = railway.next())
-      at = std::min(at, *due);
-    if (const auto due = next_outside())
-      at = std::min(at, *due);
-    auto left = std::chrono::nanoseconds{std::max(at - now, millis{0})};
-    auto& clock = sched.clock();
-    if (clock.has_pending_timeout())
-      left = std::min(
-        left, std::max(std::chrono::nanoseconds{0},
-                       std::chrono::nanoseconds{clock.schedule().begin()->first
-                                                - clock.now()}));
-    // Milliseconds are the finest that anybody reads.
-    left = std::chrono::ceil<millis>(left);
-    clock.advance_time(left);
-    railway.run();
-    run_outside();
-    while (!script.empty() && script.begin()->first <= time.now()) {
-      auto what = std::move(script.begin()->second);
-      script.erase(script.begin());
-      what();
-    }
-    settle();
-  }
+  void step();
+
+  /// Faults of every kind end, so that everything can come to rest.
+  void calm_down();
+
+  /// What the invariants say of the end.
+  void check_rest();
+
+  [[nodiscard]] std::map<std::string, std::size_t> live_projects() const;
 
   /// One number for all that happened, as far as it was written down.
-  [[nodiscard]] std::uint64_t fingerprint(std::string_view more = {}) const {
-    auto hash = std::uint64_t{1'469'598'103'934'665'603u};
-    const auto mix = [&hash](std::string_view text) {
-      for (unsigned char c : text)
-        hash = (hash ^ c) * 1'099'511'628'211u;
-    };
-    for (const auto& x : db->history) {
-      mix(to_rfc3339(x.entry.at));
-      mix(x.entry.summary);
-    }
-    mix(std::to_string(railway.calls));
-    mix(more);
-    return hash;
-  }
+  [[nodiscard]] std::uint64_t fingerprint(std::string_view more = {}) const;
+
+private:
+  void kill(simulated_server& which);
+  mail::send_outcome
+  post(const server_ptr& from, const mail::mail_message& what);
+  void look_on();
+
+  std::unordered_set<caf::actor_id> asleep_;
+  std::int64_t last_server_ = 0;
 };
 
 // -- playing many seeds
 // --------------------------------------------------------------
 
-inline std::uint64_t number(const char* name, std::uint64_t otherwise) {
-  const auto* text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
+std::uint64_t number(const char* name, std::uint64_t otherwise);
 
-inline void quiet() {
-  spdlog::set_level(std::getenv("SLIPWAY_SIM_LOG") != nullptr
-                      ? spdlog::level::debug
-                      : spdlog::level::off);
-}
+void quiet();
 
-/// The seeds of one quarter: one test may take 30 seconds at most.
-struct seed_range {
-  std::uint64_t first = 0;
-  std::uint64_t end = 0;
+/// Says how to see it again.
+void report(const simulated_world& world);
 
-  seed_range(std::uint64_t quarter, std::uint64_t otherwise) {
-    const auto seeds = number("SLIPWAY_SIM_SEEDS", otherwise);
-    first = number("SLIPWAY_SIM_SEED", 1) + seeds * quarter / 4;
-    end = number("SLIPWAY_SIM_SEED", 1) + seeds * (quarter + 1) / 4;
+/// The seeds of a part of all; with SLIPWAY_SIM_SECONDS, fresh ones for that
+/// long.
+class seeds {
+public:
+  /// @param test What the names of all parts begin with.
+  /// @param otherwise How many there are, unless SLIPWAY_SIM_SEEDS says so.
+  /// @param sharers How many tests share SLIPWAY_SIM_SECONDS.
+  seeds(const char* test, std::uint64_t part, std::uint64_t parts,
+        std::uint64_t otherwise, std::int64_t sharers);
+
+  /// @returns whether there is another one.
+  bool next();
+
+  [[nodiscard]] std::uint64_t seed() const {
+    return seed_;
   }
 
   [[nodiscard]] std::uint64_t count() const {
-    return end - first;
+    return played_;
   }
-};
 
-/// Says how to see it again.
-inline void report(const simulated_world& world) {
-  CAF_ERROR("seed " << world.seed << ": " << world.flaw
-                    << " (replay: SLIPWAY_SIM_SEED=" << world.seed
-                    << " SLIPWAY_SIM_SEEDS=1)");
-  if (std::getenv("SLIPWAY_SIM_LOG") == nullptr)
-    return;
-  for (const auto& x : world.db->history)
-    CAF_MESSAGE(to_rfc3339(x.entry.at)
-                << " " << to_text(x.subscription) << " " << x.entry.summary);
-}
+  /// What the last one came to. Prints how to see it again, and progress.
+  /// @param what Where the seed does not tell everything.
+  void played(const simulated_world& world, const std::string& what = {});
+
+  [[nodiscard]] std::size_t bad() const {
+    return bad_;
+  }
+
+private:
+  std::string test_;
+  std::uint64_t seed_ = 0;
+  std::uint64_t end_ = 0;
+  std::uint64_t played_ = 0;
+  std::size_t bad_ = 0;
+  std::chrono::seconds length_{0};
+  std::chrono::steady_clock::time_point began_;
+  std::chrono::steady_clock::time_point told_;
+};
 
 } // namespace slipway::test

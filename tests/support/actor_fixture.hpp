@@ -40,6 +40,22 @@ private:
   std::mt19937_64 random_;
 };
 
+/// What a server reads: set forward and back while time itself goes on.
+class adjusted_clock final : public clock {
+public:
+  explicit adjusted_clock(const clock& time) : time_{time} {
+  }
+
+  [[nodiscard]] timestamp now() const noexcept override {
+    return time_.now() + ahead;
+  }
+
+  millis ahead{0};
+
+private:
+  const clock& time_;
+};
+
 /// Remembers what one neighbour was told.
 struct probe_log {
   std::vector<subscription_id> wanted;
@@ -180,8 +196,9 @@ struct actor_fixture : test_coordinator_fixture<caf::actor_system_config> {
     env->entropy = &random;
     env->metrics = &meters;
     env->rules = make_rules();
-    env->journals.push_back(keep(sys.spawn(memory_journal, db)));
-    env->stores.push_back(keep(sys.spawn(memory_store, db)));
+    env->journals.push_back(
+      keep(sys.spawn(memory_journal, db, std::int64_t{0})));
+    env->stores.push_back(keep(sys.spawn(memory_store, db, std::int64_t{0})));
   }
 
   ~actor_fixture() {

@@ -397,8 +397,19 @@ gateway_model::call gateway_model::read(const client::http_request& request) {
 
 void gateway_model::wire::send(client::http_request request,
                                client::http_callback done) {
-  if (!severed)
-    to_.arrive(std::move(request), std::move(done), to_.current_);
+  if (severed)
+    return;
+  // Only money that goes back cannot be taken back.
+  if ((may_act || left) && read(request).operation == "refund") {
+    if (may_act && !may_act()) {
+      done(client::http_failure{client::failure_kind::not_sent,
+                                "the lease is lost"});
+      return;
+    }
+    if (left)
+      left(request);
+  }
+  to_.arrive(std::move(request), std::move(done), shared_from_this());
 }
 
 std::shared_ptr<gateway_model::wire> gateway_model::connect() {

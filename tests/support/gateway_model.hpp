@@ -130,7 +130,8 @@ public:
 
   /// The network of one server. Once severed it carries nothing more, but what
   /// has left arrives.
-  class wire final : public client::outbound {
+  class wire final : public client::outbound,
+                     public std::enable_shared_from_this<wire> {
   public:
     explicit wire(gateway_model& to) : to_{to} {
     }
@@ -139,6 +140,11 @@ public:
     send(client::http_request request, client::http_callback done) override;
 
     bool severed = false;
+    /// Asked before anything leaves that changes something. What may not leave
+    /// fails as not sent.
+    std::function<bool()> may_act;
+    /// Told of everything that leaves and changes something.
+    std::function<void(const client::http_request&)> left;
 
   private:
     gateway_model& to_;

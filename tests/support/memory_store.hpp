@@ -9,6 +9,8 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -79,8 +81,12 @@ struct memory_database {
   std::function<query::prune::found(const query::prune&)> pruning;
   /// Those of the actors: what a timer is due by.
   lifecycle::rules rules;
-  /// The server that writes. Rows of other servers are orphans.
+  /// The server that writes. Rows of other servers are orphans, unless those
+  /// have a lease.
   std::int64_t server = 1;
+  std::set<std::int64_t> leases;
+  /// Servers that have lost their lease: they write nothing any more.
+  std::set<std::int64_t> fenced;
 
   /// Decides how the commit of a transition ends; `in_doubt` ones are stored
   /// where `in_doubt_stores` says so.
@@ -90,13 +96,68 @@ struct memory_database {
   };
   /// Decides whether a query fails.
   std::function<errc(const store_job&)> query_fault;
+  /// Decides whether a query is carried out and its answer lost.
+  std::function<bool(const store_job&)> answer_lost;
+  /// Takes an answer of the STORE of a server, to hand it out later. False: it
+  /// is handed out at once.
+  std::function<bool(std::int64_t, std::function<void()>)> postpone;
   /// Called with each transition once it is stored.
   std::function<void(const record& before, const transition&)> stored;
+
+  /// What happens to the power around a durable step.
+  enum class power : std::uint8_t {
+    on,
+    off_before, ///< Nothing was written.
+    off_after,  ///< It was written, and nobody heard so.
+  };
+  /// Asked before each durable step. Whoever lets the power fail ends the
+  /// server as soon as the actor returns.
+  std::function<power(std::string_view)> supply;
+
+  // -- faults that no database may have: to see that they are found
+  // ------------------------
+
+  /// Takes the place of a commit.
+  std::function<std::optional<commit_status>(const transition&)> instead;
+  bool ignores_fences = false;    ///< Whoever writes is believed.
+  bool ignores_leases = false;    ///< Rows of living servers are given away.
+  bool forgets_mails_end = false; ///< A mail that was sent stays owed.
+
+  /// Acts for a server as long as it lives.
+  class session {
+  public:
+    session(memory_database& db, std::int64_t as)
+      : db_{db}, before_{db.server} {
+      if (as != 0)
+        db_.server = as;
+    }
+
+    session(const session&) = delete;
+
+    session& operator=(const session&) = delete;
+
+    ~session() {
+      db_.server = before_;
+    }
+
+  private:
+    memory_database& db_;
+    std::int64_t before_;
+  };
+
+  [[nodiscard]] bool is_fenced() const {
+    return !ignores_fences && fenced.count(server) > 0;
+  }
 
   // -- what the journal does
   // ------------------------------------------------------
 
   commit_status commit(const transition& t) {
+    if (is_fenced())
+      return commit_status::conflict;
+    if (instead)
+      if (const auto end = instead(t))
+        return *end;
     auto end = commit_fault ? commit_fault(t) : commit_status::stored;
     if (end == commit_status::failed || end == commit_status::conflict
         || end == commit_status::refused || end == commit_status::payment_taken)
@@ -118,9 +179,10 @@ struct memory_database {
         credentials[key] = t.create->credentials;
     } else {
       if (where == rows.end()
-          || where->second.value.state.revision != t.expected_revision
-          || where->second.value.epoch != t.next.epoch
-          || where->second.owner != server)
+          || (!ignores_fences
+              && (where->second.value.state.revision != t.expected_revision
+                  || where->second.value.epoch != t.next.epoch
+                  || where->second.owner != server)))
         return commit_status::conflict;
       before = where->second.value;
     }
@@ -182,6 +244,8 @@ struct memory_database {
     const auto where = rows.find(raw(q.id));
     if (where == rows.end())
       return tl::unexpected{errc::not_found};
+    if (!may_take(where->second))
+      return tl::unexpected{errc::owned_elsewhere};
     claim(where->second);
     return where->second.value;
   }
@@ -189,7 +253,7 @@ struct memory_database {
   answer<std::vector<record>> run(const query::claim_orphans& q) {
     auto out = std::vector<record>{};
     for (auto& [id, x] : rows)
-      if (x.owner != server && out.size() < q.limit
+      if (x.owner != server && may_take(x) && out.size() < q.limit
           && !lifecycle::is_settled(x.value.state.deployment.at)) {
         claim(x);
         out.push_back(x.value);
@@ -220,7 +284,7 @@ struct memory_database {
     auto out = std::vector<subscription_id>{};
     for (const auto& [id, x] : rows)
       if (const auto due = lifecycle::wake_at(x.value.state, rules);
-          due && *due <= q.now && out.size() < q.limit)
+          due && *due <= q.now && may_take(x) && out.size() < q.limit)
         out.push_back(x.value.id);
     return out;
   }
@@ -324,7 +388,8 @@ struct memory_database {
     auto out = std::vector<query::due_mails::row>{};
     for (const auto& x : notices)
       if (x.what.by_mail && x.mail == query::mail_status::owed
-          && x.next_at <= q.now && out.size() < q.limit) {
+          && x.next_at <= q.now && may_take(rows.at(raw(x.subscription)))
+          && out.size() < q.limit) {
         auto mail = query::due_mails::row{};
         mail.subscription = x.subscription;
         mail.revision = x.revision;
@@ -341,7 +406,8 @@ struct memory_database {
     for (auto& x : notices)
       if (x.subscription == q.subscription && x.revision == q.revision
           && x.what.kind == q.kind) {
-        x.mail = q.status;
+        if (!forgets_mails_end)
+          x.mail = q.status;
         x.next_at = q.next_at;
         ++x.tries;
       }
@@ -357,7 +423,8 @@ struct memory_database {
       if (order->status == lifecycle::order_status::refunding && x.asks == 0
           && !q.unsent_refunds)
         continue;
-      if (order->gateway == q.gateway && x.at && *x.at <= q.now)
+      if (order->gateway == q.gateway && x.at && *x.at <= q.now
+          && may_take(rows.at(id)))
         due.emplace_back(*x.at, query::claim_asks::row{about.id, about.currency,
                                                        *order, x.asks});
     }
@@ -505,6 +572,11 @@ private:
     }
   }
 
+  /// Whether this server owns it, or no living one does.
+  [[nodiscard]] bool may_take(const row& x) const {
+    return x.owner == server || ignores_leases || leases.count(x.owner) == 0;
+  }
+
   void claim(row& x) const {
     if (x.owner == server)
       return;
@@ -521,6 +593,7 @@ private:
 struct memory_journal_state {
   static inline const char* name = "memory-journal";
   std::shared_ptr<memory_database> db;
+  std::int64_t server = 0; ///< 0: whichever writes at the time.
   bool hold = false;
   std::vector<transition_ptr> waiting;
   std::vector<inbox_job_ptr> inbox;
@@ -528,16 +601,35 @@ struct memory_journal_state {
 
 inline journal_actor::behavior_type
 memory_journal(journal_actor::stateful_pointer<memory_journal_state> self,
-               std::shared_ptr<memory_database> db) {
+               std::shared_ptr<memory_database> db, std::int64_t server) {
+  using power = memory_database::power;
   self->state.db = std::move(db);
+  self->state.server = server;
   const auto write = [self](const transition_ptr& what) {
-    const auto end = self->state.db->commit(*what);
+    auto& db = *self->state.db;
+    const auto as = memory_database::session{db, self->state.server};
+    const auto current = db.supply ? db.supply("a transition") : power::on;
+    // Nobody is told anything when the power is off.
     what->answered = true;
-    self->send(what->from, commit_result{what->next.state.revision, end});
+    if (current == power::off_before)
+      return;
+    const auto end = db.commit(*what);
+    if (current == power::on)
+      self->send(what->from, commit_result{what->next.state.revision, end});
   };
   const auto keep = [self](const inbox_job_ptr& what) {
-    self->state.db->callbacks.push_back(what->entry);
-    what->done(errc::none);
+    auto& db = *self->state.db;
+    const auto as = memory_database::session{db, self->state.server};
+    if (db.is_fenced()) {
+      what->done(errc::database_down);
+      return;
+    }
+    const auto current = db.supply ? db.supply("a callback") : power::on;
+    if (current == power::off_before)
+      return;
+    db.callbacks.push_back(what->entry);
+    if (current == power::on)
+      what->done(errc::none);
   };
   return {
     [self, write](transition_ptr& what) {
@@ -566,6 +658,7 @@ memory_journal(journal_actor::stateful_pointer<memory_journal_state> self,
 struct memory_store_state {
   static inline const char* name = "memory-store";
   std::shared_ptr<memory_database> db;
+  std::int64_t server = 0; ///< 0: whichever asks at the time.
   bool hold = false;
   std::size_t queries = 0;
   std::vector<std::function<void()>> answers;
@@ -576,27 +669,64 @@ struct memory_store_state {
   }
 };
 
+/// What a query writes, as the name of a durable step; null: nothing.
+inline const char* durable_step_of(const store_job& what) {
+  return std::visit(
+    []<class Query>(const job<Query>&) -> const char* {
+      if constexpr (std::is_same_v<Query, query::claim_record>)
+        return "a claim";
+      else if constexpr (std::is_same_v<Query, query::claim_orphans>)
+        return "a takeover";
+      else if constexpr (std::is_same_v<Query, query::mark_mail>)
+        return "a mail's end";
+      else if constexpr (std::is_same_v<Query, query::claim_asks>)
+        return "asks";
+      else
+        return nullptr;
+    },
+    what);
+}
+
 inline store_actor::behavior_type
 memory_store(store_actor::stateful_pointer<memory_store_state> self,
-             std::shared_ptr<memory_database> db) {
+             std::shared_ptr<memory_database> db, std::int64_t server) {
+  using power = memory_database::power;
   self->state.db = std::move(db);
+  self->state.server = server;
   return {
     [self](store_job_ptr& what) {
       auto& st = self->state;
+      auto& db = *st.db;
+      const auto as = memory_database::session{db, st.server};
       ++st.queries;
+      const auto* step = durable_step_of(*what);
+      const auto current
+        = step != nullptr && db.supply ? db.supply(step) : power::on;
+      if (current == power::off_before)
+        return;
       std::visit(
-        [&st, &what](auto& x) {
+        [&](auto& x) {
           using reply = typename std::decay_t<decltype(x)>::reply;
-          const auto fault
-            = st.db->query_fault ? st.db->query_fault(*what) : errc::none;
-          auto got = fault == errc::none ? st.db->run(x.what)
+          const auto fault = db.is_fenced()   ? errc::database_down
+                             : db.query_fault ? db.query_fault(*what)
+                                              : errc::none;
+          auto got = fault == errc::none ? db.run(x.what)
                                          : reply{tl::unexpected{fault}};
-          if (st.hold)
-            st.answers.push_back([done = x.done, got = std::move(got)] {
-              done(got);
-            });
-          else
+          if (current != power::on)
+            return;
+          if (got && db.answer_lost && db.answer_lost(*what))
+            got = tl::unexpected{errc::database_down};
+          if (!st.hold && !db.postpone) {
             x.done(std::move(got));
+            return;
+          }
+          auto hand_out = [done = x.done, got = std::move(got)] {
+            done(got);
+          };
+          if (st.hold)
+            st.answers.push_back(std::move(hand_out));
+          else if (!db.postpone(st.server, hand_out))
+            hand_out();
         },
         *what);
     },

@@ -60,7 +60,16 @@ void railway_model::wire::send(client::http_request request,
     return;
   if (to_.leaves)
     to_.leaves(request.body);
-  to_.arrive(std::move(request), std::move(done), to_.current_);
+  if (request.body.find(":\"mutation ") != std::string::npos) {
+    if (may_act && !may_act()) {
+      done(client::http_failure{client::failure_kind::not_sent,
+                                "the lease is lost"});
+      return;
+    }
+    if (left)
+      left(request);
+  }
+  to_.arrive(std::move(request), std::move(done), shared_from_this());
 }
 
 std::shared_ptr<railway_model::wire> railway_model::connect() {
@@ -278,6 +287,8 @@ client::http_response railway_model::answer(const std::string& body) {
     p.created_at = t;
     p.visible_at = t + some(faults.lag_max);
     projects.push_back(p);
+    if (created)
+      created(p.name);
     return data(
       "projectCreate",
       json::object{{"id", p.id}, {"environments", environments_of(p)}});

@@ -77,7 +77,8 @@ public:
 
   /// The network of one server. Once severed it carries nothing more, but what
   /// has left arrives.
-  class wire final : public client::outbound {
+  class wire final : public client::outbound,
+                     public std::enable_shared_from_this<wire> {
   public:
     explicit wire(railway_model& to) : to_{to} {
     }
@@ -86,6 +87,11 @@ public:
     send(client::http_request request, client::http_callback done) override;
 
     bool severed = false;
+    /// Asked before anything leaves that changes something. What may not leave
+    /// fails as not sent.
+    std::function<bool()> may_act;
+    /// Told of everything that leaves and changes something.
+    std::function<void(const client::http_request&)> left;
 
   private:
     railway_model& to_;
@@ -115,6 +121,8 @@ public:
   std::function<void(const std::string& body)> leaves;
   /// Called when a deployment comes to its end, if it has not been cancelled.
   std::function<void(const std::string& environment)> ended;
+  /// Called when a project comes to be.
+  std::function<void(const std::string& name)> created;
   std::vector<project> projects;
   std::size_t calls = 0;
   std::size_t mutations = 0;
