@@ -127,7 +127,7 @@ void simulated_world::start_server() {
   }
   server->recovered = std::make_shared<std::atomic<bool>>(false);
   env->registry
-    = keep(sys.spawn(registry, environment_ptr{env}, server->recovered));
+    = keep(sys.spawn(registry, environment_ptr{env}, server->recovered, false));
   env->dispatcher = keep(sys.spawn(dispatcher, environment_ptr{env}));
   auto options = provider::railway_options{};
   options.settings.endpoint = "http://127.0.0.1/graphql/v2";
@@ -179,7 +179,7 @@ void simulated_world::start_server() {
 
 registry_state& simulated_world::registry_of(const environment& of) {
   using impl = registry_actor::stateful_base<registry_state>;
-  return deref<impl>(of.registry).state;
+  return deref<impl>(of.registry()).state;
 }
 
 registry_state& simulated_world::registry_of() {

@@ -9,6 +9,10 @@ import { eventually, fatal } from './wait.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 
+/** The same with faults on demand; see tests/CMakeLists.txt. */
+export const FAULTS_BINARY = path.resolve(process.env.SLIPWAY_FAULTS_BIN
+  ?? path.join(here, '../../../build/release/tests/slipway_faults'));
+
 export const BINARY = path.resolve(process.env.SLIPWAY_BIN
   ?? path.join(here, '../../../build/release/slipway'));
 
@@ -30,9 +34,10 @@ export class Slipway {
   stderr = '';
   #child;
 
-  constructor({ args, dir, env = {}, adminPort }) {
-    if (!fs.existsSync(BINARY)) {
-      throw new Error(`no server at ${BINARY}: build it (./run build) or set `
+  constructor({ args, dir, env = {}, adminPort, binary = BINARY }) {
+    this.binary = binary;
+    if (!fs.existsSync(binary)) {
+      throw new Error(`no server at ${binary}: build it (./run build) or set `
         + 'SLIPWAY_BIN');
     }
     this.args = args;
@@ -52,7 +57,7 @@ export class Slipway {
 
   /** Starts the process and returns at once. */
   spawn() {
-    this.#child = spawnTied(BINARY, this.args, {
+    this.#child = spawnTied(this.binary, this.args, {
       cwd: this.dir, env: cleanEnvironment(this.env),
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -17,7 +17,7 @@ import { parseMetrics } from './metrics.mjs';
 import { freePort } from './ports.mjs';
 import { Postgres } from './postgres.mjs';
 import { PostgresProxy, Proxy } from './proxy.mjs';
-import { Slipway } from './slipway.mjs';
+import { FAULTS_BINARY, Slipway } from './slipway.mjs';
 import { toToml } from './toml.mjs';
 import { eventually } from './wait.mjs';
 
@@ -47,6 +47,7 @@ export class World {
    * @param options.mail false for none
    * @param options.config {section: {key: value}} on top of the usual
    * @param options.env environment of the server
+   * @param options.faults the server with faults on demand
    * @param options.start false: only write the files
    * @param options.proxies names of `postgres`, `railway`, `alipay`, `wechat`,
    *   `smtp`: the server reaches them through `world.proxies[name]`
@@ -66,7 +67,7 @@ export class World {
 
   async #build({ database = 'outside', railway = {}, alipay = true, mail = true,
                  wechat = false, config = {}, env = {}, proxies = [],
-                 postgres = {} }) {
+                 postgres = {}, faults = false }) {
     this.home = temporaryDirectory();
     this.dir = this.home.dir;
     this.database = database;
@@ -145,7 +146,8 @@ export class World {
     this.config = path.join(this.dir, 'slipway.toml');
     this.writeConfig();
     this.server = new Slipway({ args: ['serve', '--config', this.config],
-      dir: this.dir, env, adminPort: this.adminPort });
+      dir: this.dir, env, adminPort: this.adminPort,
+      ...(faults ? { binary: FAULTS_BINARY } : {}) });
     this.anonymous = new Api(this.url);
     this.operator = this.user({ role: 'operator', sub: `op-${id()}` });
   }
