@@ -100,6 +100,17 @@ export async function assertWhole(world, paid, { within = 60_000,
   if (world.wechat) assert.deepEqual(world.wechat.complaints, []);
 }
 
+/** Health, metrics and what needs nobody else answer, and at once. */
+export async function assertAlive(world, { within = 2_000 } = {}) {
+  for (const path of ['/healthz', '/readyz', '/metrics']) {
+    const since = Date.now();
+    assert.equal(await world.admin(path), 200, path);
+    const took = Date.now() - since;
+    assert.ok(took < within, `${path}: ${took} ms`);
+  }
+  assert.equal((await world.anonymous.get('/api/plans')).ok().length, 3);
+}
+
 /** Every acknowledged callback is in the inbox, and one was the payment. */
 export async function assertKept(world, acknowledged) {
   const rows = new Map();
