@@ -513,6 +513,8 @@ struct server::impl {
     options.max_connections = settings.limits.max_connections;
     options.max_header_bytes = settings.limits.max_header_bytes;
     options.max_body_bytes = settings.limits.max_body_bytes;
+    options.max_body_bytes_in_all
+      = std::max(options.max_body_bytes_in_all, 4 * options.max_body_bytes);
     options.max_in_flight = settings.limits.max_in_flight;
     options.header_timeout = settings.http.header_timeout;
     options.body_timeout = settings.http.body_timeout;

@@ -216,6 +216,7 @@ connection::connection(std::shared_ptr<core> shared, worker& home,
 }
 
 connection::~connection() {
+  release_body();
   if (phase_ != phase::closed)
     shared_->connection_closed();
 }
@@ -252,6 +253,7 @@ void connection::close() {
   if (phase_ == phase::closed)
     return;
   phase_ = phase::closed;
+  release_body();
   auto ec = error_code{};
   socket_.close(ec);
   parser_.reset();
@@ -449,6 +451,8 @@ bool connection::parse() {
       return true;
     parser_->eager(true);
     if (!parser_->is_done()) {
+      if (!reserve_body())
+        return true;
       enter(phase::body, options.body_timeout);
       if (parser_->expects_continue() && parser_->minor_version() > 0
           && buffer_.size() == 0) {
@@ -516,7 +520,32 @@ void connection::send_continue() {
     close();
 }
 
+bool connection::reserve_body() {
+  const auto& options = shared_->options;
+  const auto declared = parser_->content_length();
+  const auto wanted = std::min(declared ? static_cast<std::size_t>(*declared)
+                                        : options.max_body_bytes,
+                               options.max_body_bytes);
+  auto& used = shared_->body_bytes;
+  if (used.fetch_add(wanted, std::memory_order_relaxed) + wanted
+      > options.max_body_bytes_in_all) {
+    used.fetch_sub(wanted, std::memory_order_relaxed);
+    shared_->shed("bodies");
+    // What is on its way is not read any more.
+    refuse(503, "overloaded", "Too much to do. Please try again.", true, true);
+    return false;
+  }
+  body_reserved_ = wanted;
+  return true;
+}
+
+void connection::release_body() {
+  if (const auto reserved = std::exchange(body_reserved_, 0); reserved != 0)
+    shared_->body_bytes.fetch_sub(reserved, std::memory_order_relaxed);
+}
+
 void connection::dispatch() {
+  release_body();
   parser_.reset();
   arrived_ = steady::now();
   ++number_;
@@ -595,6 +624,7 @@ void connection::take_reply(std::uint64_t number, response&& what,
 void connection::refuse(int status, std::string_view error,
                         std::string_view message, bool close_after,
                         bool come_again) {
+  release_body();
   parser_.reset();
   if (close_after)
     keep_alive_ = false;

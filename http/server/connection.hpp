@@ -45,6 +45,7 @@ struct core {
   std::shared_ptr<permit_gate> gate;
   std::atomic<std::size_t> connections{0};
   std::atomic<std::size_t> streams{0};
+  std::atomic<std::size_t> body_bytes{0}; ///< Of bodies on their way in.
   std::atomic<bool> stopping{false};
   std::mutex drained_mutex;
   std::condition_variable drained;
@@ -202,6 +203,9 @@ private:
   bool head_done();
   void read_more();
   void on_read(const boost::system::error_code& ec, std::size_t bytes);
+  /// Takes room for the body that is to come. Answers 503 where there is none.
+  bool reserve_body();
+  void release_body();
   void send_continue();
   void dispatch();
   void adopt_id();
@@ -253,6 +257,7 @@ private:
   std::shared_ptr<request> in_;
   std::optional<request_parser> parser_;
   std::size_t head_bytes_ = 0;
+  std::size_t body_reserved_ = 0; ///< Of the room that all bodies share.
   router::match match_;
   std::uint64_t number_ = 0;
   steady::time_point arrived_;

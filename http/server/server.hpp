@@ -33,6 +33,9 @@ struct server_options {
   std::size_t max_header_bytes = 16 * 1024;
   /// Beyond it 413 `body_too_large`.
   std::size_t max_body_bytes = 256 * 1024;
+  /// Bodies that are still on their way in, all connections together; beyond
+  /// it 503 `overloaded` before the body is read.
+  std::size_t max_body_bytes_in_all = 64 * 1024 * 1024;
   /// Requests being worked on; beyond it 503 `overloaded` before the handler
   /// runs. Not used when `gate` is set.
   std::size_t max_in_flight = 1024;
@@ -67,7 +70,7 @@ struct server_hooks {
   /// server, although there are permits: 503 before the handler runs.
   std::function<bool(const request& in)> is_full = nullptr;
   /// After work was refused for want of room. `reason` is `in_flight`, `full`,
-  /// `connections`, `streams` or `timeout`.
+  /// `bodies`, `connections`, `streams` or `timeout`.
   std::function<void(std::string_view reason)> on_shed = nullptr;
 };
 

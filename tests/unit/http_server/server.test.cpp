@@ -494,6 +494,47 @@ CAF_TEST(answers come from any thread) {
   }));
 }
 
+CAF_TEST(bodies on their way in share a bounded room) {
+  server_options options;
+  options.max_body_bytes = 1'000;
+  options.max_body_bytes_in_all = 2'500;
+  house h{options};
+  const auto half = [&](std::string_view how) {
+    auto c = std::make_unique<client>(h.port());
+    c->send("POST /echo HTTP/1.1\r\nHost: x\r\n" + std::string{how}
+            + "\r\n\r\n");
+    return c;
+  };
+  // What is promised counts, and all that is allowed where nothing is.
+  auto a = half("Content-Length: 1000");
+  a->send("a");
+  auto b = half("Transfer-Encoding: chunked");
+  b->send("1\r\nb\r\n");
+  auto shed = std::unique_ptr<client>{};
+  CAF_REQUIRE(eventually([&] {
+    shed = half("Content-Length: 600");
+    const auto told = shed->next();
+    return is_failure(told, 503, "overloaded")
+           && told.header("Retry-After") == "1";
+  }));
+  CAF_CHECK(shed->closes());
+  CAF_CHECK(h.times_shed("bodies") > 0);
+  // A smaller one fits, and so does whoever has no body.
+  CAF_CHECK_EQUAL(fetch(h.port(), "POST", "/echo", "small").status, 200);
+  CAF_CHECK_EQUAL(fetch(h.port(), "GET", "/hello").status, 200);
+  // Room comes back with the end of a body, and with the end of a client.
+  a->send(std::string(999, 'a'));
+  CAF_CHECK_EQUAL(a->next().body.size(), 1'000u);
+  b.reset();
+  CAF_CHECK(eventually([&] {
+    auto c = half("Content-Length: 1000");
+    auto d = half("Content-Length: 1000");
+    c->send(std::string(1'000, 'c'));
+    d->send(std::string(1'000, 'd'));
+    return c->next().status == 200 && d->next().status == 200;
+  }));
+}
+
 CAF_TEST(beyond the limit work is shed at once and taken again later) {
   server_options options;
   options.max_in_flight = 2;
