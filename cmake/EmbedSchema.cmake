@@ -51,11 +51,14 @@ function(slipway_embed_schema target folder)
   get_filename_component(folder "${folder}" ABSOLUTE)
   file(GLOB files CONFIGURE_DEPENDS "${folder}/*.sql")
   set(output "${CMAKE_CURRENT_BINARY_DIR}/generated/schema_migrations.cpp")
+  # Changes when a file comes or goes, which no time stamp of the others tells.
+  set(list "${CMAKE_CURRENT_BINARY_DIR}/generated/schema_files.txt")
+  file(CONFIGURE OUTPUT "${list}" CONTENT "${files}\n")
   add_custom_command(
     OUTPUT "${output}"
     COMMAND "${CMAKE_COMMAND}" "-DSCHEMA_DIR=${folder}" "-DOUTPUT=${output}" -P
             "${SLIPWAY_EMBED_SCHEMA_SCRIPT}"
-    DEPENDS ${files} "${SLIPWAY_EMBED_SCHEMA_SCRIPT}"
+    DEPENDS ${files} "${list}" "${SLIPWAY_EMBED_SCHEMA_SCRIPT}"
     COMMENT "Embedding the schema"
     VERBATIM)
   target_sources(${target} PRIVATE "${output}")

@@ -82,7 +82,7 @@ ALTER TABLE subscriptions
   ADD CONSTRAINT subscriptions_running_is_complete
     CHECK (phase <> 8 OR progress = 100) NOT VALID,
   ADD CONSTRAINT subscriptions_counts_check
-    CHECK (attempt >= 0 AND attempt_limit >= 0 AND tries >= 0 AND epoch > 0)
+    CHECK (attempt >= 0 AND attempt_limit >= 0 AND tries >= 0 AND epoch >= 0)
     NOT VALID;
 
 ALTER TABLE instances
