@@ -58,7 +58,7 @@ void railway_model::wire::send(client::http_request request,
                                client::http_callback done) {
   if (severed)
     return;
-  if (request.body.find(":\"mutation ") != std::string::npos) {
+  if (request.body.find("mutation ") != std::string::npos) {
     if (may_act && !may_act()) {
       done(client::http_failure{client::failure_kind::not_sent,
                                 "the lease is lost"});
