@@ -70,6 +70,7 @@ struct canonical final : bank {
     events_lost = 0;
     deliveries_lost = 0;
     orders_max = 1;
+    ask_scan = 3s;
     railway.faults = railway_faults::none();
     gateways.faults = gateway_faults::none();
     db->supply = [this](std::string_view what) {

@@ -148,7 +148,7 @@ struct customers_world : simulated_world {
   void watch(const state& before, const transition& t) override {
     if (blow && countdown < 0 && !before.deployment.intent_at
         && t.next.state.deployment.intent_at)
-      countdown = roll(8);
+      countdown = roll(4);
   }
 
   void after_message() override {
@@ -273,5 +273,21 @@ struct customers_world : simulated_world {
     return flaw;
   }
 };
+
+/// The first creation is in doubt, cannot be seen yet, and the clock is set
+/// ahead by two hours.
+inline void set_ahead_in_doubt(customers_world& world) {
+  world.railway.faults = railway_faults::none();
+  world.railway.faults.opaque_after = 100;
+  world.railway.faults.lag_max = 25s;
+  world.railway.created = [&world](const std::string& name) {
+    world.checks.project_made(name);
+    if (world.jumps == 0)
+      world.later(400ms, [&world] {
+        world.set_clock(2h);
+        world.railway.faults.opaque_after = 0;
+      });
+  };
+}
 
 } // namespace slipway::test

@@ -133,6 +133,11 @@ CAF_TEST(a creation that nobody has announced is found) {
   in_town("calls first", "that the journal has not heard of");
 }
 
+CAF_TEST(a clock on the wall that is believed is found) {
+  in_town("trusts the wall", "instances are live", {0, 0, 0, 0},
+          set_ahead_in_doubt);
+}
+
 CAF_TEST(a provider that breaks its promise is found) {
   in_town("hides for long", "instances are live", {},
           [](customers_world& world) {

@@ -52,11 +52,11 @@ void play(const char* test, std::uint64_t part, std::uint64_t parts,
                           << failures << " failures, " << terminations
                           << " terminations, " << halts << " halts");
   CAF_CHECK_EQUAL(all.bad(), 0u);
-  CAF_CHECK(all.count() < 100
-            || (runs > 100 && failures > 0 && terminations > 10 && halts > 50));
-  CAF_CHECK(all.count() < 100
-            || ((with.crashes == 0 || crashes > 100)
-                && (with.losses == 0 || losses > 100)
+  CAF_CHECK(all.count() < 300
+            || (runs > 100 && terminations > 10 && halts > 50));
+  CAF_CHECK(all.count() < 300
+            || ((with.crashes == 0 || crashes > 50)
+                && (with.losses == 0 || (losses > 100 && withheld > 10))
                 && (with.kills == 0 || kills > 100)
                 && (with.jumps == 0 || jumps > 100)));
 }
@@ -64,23 +64,34 @@ void play(const char* test, std::uint64_t part, std::uint64_t parts,
 } // namespace
 
 CAF_TEST(every seed ends well with crashes in the first half) {
-  play("every seed ends well with crashes", 0, 2, 400, {5, 0, 0, 0});
+  play("every seed ends well with crashes", 0, 2, 1'000, {5, 0, 0, 0});
 }
 
 CAF_TEST(every seed ends well with crashes in the second half) {
-  play("every seed ends well with crashes", 1, 2, 400, {5, 0, 0, 0});
+  play("every seed ends well with crashes", 1, 2, 1'000, {5, 0, 0, 0});
 }
 
 CAF_TEST(every seed ends well with leases lost) {
-  play("every seed ends well with leases lost", 0, 1, 300, {2, 5, 0, 0});
+  play("every seed ends well with leases lost", 0, 1, 500, {2, 5, 0, 0});
 }
 
 CAF_TEST(every seed ends well with clocks that jump) {
-  play("every seed ends well with clocks that jump", 0, 1, 300, {3, 0, 4, 0});
+  play("every seed ends well with clocks that jump", 0, 1, 500, {3, 0, 4, 0});
 }
 
 CAF_TEST(every seed ends well with actors that die) {
-  play("every seed ends well with actors that die", 0, 1, 300, {2, 0, 0, 12});
+  play("every seed ends well with actors that die", 0, 1, 500, {2, 0, 0, 12});
+}
+
+CAF_TEST(a clock set ahead has nothing created twice) {
+  quiet();
+  for (auto seed = std::uint64_t{1}; seed <= 30; ++seed) {
+    auto world = customers_world{seed, {0, 0, 0, 0}};
+    set_ahead_in_doubt(world);
+    world.play();
+    CAF_CHECK_EQUAL(world.flaw, "");
+    CAF_CHECK_EQUAL(world.checks.twins, 0u);
+  }
 }
 
 CAF_TEST(a seed replays exactly) {

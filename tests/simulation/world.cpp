@@ -146,7 +146,7 @@ void simulated_world::start_server() {
   };
   wire->left = [this, weak](const client::http_request& what) {
     const auto here = weak.lock();
-    const auto name = what.body.find(":\"mutation ") + 11;
+    const auto name = what.body.find("mutation ") + 9;
     checks.left(here && here->leased,
                 what.body.substr(name, what.body.find('(', name) - name));
   };

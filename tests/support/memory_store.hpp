@@ -511,6 +511,32 @@ struct memory_database {
     return pruning ? pruning(q) : query::prune::found{};
   }
 
+  // -- which queries write something
+  // ---------------------------------------------------
+
+  [[nodiscard]] bool writes(const query::claim_record& q) const {
+    const auto where = rows.find(raw(q.id));
+    return where != rows.end() && where->second.owner != server
+           && may_take(where->second);
+  }
+
+  [[nodiscard]] bool writes(const query::claim_orphans&) const {
+    return std::any_of(rows.begin(), rows.end(), [this](const auto& x) {
+      return x.second.owner != server && may_take(x.second)
+             && !lifecycle::is_settled(x.second.value.state.deployment.at);
+    });
+  }
+
+  [[nodiscard]] bool writes(const query::claim_asks& q) const {
+    return std::any_of(asks.begin(), asks.end(), [&](const auto& x) {
+      const auto& about = rows.at(x.first.first);
+      return x.second.at && *x.second.at <= q.now && may_take(about)
+             && lifecycle::find_order(about.value.state, x.first.second)
+                    ->gateway
+                  == q.gateway;
+    });
+  }
+
   answer<none> run(const query::ping&) {
     return none{};
   }
@@ -669,18 +695,20 @@ struct memory_store_state {
   }
 };
 
-/// What a query writes, as the name of a durable step; null: nothing.
-inline const char* durable_step_of(const store_job& what) {
+/// What a query is about to write, as the name of a durable step; null:
+/// nothing.
+inline const char*
+durable_step_of(const store_job& what, const memory_database& in) {
   return std::visit(
-    []<class Query>(const job<Query>&) -> const char* {
-      if constexpr (std::is_same_v<Query, query::claim_record>)
-        return "a claim";
-      else if constexpr (std::is_same_v<Query, query::claim_orphans>)
-        return "a takeover";
-      else if constexpr (std::is_same_v<Query, query::mark_mail>)
+    [&in]<class Query>(const job<Query>& x) -> const char* {
+      if constexpr (std::is_same_v<Query, query::mark_mail>)
         return "a mail's end";
+      else if constexpr (std::is_same_v<Query, query::claim_record>)
+        return in.writes(x.what) ? "a claim" : nullptr;
+      else if constexpr (std::is_same_v<Query, query::claim_orphans>)
+        return in.writes(x.what) ? "a takeover" : nullptr;
       else if constexpr (std::is_same_v<Query, query::claim_asks>)
-        return "asks";
+        return in.writes(x.what) ? "asks" : nullptr;
       else
         return nullptr;
     },
@@ -699,9 +727,8 @@ memory_store(store_actor::stateful_pointer<memory_store_state> self,
       auto& db = *st.db;
       const auto as = memory_database::session{db, st.server};
       ++st.queries;
-      const auto* step = durable_step_of(*what);
-      const auto current
-        = step != nullptr && db.supply ? db.supply(step) : power::on;
+      const auto* step = db.supply ? durable_step_of(*what, db) : nullptr;
+      const auto current = step != nullptr ? db.supply(step) : power::on;
       if (current == power::off_before)
         return;
       std::visit(

@@ -60,7 +60,7 @@ void railway_model::wire::send(client::http_request request,
     return;
   if (to_.leaves)
     to_.leaves(request.body);
-  if (request.body.find(":\"mutation ") != std::string::npos) {
+  if (request.body.find("mutation ") != std::string::npos) {
     if (may_act && !may_act()) {
       done(client::http_failure{client::failure_kind::not_sent,
                                 "the lease is lost"});

@@ -8,3 +8,6 @@ plant([[      announce(*t, lifecycle::project_create_started{at, t->attempt()},]
         create(*t);
       else
         announce(*t, lifecycle::project_create_started{at, t->attempt()},]])
+
+plant([[    if (t.look_began_by < since + lag)]]
+[[    if (!test::planted("trusts the wall") && t.look_began_by < since + lag)]])
