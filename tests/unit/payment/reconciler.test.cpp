@@ -154,7 +154,7 @@ struct fixture : actor_fixture {
   void stop() {
     if (!env->reconciler)
       return;
-    caf::anon_send_exit(env->reconciler, caf::exit_reason::kill);
+    caf::anon_send_exit(env->reconciler(), caf::exit_reason::kill);
     env->reconciler = nullptr;
     consume_messages();
   }

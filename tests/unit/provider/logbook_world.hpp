@@ -95,7 +95,7 @@ struct logbook_fixture : actor_fixture {
   ~logbook_fixture() {
     if (!env->logbook)
       return;
-    caf::anon_send_exit(env->logbook, caf::exit_reason::kill);
+    caf::anon_send_exit(env->logbook(), caf::exit_reason::kill);
     env->logbook = nullptr;
     consume_messages();
   }

@@ -299,7 +299,7 @@ struct watcher_fixture : actor_fixture {
   void stop() {
     if (!env->watcher)
       return;
-    caf::anon_send_exit(env->watcher, caf::exit_reason::kill);
+    caf::anon_send_exit(env->watcher(), caf::exit_reason::kill);
     env->watcher = nullptr;
     consume_messages();
   }
