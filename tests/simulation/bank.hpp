@@ -98,9 +98,11 @@ struct bank : simulated_world {
     });
     options.network = wire;
     options.words = words;
-    env->reconciler
-      = keep(sys.spawn(payment::reconciler, environment_ptr{env}, options));
-    caf::anon_send(env->reconciler(), tick{});
+    add_ticking("reconciler", env->reconciler,
+                [this, with = environment_ptr{env}, options](bool) {
+                  return sys.spawn(payment::reconciler, environment_ptr{with},
+                                   options);
+                });
   }
 
   [[nodiscard]] std::optional<timestamp> next_outside() const override {

@@ -121,14 +121,33 @@ void simulated_world::start_server() {
   env->mail = true;
   set_up(*env);
   db->rules = env->rules;
-  for (auto i = 0; i < 2; ++i) {
-    env->journals.push_back(keep(sys.spawn(memory_journal, db, server->id)));
-    env->stores.push_back(keep(sys.spawn(memory_store, db, server->id)));
+  env->holds_lease = [this, weak = std::weak_ptr{server}] {
+    const auto here = weak.lock();
+    const auto may = !servers_respect_leases || (here && here->leased);
+    withheld += may ? 0 : 1;
+    return may;
+  };
+  env->journals.resize(2);
+  env->stores.resize(2);
+  for (auto i = 0u; i < 2; ++i) {
+    add_part("journal", env->journals[i], [this, id = server->id](bool) {
+      return sys.spawn(memory_journal, db, id);
+    });
+    add_part("store", env->stores[i], [this, id = server->id](bool) {
+      return sys.spawn(memory_store, db, id);
+    });
   }
   server->recovered = std::make_shared<std::atomic<bool>>(false);
-  env->registry
-    = keep(sys.spawn(registry, environment_ptr{env}, server->recovered, false));
-  env->dispatcher = keep(sys.spawn(dispatcher, environment_ptr{env}));
+  // The parts are started again with what they were started with.
+  const auto with = environment_ptr{env};
+  add_ticking("registry", env->registry,
+              [this, with, recovered = server->recovered](bool again) {
+                return sys.spawn(registry, environment_ptr{with}, recovered,
+                                 again);
+              });
+  add_ticking("dispatcher", env->dispatcher, [this, with](bool) {
+    return sys.spawn(dispatcher, environment_ptr{with});
+  });
   auto options = provider::railway_options{};
   options.settings.endpoint = "http://127.0.0.1/graphql/v2";
   options.settings.template_code = "web";
@@ -153,27 +172,37 @@ void simulated_world::start_server() {
   server->plugs.emplace_back([wire] {
     wire->severed = true;
   });
-  options.caller
-    = keep(sys.spawn(provider::caller, environment_ptr{env},
-                     provider::caller_options{options.settings, wire}));
+  add_part("caller", options.caller,
+           [this, with, settings = options.settings, wire](bool) {
+             return sys.spawn(provider::caller, environment_ptr{with},
+                              provider::caller_options{settings, wire});
+           });
   options.keys = keys;
-  env->watcher = keep(
-    sys.spawn(provider::watcher, environment_ptr{env},
-              provider::watcher_options{options.settings, options.poll_interval,
-                                        options.caller}));
-  env->provider
-    = keep(sys.spawn(provider::railway, environment_ptr{env}, options));
+  add_part(
+    "watcher", env->watcher,
+    [this, with, options](bool) {
+      return sys.spawn(provider::watcher, environment_ptr{with},
+                       provider::watcher_options{options.settings,
+                                                 options.poll_interval,
+                                                 options.caller});
+    },
+    true);
+  add_part(
+    "provider", env->provider,
+    [this, with, options](bool again) mutable {
+      options.again = again;
+      return sys.spawn(provider::railway, environment_ptr{with}, options);
+    },
+    true);
   auto post_office = mail::notifier_options{};
   post_office.send = [this, weak](const mail::mail_message& what) {
     const auto here = weak.lock();
     return here ? post(here, what) : mail::send_outcome{};
   };
-  env->notifier
-    = keep(sys.spawn(mail::notifier, environment_ptr{env}, post_office));
+  add_ticking("notifier", env->notifier, [this, with, post_office](bool) {
+    return sys.spawn(mail::notifier, environment_ptr{with}, post_office);
+  });
   add_actors();
-  caf::anon_send(env->registry(), tick{});
-  caf::anon_send(env->dispatcher(), tick{});
-  caf::anon_send(env->notifier(), tick{});
   checks.started();
 }
 
@@ -192,20 +221,23 @@ dispatcher_state& simulated_world::dispatcher_of() {
 }
 
 void simulated_world::kill(simulated_server& which) {
+  which.gone = true;
   for (auto& plug : which.plugs)
     plug();
   which.leased = false;
   db->leases.erase(which.id);
   db->fenced.insert(which.id);
   auto& env = *which.env;
-  for (auto& [id, x] : registry_of(env).entries)
-    if (x.handle)
-      which.alive.push_back(caf::actor_cast<caf::actor>(x.handle));
+  if (which.has_registry)
+    for (auto& [id, x] : registry_of(env).entries)
+      if (x.handle)
+        which.alive.push_back(caf::actor_cast<caf::actor>(x.handle));
   for (auto& x : which.alive) {
     asleep_.erase(x.id());
     caf::anon_send_exit(x, caf::exit_reason::kill);
   }
   which.alive.clear();
+  which.parts.clear();
   while (run_one())
     ; // nop
   env.registry = nullptr;
@@ -242,8 +274,9 @@ void simulated_world::lose_lease(bool paused) {
     server->paused = true;
     for (const auto& x : server->alive)
       asleep_.insert(x.id());
-    for (const auto& [id, x] : registry_of().by_actor)
-      asleep_.insert(id);
+    if (server->has_registry)
+      for (const auto& [id, x] : registry_of().by_actor)
+        asleep_.insert(id);
   }
   older.push_back(server);
   start_server();
@@ -260,8 +293,9 @@ void simulated_world::wake(const server_ptr& who) {
   who->paused = false;
   for (const auto& x : who->alive)
     asleep_.erase(x.id());
-  for (const auto& [id, x] : registry_of(*who->env).by_actor)
-    asleep_.erase(id);
+  if (who->has_registry)
+    for (const auto& [id, x] : registry_of(*who->env).by_actor)
+      asleep_.erase(id);
 }
 
 void simulated_world::bury(const server_ptr& who) {
@@ -275,20 +309,54 @@ void simulated_world::bury(const server_ptr& who) {
 }
 
 bool simulated_world::kill_one() {
-  // Whoever has somebody that starts it anew. As of now these are the
-  // SUPERVISORs, by the REGISTRY; actors that are replaced by others are added
-  // here by their handles.
-  auto victims = std::map<caf::actor_id, caf::actor>{};
-  for (const auto& [id, x] : registry_of().entries)
-    if (x.handle)
-      victims.emplace(x.handle.id(), caf::actor_cast<caf::actor>(x.handle));
-  if (victims.empty())
-    return false;
+  // In an order of its own: hash tables have none that repeats.
+  auto supervisors = std::map<caf::actor_id, caf::actor>{};
+  if (server->has_registry)
+    for (const auto& [id, x] : registry_of().entries)
+      if (x.handle)
+        supervisors.emplace(x.handle.id(),
+                            caf::actor_cast<caf::actor>(x.handle));
+  const auto which = dice() % (supervisors.size() + server->parts.size());
+  if (which >= supervisors.size()) {
+    const auto part = which - supervisors.size();
+    if (!server->parts[part].handle)
+      return false;
+    ++kills;
+    kill_part(server, part);
+    return true;
+  }
   ++kills;
-  const auto whom = std::next(
-    victims.begin(), static_cast<std::ptrdiff_t>(dice() % victims.size()));
+  const auto whom
+    = std::next(supervisors.begin(), static_cast<std::ptrdiff_t>(which));
   caf::anon_send_exit(whom->second, caf::exit_reason::kill);
   return true;
+}
+
+void simulated_world::kill_part(const server_ptr& of, std::size_t which) {
+  auto& x = of->parts[which];
+  // What it had just sent may go out once more.
+  if (x.name == "notifier" || x.name == "store")
+    checks.excuse();
+  of->has_registry = of->has_registry && x.name != "registry";
+  std::erase(of->alive, x.handle);
+  const auto last = std::exchange(x.handle, nullptr);
+  caf::anon_send_exit(last, caf::exit_reason::kill);
+  // At once: nobody looks into the state of a dead one.
+  while (sched.prioritize(last))
+    sched.run_once();
+  later(50ms + some(5s), [this, weak = std::weak_ptr{of}, which] {
+    const auto here = weak.lock();
+    if (!here || here->gone)
+      return;
+    auto& x = here->parts[which];
+    x.handle = x.start(true);
+    here->alive.push_back(x.handle);
+    if (here->paused)
+      asleep_.insert(x.handle.id());
+    here->has_registry = here->has_registry || x.name == "registry";
+    if (x.is_told)
+      caf::anon_send(here->env->registry(), parts_restarted{});
+  });
 }
 
 void simulated_world::set_clock(millis ahead) {

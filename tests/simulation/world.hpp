@@ -32,6 +32,20 @@ struct simulated_server {
   std::vector<std::function<void()>> plugs;
   bool leased = true; ///< Whether it may act.
   bool paused = false;
+  bool gone = false; ///< The power is off.
+  /// The supervisors are in its state, while there is one.
+  bool has_registry = true;
+
+  /// An actor that is started again when it goes down, as by the GUARDIAN.
+  struct part {
+    std::string name;
+    std::function<caf::actor(bool again)> start;
+    /// Whether supervisors have told it what they want.
+    bool is_told = false;
+    caf::actor handle;
+  };
+
+  std::vector<part> parts;
 };
 
 using server_ptr = std::shared_ptr<simulated_server>;
@@ -126,6 +140,35 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
     return x;
   }
 
+  /// Spawns a part of `server` into its slot.
+  /// @param spawn `handle(bool again)`.
+  template <class Handle, class Spawn>
+  void add_part(std::string name, actor_slot<Handle> where, Spawn spawn,
+                bool is_told = false) {
+    auto x = simulated_server::part{};
+    x.name = std::move(name);
+    x.is_told = is_told;
+    x.start = [where, spawn = std::move(spawn)](bool again) mutable {
+      auto made = spawn(again);
+      where.set(made);
+      return caf::actor_cast<caf::actor>(made);
+    };
+    x.handle = x.start(false);
+    server->alive.push_back(x.handle);
+    server->parts.push_back(std::move(x));
+  }
+
+  /// The same for one that works by ticks.
+  template <class Handle, class Spawn>
+  void add_ticking(std::string name, actor_slot<Handle> where, Spawn spawn) {
+    add_part(std::move(name), std::move(where),
+             [spawn = std::move(spawn)](bool again) mutable {
+               auto made = spawn(again);
+               caf::anon_send(made, tick{});
+               return made;
+             });
+  }
+
   void start_server();
 
   /// The power goes off: nothing of the server writes or calls any more.
@@ -147,9 +190,13 @@ struct simulated_world : test_coordinator_fixture<caf::actor_system_config> {
   /// The last of a server without a lease.
   void bury(const server_ptr& who);
 
-  /// Ends single actors; whoever watches over them starts them anew.
+  /// Ends single actors, parts and supervisors alike; whoever watches over them
+  /// starts them anew.
   /// @returns whether there was one.
   bool kill_one();
+
+  /// Ends a part and starts it again after a while.
+  void kill_part(const server_ptr& of, std::size_t which);
 
   /// The wall clock is set.
   void set_clock(millis ahead);
