@@ -378,7 +378,7 @@ void simulated_world::say(command_ptr what) {
     if (!x->paused && roll(3) == 0)
       to = x->env;
   if (to)
-    caf::anon_send(to->registry, std::move(what));
+    caf::anon_send(to->registry(), std::move(what));
 }
 
 void simulated_world::insist(subscription_id whom, std::function<event()> what,

@@ -187,7 +187,7 @@ CAF_TEST(text that the server cannot store fails alone) {
     results.push_back(first->send(lives[1].pay("tx-2")));
     hold.let_go();
   }
-  CAF_CHECK(wait_for(std::move(results[0])) == commit_status::failed);
+  CAF_CHECK(wait_for(std::move(results[0])) == commit_status::refused);
   CAF_CHECK(wait_for(std::move(results[1])) == commit_status::stored);
 }
 

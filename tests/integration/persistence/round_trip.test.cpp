@@ -229,7 +229,8 @@ CAF_TEST(values that the machine does not reach yet are kept as well) {
     take(x, t);
   };
   take(x, slot_granted{after(3'000)});
-  for (auto i = 0; i < 6; ++i)
+  // The database refuses that anything is deployed before it is paid for.
+  for (auto i = 1; i < 6; ++i)
     write([i](state& s) {
       s.status = static_cast<subscription_status>(i);
     });
@@ -252,6 +253,7 @@ CAF_TEST(values that the machine does not reach yet are kept as well) {
   write([](state& s) {
     s.deployment.error = std::string(20'000, 'x') + "\n\t'\"\\ 错误";
     s.deployment.attempt = 2'000'000'000;
+    s.deployment.attempt_limit = 2'000'000'000;
   });
 }
 

@@ -13,6 +13,7 @@
 #include <caf/test/unit_test.hpp>
 #include <spdlog/spdlog.h>
 
+#include <cstdlib>
 #include <future>
 #include <memory>
 #include <string>
@@ -344,7 +345,9 @@ private:
 /// A database with one server; more can be added.
 struct world {
   world() {
-    spdlog::set_level(spdlog::level::off);
+    spdlog::set_level(std::getenv("SLIPWAY_TEST_LOG") != nullptr
+                        ? spdlog::level::info
+                        : spdlog::level::off);
     first = add("first");
   }
 
