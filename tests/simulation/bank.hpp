@@ -332,7 +332,7 @@ struct bank : simulated_world {
         send(what, gateway_errand::kind::ask, {});
       });
     if (calm_from_the_start) {
-      later(some(ttl / 2), [this, what] {
+      later(some(ttl - 30s), [this, what] {
         pay(what);
       });
       return;

@@ -24,6 +24,7 @@ struct customers_world : simulated_world {
   std::vector<customer> customers;
   troubles at_most;
   std::function<void()> blow; ///< Null: nothing is about to strike.
+  bool hasty = false;         ///< Creations follow each other at once.
   int countdown = -1;         ///< In messages; below 0: waits for something.
 
   explicit customers_world(std::uint64_t from) : simulated_world{from} {
@@ -35,6 +36,14 @@ struct customers_world : simulated_world {
 
   ~customers_world() override {
     end();
+  }
+
+  /// The gate for creations hides what is created too early.
+  void set_up_provider(config::railway_settings& to) override {
+    if (hasty) {
+      to.create_interval = millis{0};
+      railway.create_cooldown = millis{0};
+    }
   }
 
   void set_up(environment& to) override {
@@ -277,8 +286,9 @@ struct customers_world : simulated_world {
 /// The first creation is in doubt, cannot be seen yet, and the clock is set
 /// ahead by two hours.
 inline void set_ahead_in_doubt(customers_world& world) {
+  world.hasty = true;
   world.railway.faults = railway_faults::none();
-  world.railway.faults.opaque_after = 100;
+  world.railway.faults.opaque_after = 50;
   world.railway.faults.lag_max = 25s;
   world.railway.created = [&world](const std::string& name) {
     world.checks.project_made(name);

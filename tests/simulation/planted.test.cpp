@@ -126,7 +126,10 @@ CAF_TEST(effects ahead of their commit are found) {
 // -----------------------------------------------------
 
 CAF_TEST(a creation that is repeated too early is found) {
-  in_town("believes its eyes", "instances are live");
+  in_town("believes its eyes", "two instances", {0, 0, 0, 0},
+          [](customers_world& world) {
+            world.hasty = true;
+          });
 }
 
 CAF_TEST(a creation that nobody has announced is found) {
@@ -134,13 +137,13 @@ CAF_TEST(a creation that nobody has announced is found) {
 }
 
 CAF_TEST(a clock on the wall that is believed is found) {
-  in_town("trusts the wall", "instances are live", {0, 0, 0, 0},
-          set_ahead_in_doubt);
+  in_town("trusts the wall", "two instances", {0, 0, 0, 0}, set_ahead_in_doubt);
 }
 
 CAF_TEST(a provider that breaks its promise is found) {
-  in_town("hides for long", "instances are live", {},
+  in_town("hides for long", "two instances", {0, 0, 0, 0},
           [](customers_world& world) {
+            world.hasty = true;
             world.railway.faults.lag_max = 5min;
             world.railway.faults.lost_after = 25;
           });

@@ -486,6 +486,10 @@ void simulated_world::look_on() {
     granting = d.granting.size();
     checks.passed(live_projects(), held, granting, env->max_concurrent);
   }
+  // What left a dying server may arrive when nobody looks for it any more; that
+  // is found and removed later. Otherwise there is no excuse.
+  if (checks.twins > 0 && crashes + losses == 0)
+    complain("two instances of one subscription are live");
   if (!checks.flaw.empty())
     complain(checks.flaw);
 }
