@@ -301,7 +301,7 @@ void supervisor_state::committed(const commit_result& what) {
 
 void supervisor_state::wait_for_cancellation(reply_ptr reply) {
   const auto patience = env->limits.cancel_patience;
-  cancel_waiters.push_back({std::move(reply), env->clock->now() + patience});
+  cancel_waiters.push_back({std::move(reply), self->clock().now() + patience});
   // Rings without a revision: only patience is looked at.
   self->delayed_send(self, patience, timer_rang{0});
 }
@@ -374,7 +374,7 @@ void supervisor_state::rang(std::uint64_t revision) {
   if (revision == 0) {
     // Whose patience is over is told that the cancellation is under way. They
     // came one after the other, and all are equally patient.
-    const auto now = env->clock->now();
+    const auto now = self->clock().now();
     auto still = std::vector<cancel_waiter>{};
     for (auto& waiter : std::exchange(cancel_waiters, {}))
       if (waiter.until <= now)

@@ -57,7 +57,9 @@ public:
   /// Somebody who wants to hear of the provider's confirmation.
   struct cancel_waiter {
     reply_ptr reply;
-    timestamp until{};
+    /// By the time that passes: no clock that is set back keeps anybody
+    /// waiting.
+    caf::actor_clock::time_point until{};
   };
 
   // -- member variables
