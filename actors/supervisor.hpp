@@ -60,7 +60,12 @@ public:
   /// Somebody who wants to hear of the provider's confirmation.
   struct cancel_waiter {
     reply_ptr reply;
+<<<<<<< HEAD
     /// By the time that passes: no clock that is set back keeps anybody waiting.
+=======
+    /// By the time that passes: no clock that is set back keeps anybody
+    /// waiting.
+>>>>>>> sim
     caf::actor_clock::time_point until{};
   };
 

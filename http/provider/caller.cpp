@@ -48,11 +48,10 @@ answer head_of(const answer& what) {
 
 /// Ends a call, once.
 void end(metrics& counts, call& what, answer how) {
-  auto done = std::exchange(what.done, nullptr);
-  if (!done)
+  if (!what.done)
     return;
   counts.provider_request(what.field, to_string(how.is));
-  done(std::move(how));
+  what.done(std::move(how));
 }
 
 continuation make(std::function<void()> what) {
@@ -221,6 +220,7 @@ struct caller_state::impl {
     request.body = json::serialize(body);
     request.timeout = what->timeout;
     request.max_response_bytes = response_bytes_max;
+    what->sent = true;
     // On the network's thread: understood there, so that no actor has to parse;
     // whoever asked is told even if this actor has ended meanwhile.
     options.network->send(

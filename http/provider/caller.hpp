@@ -16,12 +16,37 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
 
 namespace slipway::provider {
 
 /// Set once a call has become pointless, so that it does not leave any more.
 /// From any thread.
 using withdrawal = std::shared_ptr<std::atomic<bool>>;
+
+/// A continuation for one answer: calling it uses it up.
+class call_answer {
+public:
+  call_answer() = default;
+
+  template <class F>
+  requires(!std::is_same_v<std::decay_t<F>, call_answer>) call_answer(F fn)
+    : fn_{std::move(fn)} {
+  }
+
+  void operator()(answer what) {
+    if (auto fn = std::exchange(fn_, nullptr))
+      fn(std::move(what));
+  }
+
+  [[nodiscard]] explicit operator bool() const noexcept {
+    return static_cast<bool>(fn_);
+  }
+
+private:
+  std::function<void(answer)> fn_;
+};
 
 /// One call to Railway.
 struct call {
@@ -38,7 +63,8 @@ struct call {
   /// Called exactly once, on the network's thread or the CALLER's: send
   /// yourself a message and return. A call that is dropped on its way to the
   /// CALLER was not sent.
-  std::function<void(answer)> done;
+  call_answer done;
+  bool sent = false; ///< INTERNAL: The network has it, and answers.
 
   call() = default;
 
@@ -47,7 +73,7 @@ struct call {
   call& operator=(const call&) = delete;
 
   ~call() {
-    if (done)
+    if (!sent)
       done(
         {answer_class::not_sent, nullptr, "the line to Railway is down", {}});
   }

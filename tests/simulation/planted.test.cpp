@@ -153,7 +153,10 @@ CAF_TEST(a provider that breaks its promise is found) {
 // --------------
 
 CAF_TEST(a failure that nobody is told of is found) {
-  in_town("tells nobody", "notices that it failed, and it is");
+  in_town("tells nobody", "notices that it failed, and it is", {},
+          [](customers_world& world) {
+            world.railway.faults.build_fails = 90;
+          });
 }
 
 CAF_TEST(a step that is not taken up again is found) {

@@ -12,7 +12,8 @@ import { never } from './lib/wait.mjs';
 import { World } from './lib/world.mjs';
 
 const CONFIG = {
-  database: { statement_timeout: '2s', connect_timeout: '2s' },
+  // Longer than any of the faults: without its lease a server sends no mail.
+  database: { statement_timeout: '2s', connect_timeout: '2s', lease: '2m' },
   deployment: { attempts: 10, max_concurrent: 8 },
   railway: { visibility_lag: '1s', requests_per_second: 1_000 },
   payment: { ask_interval: '10m' },

@@ -538,11 +538,15 @@ CAF_TEST(what a dead server left is taken over page by page) {
   CAF_CHECK_EQUAL(log->steps.size(), 7u);
   CAF_CHECK_EQUAL(db->find(subscription_id{207})->epoch, 1u);
   // What ran before can be written by this one.
-  const auto to
-    = send(cancel_requested{time.now(), actor_kind::user}, subscription_id{3});
+  const auto to = send(cancel_requested{time.now(), actor_kind::user},
+                       subscription_id{103});
+  const auto waiting = send(cancel_requested{time.now(), actor_kind::user},
+                            subscription_id{203});
   consume_messages();
-  CAF_CHECK(to->is == verdict::applied);
-  CAF_CHECK_EQUAL(db->find(subscription_id{3})->epoch, 1u);
+  CAF_CHECK(to->is == verdict::nothing_to_cancel);
+  CAF_CHECK(waiting->is == verdict::applied);
+  CAF_CHECK_EQUAL(db->find(subscription_id{103})->epoch, 1u);
+  CAF_CHECK_EQUAL(db->find(subscription_id{203})->epoch, 1u);
 }
 
 CAF_TEST(removals and halts of a dead server go on) {
