@@ -78,6 +78,7 @@ void dispatcher_state::grant(subscription_id id) {
   auto what = std::make_shared<command>();
   what->subscription = id;
   what->what = lifecycle::slot_granted{env->clock->now()};
+  what->control = true;
   what->reply = std::make_shared<reply_slot>(
     [me = dispatcher_actor{self}, id](const outcome& end) {
       const auto taken

@@ -33,6 +33,8 @@ bool server_load::drain(std::chrono::steady_clock::time_point until) {
           return !is_idle();
         }))
       return true;
+    if (std::chrono::steady_clock::now() >= until)
+      return false;
   }
 }
 

@@ -103,7 +103,7 @@ void guardian_state::launch(std::size_t index, bool again) {
   auto& x = children_[index];
   x.handle = x.spec->start(again);
   x.serial = ++last_serial_;
-  x.beat_at = env_->clock->now();
+  x.beat_at = passing();
   x.mailbox_depth = 0;
   by_actor_.emplace(x.handle.id(), index);
   // Tells at once where it is dead already.
@@ -112,8 +112,13 @@ void guardian_state::launch(std::size_t index, bool again) {
     x.spec->restarted();
 }
 
-void guardian_state::forget(std::deque<timestamp>& failures) const {
-  const auto now = env_->clock->now();
+caf::actor_clock::time_point guardian_state::passing() const {
+  return self_->clock().now();
+}
+
+void guardian_state::forget(
+  std::deque<caf::actor_clock::time_point>& failures) const {
+  const auto now = passing();
   while (!failures.empty() && failures.front() + options_.limits.period < now)
     failures.pop_front();
 }
@@ -133,7 +138,7 @@ void guardian_state::failed(std::size_t index, const caf::error& why) {
   auto& x = children_[index];
   x.last_failure = failure_text(why);
   x.failed_at = env_->clock->now();
-  x.failures.push_back(*x.failed_at);
+  x.failures.push_back(passing());
   forget(x.failures);
   env_->metrics->actor_restarted(x.spec->kind, restart_reason(why));
   spdlog::error("{} went down: {}", x.spec->id, x.last_failure);
@@ -159,7 +164,7 @@ void guardian_state::restart_later(std::size_t index) {
 void guardian_state::restart_group(std::size_t group, const std::string& why) {
   const auto& spec = options_.groups[group];
   auto& failures = group_failures_[group];
-  failures.push_back(env_->clock->now());
+  failures.push_back(passing());
   forget(failures);
   if (failures.size() > options_.limits.group_max) {
     stopping_ = true;
@@ -207,7 +212,7 @@ void guardian_state::kill(kill_order& what) {
 void guardian_state::beat(const pulse_answer& what) {
   for (auto& x : children_)
     if (x.serial == what.serial) {
-      x.beat_at = env_->clock->now();
+      x.beat_at = passing();
       x.mailbox_depth = what.mailbox_depth;
       return;
     }
@@ -238,7 +243,7 @@ void guardian_state::answer_tree(const tree_query& what) const {
   root.kind = name;
   root.mailbox_depth = self_->mailbox().size();
   out.push_back(root);
-  const auto now = env_->clock->now();
+  const auto now = passing();
   auto seen_group = options_.groups.size();
   for (const auto& x : children_) {
     const auto& group = options_.groups[x.group];

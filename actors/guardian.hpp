@@ -3,6 +3,7 @@
 #include "actors/environment.hpp"
 
 #include <caf/actor.hpp>
+#include <caf/actor_clock.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
@@ -156,10 +157,10 @@ private:
     caf::actor handle; ///< Null while it is down.
     std::uint64_t serial = 0;
     std::uint32_t restarts = 0;
-    std::deque<timestamp> failures; ///< Within the period.
+    std::deque<caf::actor_clock::time_point> failures; ///< Within the period.
     std::string last_failure;
     std::optional<timestamp> failed_at;
-    timestamp beat_at{};
+    caf::actor_clock::time_point beat_at{};
     std::size_t mailbox_depth = 0;
   };
 
@@ -167,14 +168,17 @@ private:
   void failed(std::size_t index, const caf::error& why);
   void restart_later(std::size_t index);
   void restart_group(std::size_t group, const std::string& why);
-  void forget(std::deque<timestamp>& failures) const;
+  void forget(std::deque<caf::actor_clock::time_point>& failures) const;
+
+  /// By the time that passes: a clock that is set changes nothing.
+  [[nodiscard]] caf::actor_clock::time_point passing() const;
   void show_mailboxes() const;
 
   guardian_actor::pointer self_ = nullptr;
   environment_ptr env_;
   guardian_options options_;
   std::vector<child> children_;
-  std::vector<std::deque<timestamp>> group_failures_;
+  std::vector<std::deque<caf::actor_clock::time_point>> group_failures_;
   std::vector<std::uint32_t> group_restarts_;
   std::unordered_map<caf::actor_id, std::size_t> by_actor_;
   std::uint64_t last_serial_ = 0;

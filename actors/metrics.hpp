@@ -8,11 +8,12 @@
 namespace slipway {
 
 /// What can need attention; the words of the contract's `kind`.
-inline constexpr const char* attention_kinds[] = {
-  "deployment_failed", "instance_down",   "refunded_running", "quarantined",
-  "orphan_project",    "stuck",           "surplus_payment",  "refund_failed",
-  "refund_stuck",      "order_unsettled", "payment_mismatch", "unknown_payment",
-  "undeliverable_mail", "automation_off"};
+inline constexpr const char* attention_kinds[]
+  = {"deployment_failed",  "instance_down",    "refunded_running",
+     "quarantined",        "orphan_project",   "stuck",
+     "surplus_payment",    "refund_failed",    "refund_stuck",
+     "order_unsettled",    "payment_mismatch", "unknown_payment",
+     "undeliverable_mail", "automation_off"};
 
 /// What operators watch: counters, gauges and histograms under the names that
 /// the contract promises. All members may be called from any thread; none

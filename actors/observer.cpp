@@ -18,18 +18,18 @@ constexpr auto attention_max = std::size_t{1'000};
 void observer_state::on_tick() {
   const auto store = env->stores.back()();
   // Several servers agree on the main switch by looking at the same row.
-  self->send(store,
-             make_job(query::read_automation{},
-                      [env = env](job<query::read_automation>::reply found) {
-                        if (!found)
-                          return;
-                        if (env->automation->learn(*found))
-                          spdlog::warn("automation is {}{}{}",
-                                       found->enabled ? "on" : "off",
-                                       found->reason.empty() ? "" : ": ",
-                                       found->reason);
-                        env->metrics->automation_enabled(env->automation->enabled());
-                      }));
+  self->send(
+    store,
+    make_job(query::read_automation{},
+             [env = env](job<query::read_automation>::reply found) {
+               if (!found)
+                 return;
+               if (env->automation->learn(*found))
+                 spdlog::warn("automation is {}{}{}",
+                              found->enabled ? "on" : "off",
+                              found->reason.empty() ? "" : ": ", found->reason);
+               env->metrics->automation_enabled(env->automation->enabled());
+             }));
   // The continuations run on the store's thread: metrics may be set from there.
   if (ticks++ % stats_every == 0)
     self->send(

@@ -89,7 +89,7 @@ struct note_quarantine {
 /// It works again.
 struct lift_quarantine {
   using result = std::monostate;
-  subscription_id id{};
+  subscription_id id{}; ///< 0: all that this server has written down.
 };
 
 /// Finds subscriptions of which a timer is due.
@@ -525,20 +525,21 @@ struct job {
 using store_job = std::variant<
   job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
   job<query::list_own>, job<query::note_quarantine>,
-  job<query::lift_quarantine>, job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
-  job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
-  job<query::match_records>, job<query::note_orphan>, job<query::note_history>,
-  job<query::close_orphan>, job<query::close_vanished_orphans>,
-  job<query::search_records>, job<query::list_timeline>,
-  job<query::list_records>, job<query::list_credentials>, job<query::find_key>,
-  job<query::list_history>, job<query::list_notifications>,
-  job<query::mark_notification_read>, job<query::remember_user>,
-  job<query::due_mails>, job<query::mark_mail>, job<query::read_stats>,
-  job<query::list_attention>, job<query::list_callbacks>,
-  job<query::find_callback>, job<query::settle_callback>,
-  job<query::keep_forged>, job<query::claim_asks>, job<query::ask_soon>,
-  job<query::read_automation>, job<query::switch_automation>,
-  job<query::list_pending>, job<query::prune>, job<query::ping>>;
+  job<query::lift_quarantine>, job<query::due_timers>, job<query::move_timer>,
+  job<query::wake_failed>, job<query::slots>, job<query::list_watched>,
+  job<query::find_by_project>, job<query::match_records>,
+  job<query::note_orphan>, job<query::note_history>, job<query::close_orphan>,
+  job<query::close_vanished_orphans>, job<query::search_records>,
+  job<query::list_timeline>, job<query::list_records>,
+  job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
+  job<query::list_notifications>, job<query::mark_notification_read>,
+  job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
+  job<query::read_stats>, job<query::list_attention>,
+  job<query::list_callbacks>, job<query::find_callback>,
+  job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
+  job<query::ask_soon>, job<query::read_automation>,
+  job<query::switch_automation>, job<query::list_pending>, job<query::prune>,
+  job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;
 

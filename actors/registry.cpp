@@ -181,6 +181,11 @@ void registry_state::spawn(subscription_id id, entry& where, record row) {
   by_actor.emplace(where.handle.id(), id);
   where.is = presence::live;
   where.routed = 0;
+  if (where.ill) {
+    // It has to show that it works before it may leave.
+    where.ill->changed_at = self->clock().now();
+    where.used_at = env->clock->now();
+  }
   for (auto& what : std::exchange(where.waiting, {}))
     hand_over(where, std::move(what));
 }
@@ -308,6 +313,14 @@ void registry_state::note_failure(entry& where, std::string reason,
   if (!where.ill)
     where.ill = std::make_unique<trouble>();
   auto& x = *where.ill;
+  const auto passing = self->clock().now();
+  // In a row: one of long ago says nothing of this one.
+  if (is_fault) {
+    if (!x.noted && passing - x.fault_at > env->limits.linger)
+      x.faults = 0;
+    x.fault_at = passing;
+  }
+  x.changed_at = passing;
   ++x.failures;
   ++x.restarts;
   x.faults += is_fault ? 1 : 0;
@@ -481,8 +494,8 @@ void registry_state::sweep() {
       auto& x = it->second;
       if (x.is != presence::live)
         continue;
-      if (x.ill && x.ill->failures > 0
-          && now - x.ill->failed_at >= env->limits.linger)
+      if (x.ill && (x.ill->failures > 0 || x.ill->noted)
+          && self->clock().now() - x.ill->changed_at >= env->limits.linger)
         recover_from(x, subscription_id{it->first});
       if (now - x.used_at >= patience)
         self->send(x.handle, idle_question{});
@@ -502,6 +515,13 @@ void registry_state::stop(const caf::error& why) {
 }
 
 void registry_state::on_tick() {
+  // Nobody knows of the quarantines of the one before.
+  if (std::exchange(lifts, false))
+    self->send(env->stores.front()(),
+               make_job(query::lift_quarantine{},
+                        [](job<query::lift_quarantine>::reply) {
+                          // With the end of this server otherwise.
+                        }));
   ask_for_recovery();
   // While nothing may leave, timers wait in their rows.
   if (recovered_flag->load() && env->may_act())
@@ -522,6 +542,7 @@ registry(registry_actor::stateful_pointer<registry_state> self,
   st.alive = alive_guard{env->metrics, registry_state::name};
   st.env = std::move(env);
   st.recovered_flag = std::move(recovered);
+  st.lifts = again;
   if (again)
     st.own_after = subscription_id{};
   self->set_down_handler([self](caf::down_msg& what) {

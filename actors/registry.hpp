@@ -67,9 +67,12 @@ struct registry_state {
     /// Of those, which were no fault of the database's absence.
     std::uint32_t faults = 0;
     std::uint32_t restarts = 0;
-    std::string reason; ///< Of the last one.
-    timestamp failed_at{};
-    bool noted = false; ///< As in quarantine, in the database.
+    std::string reason;    ///< Of the last one.
+    timestamp failed_at{}; ///< By the calendar, for people.
+    bool noted = false;    ///< As in quarantine, in the database.
+    // By the time that passes.
+    caf::actor_clock::time_point fault_at{};
+    caf::actor_clock::time_point changed_at{}; ///< Failed, or came to live.
   };
 
   struct entry {
@@ -93,6 +96,7 @@ struct registry_state {
   /// After a REGISTRY before this one went down: what this server owns already
   /// is loaded first, in pages behind this id.
   std::optional<subscription_id> own_after;
+  bool lifts = false; ///< Lifts the quarantines of the one before.
   std::size_t sweep_bucket = 0;
   std::shared_ptr<std::atomic<bool>> recovered_flag;
   alive_guard alive;

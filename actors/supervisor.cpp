@@ -289,6 +289,8 @@ void supervisor_state::committed(const commit_result& what) {
     // written, and a person has to look.
     effects.clear();
     refuse(std::move(cause), verdict::conflicting_payment);
+    if (resume_owed)
+      resume();
     next();
     return;
   }
@@ -297,6 +299,7 @@ void supervisor_state::committed(const commit_result& what) {
     // believing our own memory and let the registry load it again.
     const auto error = what.status == commit_status::conflict ? errc::conflict
                        : what.status == commit_status::refused
+                           || what.status == commit_status::payment_taken
                          ? errc::rejected
                          : errc::database_down;
     spdlog::warn("{}: {} not stored ({}), reloading", to_text(current.id),
@@ -312,6 +315,8 @@ void supervisor_state::committed(const commit_result& what) {
                 lifecycle::to_string(done->next.state.deployment.at));
   current = std::move(done->next);
   release_effects();
+  if (resume_owed)
+    resume();
   const auto waits_for_provider
     = is_being_taken_away(current.state.deployment.at)
       && wants_it_taken_away(cause->what);
@@ -453,10 +458,15 @@ void supervisor_state::answer_idle() {
 }
 
 void supervisor_state::resume() {
-  // What is being written decides what is owed next.
-  if (!flight)
-    for (auto x : lifecycle::resume(current.state))
-      run(x);
+  // What is being written may owe nothing new: then the old is ordered again
+  // once it is written.
+  if (flight) {
+    resume_owed = true;
+    return;
+  }
+  resume_owed = false;
+  for (auto x : lifecycle::resume(current.state))
+    run(x);
 }
 
 void supervisor_state::start() {

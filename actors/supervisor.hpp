@@ -60,12 +60,8 @@ public:
   /// Somebody who wants to hear of the provider's confirmation.
   struct cancel_waiter {
     reply_ptr reply;
-<<<<<<< HEAD
-    /// By the time that passes: no clock that is set back keeps anybody waiting.
-=======
     /// By the time that passes: no clock that is set back keeps anybody
     /// waiting.
->>>>>>> sim
     caf::actor_clock::time_point until{};
   };
 
@@ -77,6 +73,8 @@ public:
   std::uint64_t handled = 0; ///< Commands taken, for passivation.
   transition_ptr flight;     ///< Null when nothing is being committed.
   command_ptr flight_command;
+  /// Somebody has forgotten what was ordered, while something was in flight.
+  bool resume_owed = false;
   std::vector<lifecycle::effect> effects;
   std::vector<command_ptr> waiting;
   std::vector<cancel_waiter> cancel_waiters;

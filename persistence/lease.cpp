@@ -220,13 +220,16 @@ bool lease::holds() const noexcept {
 void lease::held_since(std::chrono::steady_clock::time_point when) noexcept {
   const auto until = std::chrono::nanoseconds{when.time_since_epoch()}
                      + std::chrono::nanoseconds{options_.length};
-  holds_until_.store(until.count(), std::memory_order_relaxed);
+  holds_until_.store(until.count());
+  // Somebody may have been refused meanwhile.
+  if (lost_)
+    holds_until_.store(0);
 }
 
 void lease::lost() {
   if (lost_.exchange(true))
     return;
-  holds_until_.store(0, std::memory_order_relaxed);
+  holds_until_.store(0);
   spdlog::critical("lease: lost, another server has taken over; nothing of "
                    "this one can be written any more");
   if (options_.on_lost)

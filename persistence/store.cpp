@@ -33,6 +33,11 @@ std::int32_t rows_max(std::size_t limit) {
   "(s.owner IS NULL OR EXISTS (SELECT 1 FROM servers v "                       \
   "WHERE v.id = s.owner AND v.ended_at IS NOT NULL))"
 
+/// Those would stand in front of all others, and are tried anew by themselves.
+#define NOT_QUARANTINED                                                        \
+  "AND NOT EXISTS (SELECT 1 FROM quarantines q WHERE q.subscription_id = "     \
+  "s.id)"
+
 /// Nothing but an end that was proven takes an instance away from its
 /// subscription.
 #define IT_IS_THERE                                                            \
@@ -153,6 +158,8 @@ constexpr auto claim_page = pg::statement{
 constexpr auto retire_servers = pg::statement{
   "store_retire",
   "UPDATE servers SET retired_at = now() WHERE id = ANY ($1) "
+  // A commit that was past the fence may still land.
+  "AND ended_at < now() - interval '1 min' "
   "AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE NOT s.settled "
   "AND s.owner = servers.id)",
   true};
@@ -181,12 +188,14 @@ constexpr auto note_quarantine_statement = pg::statement{
 
 constexpr auto lift_quarantine_statement
   = pg::statement{"store_lift_quarantine",
-                  "DELETE FROM quarantines WHERE subscription_id = $1", true};
+                  "DELETE FROM quarantines WHERE subscription_id = $1 "
+                  "OR ($1 = 0 AND server = $2)",
+                  true};
 
 constexpr auto timers_statement = pg::statement{
   "store_timers",
   "SELECT s.id FROM subscriptions s WHERE s.wake_at <= $1 AND (s.owner = $2 "
-  "OR " NOBODY_OWNS_IT ") ORDER BY s.wake_at LIMIT $3",
+  "OR " NOBODY_OWNS_IT ") " NOT_QUARANTINED " ORDER BY s.wake_at LIMIT $3",
   false};
 
 constexpr auto move_timer_statement = pg::statement{
@@ -207,7 +216,8 @@ constexpr auto held_statement = pg::statement{
 
 constexpr auto waiting_statement = pg::statement{
   "store_slots_waiting",
-  "SELECT id FROM subscriptions WHERE phase = 2 ORDER BY queue_rank, id "
+  "SELECT id FROM subscriptions s WHERE phase = 2 " NOT_QUARANTINED
+  " ORDER BY queue_rank, id "
   "LIMIT $1",
   false};
 
@@ -340,8 +350,10 @@ constexpr auto mails_statement = pg::statement{
   "o.amount_minor, o.created_at "
   "FROM outbox o JOIN subscriptions s ON s.id = o.subscription_id "
   "JOIN users u ON u.id = o.user_id "
-  "WHERE o.status = 0 AND o.next_at <= $1 AND (s.owner = $2 OR " NOBODY_OWNS_IT
-  ") ORDER BY o.next_at LIMIT $3",
+  "WHERE o.status = 0 AND o.next_at <= $1 AND (s.owner = $2 OR ("
+  // Of those that nobody owns one server takes care.
+  NOBODY_OWNS_IT " AND $2 = (SELECT min(v.id) FROM servers v "
+  "WHERE v.ended_at IS NULL))) ORDER BY o.next_at LIMIT $3",
   false};
 
 constexpr auto mark_mail_statement = pg::statement{
@@ -773,8 +785,8 @@ public:
   }
 
   answer<std::monostate> operator()(const lift_quarantine& q) {
-    return with(lift_quarantine_statement, pg::params{}.add(key(q.id)),
-                nothing_of);
+    return with(lift_quarantine_statement,
+                pg::params{}.add(key(q.id)).add(server_), nothing_of);
   }
 
   answer<std::vector<subscription_id>> operator()(const due_timers& q) {
@@ -1258,8 +1270,11 @@ public:
   }
 
   answer<query::prune::found> operator()(const query::prune& q) {
-    return direct("prune", [&q](pg::connection& db) {
-      return slipway::prune(db, q);
+    return direct("prune", [this, &q](pg::connection& db) {
+      const auto fence = db_.fence();
+      auto passed = db.execute(*fence.what, *fence.with);
+      return passed ? slipway::prune(db, q)
+                    : tl::unexpected{std::move(passed.error())};
     });
   }
 

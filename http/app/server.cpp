@@ -113,9 +113,10 @@ std::function<void(bool durable)> make_crash_point() {
   const auto text = std::string{where};
   const auto after = text.starts_with("after:");
   const auto number = std::atoi(text.substr(text.find(':') + 1).c_str());
-  return [after, number](bool durable) {
-    const auto count = durable ? commits.load() : ++commits;
-    if (durable == after && count == number)
+  return [after, number, mine = 0](bool durable) mutable {
+    if (!durable)
+      mine = ++commits;
+    if (durable == after && mine == number)
       raise(SIGKILL);
   };
 }
@@ -206,10 +207,12 @@ struct server::impl {
     auto holding = lease_options{};
     holding.connection = connection_options(settings, database_url, "lease");
     // A renewal that hangs must not outlast the lease.
+    const auto patience = std::max(settings.database.lease / 5, millis{200});
     holding.connection.connect_timeout
-      = std::min(holding.connection.connect_timeout, settings.database.lease);
+      = std::min(holding.connection.connect_timeout, patience);
     holding.connection.statement_timeout
-      = std::min(holding.connection.statement_timeout, settings.database.lease);
+      = std::min(holding.connection.statement_timeout, patience);
+    holding.connection.grace = patience / 2;
     holding.name = host_name() + ":" + std::to_string(getpid());
     holding.length = settings.database.lease;
     holding.renew_every = settings.database.lease / 5;
@@ -447,6 +450,19 @@ struct server::impl {
     return out;
   }
 
+  /// Whether everything that it was told before is done.
+  bool wait_for_guardian() {
+    auto ready = std::make_shared<std::promise<void>>();
+    auto answered = ready->get_future();
+    auto question = std::make_shared<tree_query>();
+    question->done = {[ready](const std::vector<actor_view>&) {
+                        ready->set_value();
+                      },
+                      {}};
+    caf::anon_send(root, std::move(question));
+    return answered.wait_for(start_patience) == std::future_status::ready;
+  }
+
   tl::expected<void, std::string> start_actors() {
     actor_config = std::make_unique<caf::actor_system_config>();
     actor_config->set("scheduler.max-threads", threads());
@@ -471,16 +487,10 @@ struct server::impl {
       });
     // It answers once all slots are filled; from then on the environment is
     // constant.
-    auto ready = std::make_shared<std::promise<void>>();
-    auto answered = ready->get_future();
-    auto question = std::make_shared<tree_query>();
-    question->done = {[ready](const std::vector<actor_view>&) {
-                        ready->set_value();
-                      },
-                      {}};
-    caf::anon_send(root, std::move(question));
-    if (answered.wait_for(start_patience) != std::future_status::ready)
+    if (!wait_for_guardian())
       return tl::unexpected{std::string{"the actors do not start"}};
+    // Whoever was taken over before all parts were there has told nobody.
+    caf::anon_send(env->registry(), parts_restarted{});
     if (env->rules.refund_failed_after)
       caf::anon_send(env->stores.front()(),
                      make_job(query::wake_failed{clock.now()},
@@ -600,7 +610,8 @@ struct server::impl {
       return;
     const auto until = std::chrono::steady_clock::now() + deadline;
     if (listener)
-      listener->stop(deadline);
+      // The rest of the time is for what these requests have begun.
+      listener->stop(deadline * 2 / 3);
     if (env && root)
       drain(until);
     if (admin)
@@ -618,6 +629,9 @@ struct server::impl {
       // sent has to be marked as sent.
       stopping = true;
       caf::anon_send(root, stop_order{});
+      // Once it answers it starts nobody any more, and the slots stay.
+      if (!wait_for_guardian())
+        spdlog::warn("the guardian does not answer, stopping all the same");
       end(observing);
       end(pruning);
       end(env->dispatcher);

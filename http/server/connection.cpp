@@ -18,6 +18,9 @@ namespace slipway::http {
 
 namespace {
 
+/// Room for a body is taken in steps as it comes: a promise costs little.
+constexpr auto body_step = std::size_t{16 * 1024};
+
 using boost::system::error_code;
 namespace beast_http = boost::beast::http;
 
@@ -428,6 +431,10 @@ bool connection::parse() {
     if (head_bytes_ + waiting > options.max_header_bytes)
       ec = beast_http::error::header_limit;
   }
+  if (phase_ == phase::body && !ec && !parser_->is_done()
+      && in_->body.size() >= body_reserved_
+      && !reserve_body(in_->body.size() + body_step))
+    return true;
   if (ec == beast_http::error::need_more) {
     if (buffer_.size() < buffer_.max_size() - head_read_bytes)
       return false;
@@ -451,7 +458,7 @@ bool connection::parse() {
       return true;
     parser_->eager(true);
     if (!parser_->is_done()) {
-      if (!reserve_body())
+      if (!reserve_body(body_step))
         return true;
       enter(phase::body, options.body_timeout);
       if (parser_->expects_continue() && parser_->minor_version() > 0
@@ -520,12 +527,16 @@ void connection::send_continue() {
     close();
 }
 
-bool connection::reserve_body() {
+bool connection::reserve_body(std::size_t least) {
   const auto& options = shared_->options;
   const auto declared = parser_->content_length();
-  const auto wanted = std::min(declared ? static_cast<std::size_t>(*declared)
-                                        : options.max_body_bytes,
-                               options.max_body_bytes);
+  const auto most = std::min(declared ? static_cast<std::size_t>(*declared)
+                                      : options.max_body_bytes,
+                             options.max_body_bytes);
+  const auto whole = std::min(least, most);
+  if (whole <= body_reserved_)
+    return true;
+  const auto wanted = whole - body_reserved_;
   auto& used = shared_->body_bytes;
   if (used.fetch_add(wanted, std::memory_order_relaxed) + wanted
       > options.max_body_bytes_in_all) {
@@ -535,7 +546,7 @@ bool connection::reserve_body() {
     refuse(503, "overloaded", "Too much to do. Please try again.", true, true);
     return false;
   }
-  body_reserved_ = wanted;
+  body_reserved_ = whole;
   return true;
 }
 

@@ -204,7 +204,7 @@ private:
   void read_more();
   void on_read(const boost::system::error_code& ec, std::size_t bytes);
   /// Takes room for the body that is to come. Answers 503 where there is none.
-  bool reserve_body();
+  bool reserve_body(std::size_t least);
   void release_body();
   void send_continue();
   void dispatch();

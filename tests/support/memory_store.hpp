@@ -276,6 +276,8 @@ struct memory_database {
   }
 
   answer<none> run(const query::lift_quarantine& q) {
+    if (raw(q.id) == 0)
+      quarantines.clear();
     quarantines.erase(raw(q.id));
     return none{};
   }

@@ -114,6 +114,9 @@ CAF_TEST(orphans are claimed page by page and only those under way) {
   store(settled.create());
   CAF_CHECK(must(second->ask(query::claim_orphans{3})).empty());
   first->lose_lease();
+  // Its last commits may land for a while after its end.
+  probe{url}.run("UPDATE servers SET ended_at = now() - interval '2 min' "
+                 "WHERE ended_at IS NOT NULL");
   auto got = std::vector<record>{};
   auto sizes = std::vector<std::size_t>{};
   do {

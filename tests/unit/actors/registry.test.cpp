@@ -322,6 +322,10 @@ CAF_TEST(an operator lets one out of quarantine) {
   last = ask();
   consume_messages();
   CAF_CHECK(last->is == verdict::applied);
+  // It counts as well once it has shown that it works.
+  CAF_CHECK_EQUAL(db->quarantines.size(), 1u);
+  pass(env->limits.linger + 20s, 1s);
+  CAF_CHECK(db->quarantines.empty());
 }
 
 CAF_TEST(the absence of the database puts nobody into quarantine) {

@@ -272,6 +272,45 @@ CAF_TEST(a cancellation is answered when the provider has confirmed it) {
   CAF_CHECK_EQUAL(log->released.size(), 1u);
 }
 
+CAF_TEST(what is owed is ordered anew once nothing is in flight) {
+  spawn(phase::deploying);
+  const auto before = log->steps.size();
+  hold();
+  // Progress: it is stored, and orders nothing.
+  self->send(
+    aut,
+    make_command(
+      id, deployment_observed{
+            time.now(), 1, condition::in_progress, 90, "DEPLOYING", {}, 0}));
+  consume_messages();
+  self->send(aut, resume_order{});
+  consume_messages();
+  CAF_CHECK_EQUAL(log->steps.size(), before);
+  let_go();
+  CAF_REQUIRE_EQUAL(log->steps.size(), before + 1);
+  CAF_CHECK_EQUAL(log->steps.back()->state.deployment.progress,
+                  db->find(id)->state.deployment.progress);
+  // Once.
+  self->send(aut, resume_order{});
+  consume_messages();
+  CAF_CHECK_EQUAL(log->steps.size(), before + 2);
+}
+
+CAF_TEST(a transition that is dropped on its way is in doubt) {
+  spawn_unpaid();
+  hold();
+  const auto to = send(paid());
+  consume_messages();
+  CAF_CHECK_EQUAL(to->times, 0);
+  CAF_CHECK_EQUAL(env->load->journal_queue.load(), 1);
+  caf::anon_send_exit(env->journals.front()(), caf::exit_reason::kill);
+  consume_messages();
+  CAF_CHECK_EQUAL(to->times, 1);
+  CAF_CHECK(to->error == errc::database_down);
+  CAF_CHECK(is_down());
+  CAF_CHECK_EQUAL(env->load->journal_queue.load(), 0);
+}
+
 CAF_TEST(patience with a cancellation ends) {
   spawn(phase::deploying);
   const auto to = send(cancel_requested{time.now(), actor_kind::user});
