@@ -50,10 +50,11 @@ await inProcesses(async (number) => {
     // Of its own and always the same: after a crash each process takes up what
     // was its own.
     executorID: `process-${number}`,
-    systemDatabaseUrl: config.databaseUrl, systemDatabasePoolSize: share(40),
-    runAdminServer: false });
+    systemDatabaseUrl: config.databaseUrl, systemDatabasePoolSize: share(40)
+  });
   await DBOS.launch();
-  await DBOS.registerQueue(QUEUE, { workerConcurrency: concurrency });
+  await DBOS.registerQueue(QUEUE, { workerConcurrency: concurrency,
+    minPollingIntervalMs: 50 });
 
   const app = express();
   app.disable('x-powered-by');

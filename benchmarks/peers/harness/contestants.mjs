@@ -9,6 +9,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { token } from '../../../tests/system/lib/jwt.mjs';
 import { freePort } from '../../../tests/system/lib/ports.mjs';
 import { toToml } from '../../../tests/system/lib/toml.mjs';
@@ -19,7 +21,10 @@ import { APP_ID, SELLER_ID, WORKSPACE_ID } from './world.mjs';
 
 const peers = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 
-const answers = async (url) => (await fetch(url)).status === 200;
+const run = promisify(execFile);
+
+const answers = async (url) => (await fetch(url,
+  { signal: AbortSignal.timeout(5000) })).status === 200;
 
 class Contestant {
   stores = [];
@@ -85,7 +90,9 @@ export class Slipway extends Contestant {
         // peers know of neither.
         create_interval: '0s', requests_per_hour: 10_000_000,
         requests_per_second: 10_000, visibility_lag: '0s' },
-      deployment: { max_concurrent: options.deployments },
+      // The peers ask at once and then every second; this is the least there is.
+      deployment: { max_concurrent: options.deployments,
+        poll_interval: '100ms' },
       payment: { order_ttl: '1d', ask_interval: '10m', asks_per_second: 1 },
     }));
   }
@@ -260,6 +267,13 @@ export class Express extends Peer {
 
 export class Dbos extends Peer {
   name = 'dbos';
+
+  async prepare() {
+    await super.prepare();
+    // Ahead of the start: two processes that make the tables at once fail.
+    await run(process.execPath, ['node_modules/.bin/dbos', 'schema',
+      this.databaseUrl], { cwd: path.join(peers, this.name) });
+  }
 }
 
 export class Restate extends Peer {
