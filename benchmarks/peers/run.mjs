@@ -96,6 +96,8 @@ async function allRunning(contestant, { orders, first, last }, since) {
     }, { within: how.limit * 1000, every: 100 });
   } catch {
     // What does not run by then is lost.
+    say(`${contestant.name}: ${running} of ${orders.length} run\n${
+      contestant.program.log.slice(-4000)}`);
   }
   return { seconds: (performance.now() - since) / 1000,
     lost: orders.length - running };
