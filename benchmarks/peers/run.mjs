@@ -31,7 +31,7 @@ const USAGE = `usage: run.mjs [OPTION…]
   --deployments N       under way at once (64)
   --processes N         of Node.js for each peer (2)
   --redis-fsync WHEN    everysec, or always: as durable as PostgreSQL (everysec)
-  --finished N          old subscriptions in the peers' tables (0)
+  --finished N          subscriptions that run already, in everybody's tables (0)
   --json FILE           every round's figures`;
 
 function options() {
@@ -126,8 +126,7 @@ const everythingOf = (contestant) => memory([...contestant.server,
  * its answers to itself; then it answers.
  */
 async function callbacksTurn(world, contestant, batch) {
-  await world.control('hold');
-  const { doubled } = await world.control();
+  await world.control('hold', { forget: true });
   const idle = memory(contestant.server);
   const idleAll = everythingOf(contestant);
   const cpu = cpuOf(world, contestant);
@@ -149,11 +148,11 @@ async function callbacksTurn(world, contestant, batch) {
     running: (n - drained.lost) / drained.seconds,
     cpu: ((cpuOf(world, contestant) - cpu) * 1000) / n,
     calls: (total(after.calls) - total(calls)) / n,
-    lost: drained.lost, doubled: after.doubled - doubled };
+    lost: drained.lost, doubled: after.doubled };
 }
 
 async function rateTurn(world, contestant, batch, rate) {
-  await world.control('answer');
+  await world.control('answer', { forget: true });
   const cpu = cpuOf(world, contestant);
   const begun = performance.now();
   const report = await notify(contestant, batch, rate);
@@ -161,13 +160,12 @@ async function rateTurn(world, contestant, batch, rate) {
   const drained = await allRunning(contestant, batch, begun);
   return { p50: report.p50, p99: report.p99, p999: report.p999,
     cpu: ((cpuOf(world, contestant) - cpu) * 1000) / batch.orders.length,
-    lost: drained.lost };
+    lost: drained.lost, doubled: (await world.control()).doubled };
 }
 
 /** kill -9 while all are paid for and none runs. */
 async function crashTurn(world, contestant, batch) {
-  await world.control('hold');
-  const { doubled } = await world.control();
+  await world.control('hold', { forget: true });
   await notify(contestant, batch);
   // So that the provider's answers to the first of them are lost with certainty.
   await sleep(500);
@@ -181,7 +179,7 @@ async function crashTurn(world, contestant, batch) {
   const recovered = await allRunning(contestant, batch, begun);
   const after = await world.control();
   return { ready, seconds: recovered.seconds, lost: recovered.lost,
-    doubled: after.doubled - doubled };
+    doubled: after.doubled };
 }
 
 // -- the run -------------------------------------------------------------------
@@ -198,6 +196,12 @@ async function makeBatches(world, contestants) {
   const slipway = contestants.find((c) => c.name === 'slipway');
   const batches = [];
   await slipway?.start();
+  if (how.finished) {
+    for (const contestant of contestants) {
+      say(`${contestant.name}: ${how.finished} that run already`);
+      await contestant.finish(how.finished);
+    }
+  }
   for (const phase of how.phases) {
     const count = phase === 'crash' ? how.crash : how.count;
     for (let round = 0; round < how.rounds; ++round) {
@@ -267,7 +271,8 @@ const COLUMNS = {
     ['KiB each with stores', 'flightAll'],
     ['lost', 'lost'], ['doubled', 'doubled']],
   rate: [['p50 ms', 'p50'], ['p99 ms', 'p99'], ['p99.9 ms', 'p999'],
-    ['CPU s per 1000, PostgreSQL\'s included', 'cpu'], ['lost', 'lost']],
+    ['CPU s per 1000, PostgreSQL\'s included', 'cpu'], ['lost', 'lost'],
+    ['doubled', 'doubled']],
   crash: [['seconds until it answers', 'ready'],
     ['seconds until all run', 'seconds'], ['lost', 'lost'],
     ['doubled', 'doubled']],
@@ -316,7 +321,6 @@ async function main() {
     for (const contestant of contestants) {
       say(`setting up ${contestant.name}`);
       await contestant.prepare();
-      if (how.finished) await contestant.finish?.(how.finished);
     }
     const batches = await makeBatches(world, contestants);
     const played = await play(world, contestants, batches);

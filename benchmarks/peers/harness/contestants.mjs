@@ -8,12 +8,13 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { token } from '../../../tests/system/lib/jwt.mjs';
 import { freePort } from '../../../tests/system/lib/ports.mjs';
 import { toToml } from '../../../tests/system/lib/toml.mjs';
+import { eventually } from '../../../tests/system/lib/wait.mjs';
 import { SCHEMA } from '../common/store.mjs';
 import { post, runLoad } from './load.mjs';
 import { Program } from './processes.mjs';
@@ -89,7 +90,9 @@ export class Slipway extends Contestant {
         // The provider of this benchmark has no limits and hides nothing; the
         // peers know of neither.
         create_interval: '0s', requests_per_hour: 10_000_000,
-        requests_per_second: 10_000, visibility_lag: '0s' },
+        requests_per_second: 10_000, visibility_lag: '0s',
+        // No look at what runs already while something else is measured.
+        watch_interval: '1d' },
       // The peers ask at once and then every second; this is the least there is.
       deployment: { max_concurrent: options.deployments,
         poll_interval: '100ms' },
@@ -129,6 +132,55 @@ export class Slipway extends Contestant {
     const made = await range(before);
     if (made.count !== count) throw new Error('ids do not grow with time');
     return { orders, first: made.first, last: made.last };
+  }
+
+  /**
+   * Subscriptions that have been running for long: one is taken there, and its
+   * rows are copied. Started before, and started again.
+   */
+  async finish(count) {
+    const { orders: [order], first: id } = await this.order(1);
+    const [body] = await this.world.notifications([order]);
+    await this.world.control('answer');
+    const { failed, firstFailure } = await runLoad({ port: this.port,
+      requests: [post('/api/payment/alipay/notify', body,
+        { type: 'application/x-www-form-urlencoded' })],
+      judge: (_, status, text) => status === 200 && text === 'success' });
+    if (failed) throw new Error(firstFailure);
+    await eventually('the first one runs',
+      async () => (await this.count(id, id)).running === 1);
+    await this.stop();
+    const copy = async (table, key, changed) => {
+      const { rows } = await this.db.query(`
+        SELECT column_name AS name FROM information_schema.columns
+        WHERE table_schema = 'public' AND table_name = $1
+          AND is_identity = 'NO' AND is_generated = 'NEVER'`, [table]);
+      const names = rows.map((r) => r.name);
+      await this.db.query(`
+        INSERT INTO ${table} (${names.join(', ')})
+        SELECT ${names.map((x) => changed[x] ?? `x.${x}`).join(', ')}
+        FROM ${table} x, generate_series(1, ${Number(count)}) n
+        WHERE x.${key} = ${BigInt(id)}`);
+    };
+    const user = "'finished-' || n % 100000";
+    await this.db.query(`
+      INSERT INTO users (id, created_at, updated_at)
+      SELECT 'finished-' || n, now(), now() FROM generate_series(0, 99999) n`);
+    // Ids grow with time: theirs are the ones before.
+    const subscription = { subscription_id: `${BigInt(id)} - n` };
+    await copy('subscriptions', 'id', { id: `${BigInt(id)} - n`, user_id: user });
+    await copy('payments', 'subscription_id', { ...subscription,
+      transaction_id: "'finished-' || n" });
+    await copy('instances', 'subscription_id', { ...subscription,
+      project_id: "'finished-' || n" });
+    await copy('callbacks', 'subscription_id', { ...subscription,
+      dedupe_key: "'finished-' || n", order_id: "'finished-' || n" });
+    await copy('events', 'subscription_id', subscription);
+    for (const table of ['notifications', 'outbox']) {
+      await copy(table, 'subscription_id', { ...subscription, user_id: user });
+    }
+    await this.db.query('VACUUM ANALYZE');
+    await this.start();
   }
 
   async start() {
@@ -200,6 +252,7 @@ class Peer extends Contestant {
       SELECT 'user-' || n % 100000, -n, t, '{}'
       FROM generate_series(1, $1::int) n,
            unnest(ARRAY['PAYMENT_RECEIVED', 'DEPLOYMENT_SUCCESS']) t`, [count]);
+    await this.db.query('VACUUM ANALYZE');
   }
 
   environment() {

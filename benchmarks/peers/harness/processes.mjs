@@ -109,7 +109,7 @@ export class Program {
   }
 
   /** Waits for `probe` to hold; fails with its log when it ends before. */
-  async until(what, probe, options = { within: 60_000 }) {
+  async until(what, probe, options = { within: 180_000 }) {
     try {
       await eventually(what, async () => {
         if (!this.running) {

@@ -5,11 +5,13 @@
 //
 //   node provider.mjs [PORT]      prints the port it listens on
 //
-// POST /control {"mode": "answer" | "hold" | "drop"}
+// POST /control {"mode": "answer" | "hold" | "drop", "forget": true}
 //   hold  takes effect and does not answer
 //   answer  also answers what was held, unless its connection is gone
+//   forget  names that were made so far do not count as doubled any more: other
+//     contestants use the same
 // GET /control  {calls, created, doubled, held}; doubled are the names that were
-//   created more than once
+//   made more than once
 
 import net from 'node:net';
 
@@ -132,7 +134,12 @@ function answerCall(body) {
 
 function control(method, body) {
   if (method === 'POST') {
-    ({ mode } = JSON.parse(body));
+    const asked = JSON.parse(body);
+    ({ mode } = asked);
+    if (asked.forget) {
+      timesMade.clear();
+      doubled = 0;
+    }
     if (mode !== 'hold') {
       for (const { socket, text } of held) {
         if (mode === 'answer' && !socket.destroyed) socket.write(text);

@@ -4,8 +4,9 @@
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { promisify } from 'node:util';
+import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { temporaryDirectory } from '../../../tests/system/lib/cleanup.mjs';
 import { freePort } from '../../../tests/system/lib/ports.mjs';
@@ -53,6 +54,7 @@ export class World {
       synchronous_commit: 'on', full_page_writes: 'on',
       shared_buffers: process.env.BENCH_SHARED_BUFFERS || '128MB',
       max_connections: '200' } });
+    this.#watch();
     const port = await freePort();
     this.provider = new Program(process.execPath,
       [path.join(here, 'provider.mjs'), String(port)]);
@@ -60,8 +62,22 @@ export class World {
     await this.provider.until('answers', () => this.control());
   }
 
+  /**
+   * PostgreSQL runs as another user, so the kernel does not kill it with us as it
+   * does the others: somebody waits for our end.
+   */
+  #watch() {
+    this.watcher = spawn('sh', ['-c', 'cat; kill -QUIT "$1"; sleep 2; shift; '
+      + 'rm -rf "$@"', 'sh', String(this.postgres.pids()[0]), this.dir,
+    path.dirname(this.postgres.data)],
+    { stdio: ['pipe', 'ignore', 'ignore'], detached: true });
+    this.watcher.unref();
+    this.watcher.stdin.unref();
+  }
+
   async stop() {
     await this.provider?.stop();
+    this.watcher?.kill('SIGKILL');
     await this.postgres?.remove();
     this.home?.remove();
   }
@@ -91,9 +107,9 @@ export class World {
   }
 
   /** What the provider has seen; `mode` changes what it does, see there. */
-  async control(mode) {
+  async control(mode, more = {}) {
     const answer = await fetch(`${this.providerUrl}/control`, mode
-      ? { method: 'POST', body: JSON.stringify({ mode }) } : {});
+      ? { method: 'POST', body: JSON.stringify({ mode, ...more }) } : {});
     return answer.json();
   }
 
