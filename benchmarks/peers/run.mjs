@@ -126,7 +126,7 @@ const everythingOf = (contestant) => memory([...contestant.server,
  * its answers to itself; then it answers.
  */
 async function callbacksTurn(world, contestant, batch) {
-  await world.control('hold', { forget: true });
+  const { calls } = await world.control('hold', { forget: true });
   const idle = memory(contestant.server);
   const idleAll = everythingOf(contestant);
   const cpu = cpuOf(world, contestant);
@@ -134,7 +134,6 @@ async function callbacksTurn(world, contestant, batch) {
   await assertActive(contestant, batch);
   const flight = memory(contestant.server);
   const flightAll = everythingOf(contestant);
-  const { calls } = await world.control();
   const released = performance.now();
   await world.control('answer');
   const drained = await allRunning(contestant, batch, released);
