@@ -55,13 +55,18 @@ function options() {
   for (const name of names) {
     if (!KINDS[name]) throw new Error(`no contestant ${name}\n${USAGE}`);
   }
+  const slipway = path.resolve(process.env.SLIPWAY_BIN
+    ?? path.join(here, '../../build/release/slipway'));
+  if (names.includes('slipway') && !fs.existsSync(slipway)) {
+    throw new Error(`no server at ${slipway}: build it (./run build) or set `
+      + 'SLIPWAY_BIN');
+  }
   return { names, phases: values.phases.split(','), json: values.json,
     rounds: of('rounds'), count: of('count'), connections: of('connections'),
     rate: of('rate'), crash: of('crash'), limit: of('limit'),
     deployments: of('deployments'), processes: of('processes'),
     finished: of('finished'), redisFsync: values['redis-fsync'],
-    slipway: path.resolve(process.env.SLIPWAY_BIN
-      ?? path.join(here, '../../build/release/slipway')),
+    slipway,
     load: process.env.BENCH_LOAD?.split(' ')
       ?? [process.execPath, path.join(here, 'harness/load.mjs')] };
 }

@@ -35,6 +35,8 @@ const serializedConfig = { services: { [TEMPLATE_SERVICE]: {
 
 const names = [];
 const deleted = new Set();
+/** Projects into which a template was deployed: before that they are empty. */
+const deployed = new Set();
 const timesMade = new Map();
 const calls = {};
 let doubled = 0;
@@ -59,18 +61,22 @@ function project(n) {
   if (!(n < names.length) || deleted.has(n)) return null;
   return { id: id(PROJECT, n), name: names[n], createdAt: dateOf(n),
     deletedAt: null, baseEnvironmentId: id(ENVIRONMENT, n), environments: edges([
-      environmentOf(n)]), services: edges([serviceOf(n)]) };
+      environmentOf(n)]),
+    services: edges(deployed.has(n) ? [serviceOf(n)] : []) };
 }
 
 const deployment = (n) => ({ id: id(DEPLOYMENT, n), status: 'SUCCESS',
   deploymentStopped: false, instances: [{ status: 'RUNNING' }] });
 
-const environment = (n) => ({ ...environmentOf(n), serviceInstances: edges([{
+const instance = (n) => ({
   serviceId: id(SERVICE, n), serviceName: 'gateway',
   domains: { serviceDomains: [{ domain: `p${n}.up.example.com` }],
     customDomains: [] },
   latestDeployment: deployment(n), activeDeployments: [deployment(n)],
-}]) });
+});
+
+const environment = (n) => ({ ...environmentOf(n),
+  serviceInstances: edges(deployed.has(n) ? [instance(n)] : []) });
 
 function listProjects({ after }) {
   const from = after == null ? names.length - 1 : Number(after) - 1;
@@ -104,9 +110,11 @@ const operations = {
   TemplateByCode: () => ({ template: { id: TEMPLATE_SERVICE,
     serializedConfig } }),
   TemplateById: () => operations.TemplateByCode(),
-  DeployTemplate: ({ input }) => ({ templateDeployV2: {
-    projectId: input.projectId,
-    workflowId: id(WORKFLOW, numberOf(input.projectId)) } }),
+  DeployTemplate: ({ input: { projectId } }) => {
+    deployed.add(numberOf(projectId));
+    return { templateDeployV2: { projectId,
+      workflowId: id(WORKFLOW, numberOf(projectId)) } };
+  },
   ReadWorkflow: () => ({ workflowStatus: { status: 'Complete', error: null } }),
   ReadEnvironment: (v) => ({ environment: environment(numberOf(v.id)) }),
   ReadServing: (v) => ({ environment: environment(numberOf(v.id)) }),
