@@ -217,8 +217,7 @@ async function makeBatches(world, contestants) {
       for (const peer of contestants) {
         if (peer !== slipway) of[peer.name] = await peer.seed(orders);
       }
-      const file = world.file(`${phase}-${round}.txt`,
-        `${(await world.notifications(orders)).join('\n')}\n`);
+      const file = await world.notifications(`${phase}-${round}.txt`, orders);
       batches.push({ phase, round, of, file });
     }
   }

@@ -140,7 +140,7 @@ export class Slipway extends Contestant {
    */
   async finish(count) {
     const { orders: [order], first: id } = await this.order(1);
-    const [body] = await this.world.notifications([order]);
+    const body = await this.world.notification(order, 0);
     await this.world.control('answer');
     const { failed, firstFailure } = await runLoad({ port: this.port,
       requests: [post('/api/payment/alipay/notify', body,

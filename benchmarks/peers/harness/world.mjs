@@ -113,19 +113,20 @@ export class World {
     return answer.json();
   }
 
-  /** Signed TRADE_SUCCESS messages for these orders, as form bodies. */
-  async notifications(orders) {
-    const out = [];
-    // Signing is Alipay's work, and nobody measures that.
+  /** A signed TRADE_SUCCESS for each order, one form body on each line. */
+  async notifications(name, orders) {
+    const file = this.file(name, '');
     const chunk = 500;
     for (let i = 0; i < orders.length; i += chunk) {
-      out.push(...await Promise.all(orders.slice(i, i + chunk)
-        .map((order, n) => this.#notification(order, i + n))));
+      const bodies = await Promise.all(orders.slice(i, i + chunk)
+        .map((order, n) => this.notification(order, i + n)));
+      fs.appendFileSync(file, `${bodies.join('\n')}\n`);
     }
-    return out;
+    return file;
   }
 
-  async #notification(order, number) {
+  /** @param number makes it another than those before */
+  async notification(order, number) {
     const at = beijing();
     const digits = `${crypto.randomInt(1e9)}${String(number).padStart(8, '0')}`
       .padStart(18, '0');
