@@ -478,7 +478,7 @@ CAF_TEST(nothing that changes anything leaves while automation is off) {
   pass(5s);
   CAF_CHECK(end("w") == answer_class::not_sent);
   CAF_CHECK(end("f") == answer_class::not_sent);
-  CAF_CHECK_EQUAL(ends["f"].how.message, "automation is off");
+  CAF_CHECK_EQUAL(ends["f"].how.message, "nothing may be changed now");
   // To look changes nothing.
   CAF_CHECK(end("r") == answer_class::ok);
   CAF_CHECK_EQUAL(wire->names, "-r");
