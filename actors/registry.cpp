@@ -195,6 +195,10 @@ void registry_state::recovered(recovery_page& what) {
   if (what.error != errc::none) {
     if (!std::exchange(recovery_reported, true))
       spdlog::warn("recovery waits: {}", to_string(what.error));
+    // A claim may have been made, and only its answer lost: those rows are ours
+    // and in nobody's memory.
+    if (!own_after)
+      own_after = subscription_id{};
     return; // The next tick asks again.
   }
   recovery_reported = false;

@@ -382,6 +382,24 @@ CAF_TEST(a registry that dies is followed by one that goes on) {
   CAF_CHECK_EQUAL(db->find(subscription_id{3})->epoch, 1u);
 }
 
+CAF_TEST(a takeover whose answer is lost is made up for) {
+  db->put(make_record(id, phase::cancelling));
+  db->put(make_record(subscription_id{78}, phase::creating_project));
+  db->server = 2;
+  // It is claimed, and nobody hears of it.
+  CAF_REQUIRE_EQUAL(db->run(query::claim_orphans{10})->size(), 2u);
+  db->query_fault = [](const store_job& what) {
+    return std::holds_alternative<job<query::claim_orphans>>(what)
+             ? errc::database_down
+             : errc::none;
+  };
+  start();
+  CAF_CHECK(state().entries.empty());
+  pass(env->limits.timer_scan);
+  CAF_CHECK_EQUAL(state().entries.size(), 2u);
+  CAF_CHECK_EQUAL(log->steps.size(), 2u);
+}
+
 CAF_TEST(parts that were started again are told anew what is owed) {
   db->put(make_record(id, phase::creating_project));
   db->put(make_record(subscription_id{78}, phase::configuring));
