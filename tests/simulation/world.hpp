@@ -247,6 +247,7 @@ private:
 
   std::unordered_set<caf::actor_id> asleep_;
   std::int64_t last_server_ = 0;
+  timestamp looked_{};
 };
 
 // -- playing many seeds

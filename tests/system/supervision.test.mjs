@@ -10,8 +10,11 @@ import { World } from './lib/world.mjs';
 let world;
 
 before(async () => {
+  // A PROVIDER that follows another one waits until the calls of that one have
+  // ended, before it makes again what had been announced.
   world = await World.start({ faults: true,
-    config: { payment: { ask_interval: '2s' } } });
+    config: { payment: { ask_interval: '2s' },
+      railway: { request_timeout: '5s', visibility_lag: '1s' } } });
 });
 after(() => world?.stop());
 
@@ -82,6 +85,13 @@ test('each actor is killed under traffic, and all of it ends well', async () => 
   await world.eventually('all run', async () => {
     const counts = (await world.operator.get('/api/deployment-monitor/stats'))
       .ok();
+    for (const subscription of traffic.paid) {
+      const now = await world.status(subscription);
+      if (now.status !== 'running') {
+        throw new Error(`${JSON.stringify(now)}\n${
+          await world.history(subscription)}`);
+      }
+    }
     return counts.running === counts.total && counts.active === 0;
   }, { within: 60_000 });
   for (const subscription of traffic.paid) world.assertOneInstance(subscription);
