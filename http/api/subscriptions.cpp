@@ -30,25 +30,67 @@ std::string plan_names(const context& ctx) {
   return out;
 }
 
+/// What a user has ordered, checked.
+struct wish {
+  std::string user_id;
+  std::string plan_type;
+  std::vector<std::pair<std::string, std::string>> credentials;
+};
+
+/// Of two ids made in the same millisecond one in four million is the same.
+constexpr auto ids_tried = 4;
+
+void place(const context_ptr& ctx, exchange_ptr x,
+           const std::shared_ptr<const wish>& what, int tries = 1) {
+  const auto& plan = ctx->settings.plans.at(what->plan_type);
+  const auto at = ctx->now();
+  const auto id = make_subscription_id(at, ctx->env->entropy->next());
+  auto make = std::make_shared<creation>();
+  make->user_id = what->user_id;
+  make->plan = what->plan_type;
+  make->currency = plan.currency;
+  for (const auto& [type, value] : what->credentials) {
+    auto sealed = ctx->keys->seal(value, to_text(id) + "/" + type);
+    make->credentials.push_back({type, std::move(sealed.key_id),
+                                 std::move(sealed.nonce),
+                                 std::move(sealed.ciphertext)});
+  }
+  auto cmd = std::make_shared<command>();
+  cmd->subscription = id;
+  cmd->on_behalf_of = what->user_id;
+  cmd->what = subscription_created{at, plan.amount_minor, plan.period_days};
+  cmd->create = std::move(make);
+  cmd->reply = std::make_shared<reply_slot>(
+    [ctx, x = std::move(x), what, tries](const outcome& end) {
+      const auto taken
+        = end.error == errc::forbidden || end.error == errc::conflict
+          || (end.error == errc::none && end.is != verdict::applied);
+      if (taken && tries < ids_tried)
+        place(ctx, x, what, tries + 1);
+      else if (taken)
+        fail(*x, problem_of(errc::unavailable));
+      else if (end.error != errc::none)
+        fail(*x, problem_of(end.error));
+      else
+        succeed(*x, render_subscription(*end.now), 201);
+    });
+  ctx->send(std::move(cmd));
+}
+
 void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   auto body = body_reader{x};
-  const auto plan_type = body.text("planType");
+  auto what = std::make_shared<wish>();
+  what->user_id = who.user_id;
+  what->plan_type = body.text("planType");
   auto credentials = body.raw_members("channelCredentials", channels_max,
                                       credential_bytes_max);
   if (!body)
     return;
-  const auto plan = ctx->settings.plans.find(plan_type);
-  if (plan == ctx->settings.plans.end()) {
+  if (ctx->settings.plans.count(what->plan_type) == 0) {
     x->fail(400, "unknown_plan", "planType must be one of " + plan_names(*ctx));
     return;
   }
-  const auto at = ctx->now();
-  const auto id = make_subscription_id(at, ctx->env->entropy->next());
-  auto make = std::make_shared<creation>();
-  make->user_id = who.user_id;
-  make->plan = plan_type;
-  make->currency = plan->second.currency;
-  for (const auto& [type, value] : credentials) {
+  for (auto& [type, value] : credentials) {
     if (!is_channel_type(type)) {
       x->fail(400, "invalid_channel_type",
               "Channel types are 1 to 64 letters, digits, '_', '-' and '.'");
@@ -60,24 +102,9 @@ void create(const context_ptr& ctx, exchange_ptr x, const principal& who) {
               "Channel credentials must not hold NUL characters");
       return;
     }
-    auto sealed = ctx->keys->seal(value, to_text(id) + "/" + type);
-    make->credentials.push_back({type, std::move(sealed.key_id),
-                                 std::move(sealed.nonce),
-                                 std::move(sealed.ciphertext)});
+    what->credentials.emplace_back(type, std::move(value));
   }
-  auto cmd = std::make_shared<command>();
-  cmd->subscription = id;
-  cmd->what = subscription_created{at, plan->second.amount_minor,
-                                   plan->second.period_days};
-  cmd->create = std::move(make);
-  cmd->reply
-    = std::make_shared<reply_slot>([x = std::move(x)](const outcome& end) {
-        if (end.error != errc::none)
-          fail(*x, problem_of(end.error));
-        else
-          succeed(*x, render_subscription(*end.now), 201);
-      });
-  ctx->send(std::move(cmd));
+  place(ctx, std::move(x), what);
 }
 
 void read_one(const context_ptr& ctx, exchange_ptr x, const principal& who) {
