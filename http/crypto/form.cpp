@@ -22,27 +22,34 @@ bool is_unreserved(char c) noexcept {
          || c == '~';
 }
 
-/// Decodes percent escapes into `out`.
+/// Decodes percent escapes into `out`, which is empty.
 /// @returns false on a bad escape.
 bool decode_into(std::string_view text, bool plus_is_space, std::string& out) {
-  out.reserve(text.size());
+  const auto special = plus_is_space ? std::string_view{"%+"}
+                                     : std::string_view{"%"};
+  // Most of it is copied as it is.
+  if (text.find_first_of(special) == std::string_view::npos) {
+    out = text;
+    return true;
+  }
+  out.resize(text.size());
+  auto* to = out.data();
   for (std::size_t i = 0; i < text.size(); ++i) {
-    auto c = text[i];
-    if (c == '+' && plus_is_space) {
-      out += ' ';
-    } else if (c == '%') {
+    const auto c = text[i];
+    if (c == '%') {
       if (text.size() - i < 3)
         return false;
-      auto high = hex_value(text[i + 1]);
-      auto low = hex_value(text[i + 2]);
+      const auto high = hex_value(text[i + 1]);
+      const auto low = hex_value(text[i + 2]);
       if (high < 0 || low < 0)
         return false;
-      out += static_cast<char>(high << 4 | low);
+      *to++ = static_cast<char>(high << 4 | low);
       i += 2;
     } else {
-      out += c;
+      *to++ = c == '+' && plus_is_space ? ' ' : c;
     }
   }
+  out.resize(static_cast<std::size_t>(to - out.data()));
   return true;
 }
 
