@@ -23,6 +23,10 @@ std::size_t dispatcher_state::used() const {
   return held.size() + granting.size();
 }
 
+bool dispatcher_state::has_room() const {
+  return used() < env->max_concurrent && env->may_act();
+}
+
 void dispatcher_state::refresh() {
   if (reading) {
     read_again = true;
@@ -31,7 +35,8 @@ void dispatcher_state::refresh() {
   reading = true;
   self->send(
     env->stores.front()(),
-    make_job(query::slots{waiting_max(env->max_concurrent)},
+    make_job(query::slots{waiting_max(env->max_concurrent),
+                          std::exchange(count, false)},
              [me = dispatcher_actor{self}](job<query::slots>::reply found) {
                auto back = slots_read{};
                if (found)
@@ -54,22 +59,31 @@ void dispatcher_state::read(const slots_read& what) {
     for (auto id : taken_meanwhile)
       held.insert(id);
     taken_meanwhile.clear();
-    // A grant that was under way when the rows were read may show up neither
-    // here nor there: it counts until it has been answered.
-    for (auto id : what.value->waiting) {
-      // Who waits goes on waiting: the next tick looks again.
-      if (used() >= env->max_concurrent || !env->may_act())
-        break;
-      if (granting.count(raw(id)) == 0 && held.count(raw(id)) == 0)
-        grant(id);
-    }
-    env->metrics->deploy_queue(static_cast<double>(what.value->queue_depth));
+    const auto& waiting = what.value->waiting;
+    line.assign(waiting.begin(), waiting.end());
+    line_read_at = env->clock->now();
+    line_read_by = self->clock().now();
+    line_is_whole = waiting.size() < waiting_max(env->max_concurrent);
+    grant_in_line();
+    if (what.value->queue_depth)
+      env->metrics->deploy_queue(static_cast<double>(*what.value->queue_depth));
     const auto in_use = static_cast<double>(used());
     env->metrics->deploy_slots(in_use, env->max_concurrent - in_use);
   }
   if (read_again) {
     read_again = false;
     refresh();
+  }
+}
+
+void dispatcher_state::grant_in_line() {
+  while (!line.empty() && has_room()) {
+    const auto id = line.front();
+    line.pop_front();
+    // A grant that was under way when the rows were read may show up neither
+    // here nor there: it counts until it has been answered.
+    if (granting.count(raw(id)) == 0 && held.count(raw(id)) == 0)
+      grant(id);
   }
 }
 
@@ -100,13 +114,33 @@ void dispatcher_state::answered(const grant_answered& what) {
   // stood in the way is hardly gone yet.
 }
 
+void dispatcher_state::wanted(const slot_wanted& what) {
+  line_is_whole = false;
+  // Whoever came to the queue after the reading stands behind all who were
+  // there, but for a head start or an earlier payment.
+  if (!what.rank || *what.rank < line_read_at)
+    line.clear();
+  // Its turn comes when a slot is free.
+  if (has_room() && line.empty())
+    refresh();
+}
+
 void dispatcher_state::released(subscription_id id) {
   held.erase(raw(id));
   taken_meanwhile.erase(raw(id));
-  refresh();
+  std::erase(line, id);
+  // Who is first hardly changes within a moment, and reading it costs more than
+  // granting.
+  if (self->clock().now() - line_read_by < env->limits.line_age_max)
+    grant_in_line();
+  else
+    line.clear();
+  if (line.empty() && !line_is_whole)
+    refresh();
 }
 
 void dispatcher_state::on_tick() {
+  count = true;
   refresh();
   self->delayed_send(self, env->limits.slot_scan, tick{});
 }
@@ -120,8 +154,8 @@ dispatcher(dispatcher_actor::stateful_pointer<dispatcher_state> self,
   st.alive = alive_guard{env->metrics, dispatcher_state::name};
   st.env = std::move(env);
   return {
-    [self](const slot_wanted&) {
-      self->state.refresh();
+    [self](const slot_wanted& what) {
+      self->state.wanted(what);
     },
     [self](const slot_released& what) {
       self->state.released(what.subscription);

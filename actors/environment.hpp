@@ -30,6 +30,9 @@ struct actor_limits {
   /// Subscriptions in memory. Beyond it, whoever needs one more that nobody
   /// works on is refused as overloaded.
   std::size_t resident_max = 100'000;
+  /// With more than that in memory, whoever comes to wait in the queue leaves
+  /// at once: the queue is in the database.
+  std::size_t resident_queued_max = 4'096;
   /// Transitions on their way to the database. Beyond it new requests are
   /// refused at the door; recovery and timers wait when it is half full.
   std::size_t journal_queue_max = 4'096;
@@ -51,6 +54,8 @@ struct actor_limits {
   millis timer_scan{1'000};
   /// How often the dispatcher compares itself with the database.
   millis slot_scan{1'000};
+  /// For how long it hands out slots in the order that it has read.
+  millis line_age_max{200};
   /// How often the notifier looks into the outbox.
   millis mail_scan{2'000};
   /// How often the reconciler looks for orders that are due.
@@ -62,8 +67,6 @@ struct actor_limits {
 struct server_load {
   /// Transitions that JOURNALs have been given and have not answered.
   std::atomic<std::int64_t> journal_queue{0};
-  /// Subscriptions in memory.
-  std::atomic<std::int64_t> resident{0};
   /// Changes at the provider, at gateways and mails under way.
   std::atomic<std::int64_t> outward{0};
 
@@ -151,6 +154,13 @@ struct environment {
   /// A store for this subscription's queries.
   [[nodiscard]] store_actor store_of(subscription_id id) const {
     return stores[raw(id) % stores.size()]();
+  }
+
+  /// Whether the database has fallen behind so far that new requests have to
+  /// be refused.
+  [[nodiscard]] bool is_full() const {
+    return load->journal_queue.load(std::memory_order_relaxed)
+           > static_cast<std::int64_t>(limits.journal_queue_max);
   }
 
   /// Whether the database has fallen behind: what can wait should.

@@ -61,6 +61,9 @@ using reply_ptr = std::shared_ptr<reply_slot>;
 struct command {
   subscription_id subscription{};
   lifecycle::event what;
+  /// What follows from it at once: stored in the same commit, up to the first
+  /// that does not apply. Not looked at when `what` itself does not.
+  std::vector<lifecycle::event> then;
   /// The user who asks. Where it is set, somebody else's subscription answers
   /// errc::forbidden.
   std::string on_behalf_of;
@@ -130,6 +133,8 @@ struct idle_question {};
 struct idle_answer {
   subscription_id subscription{};
   std::uint64_t handled = 0;
+  /// It waits for its turn in the queue, and nobody has asked.
+  bool queued = false;
 };
 
 struct leave_order {};
@@ -217,6 +222,8 @@ struct timers_due {
 
 struct slot_wanted {
   subscription_id subscription{};
+  /// Its place in the queue; nothing: perhaps ahead of all others.
+  std::optional<timestamp> rank = std::nullopt;
 };
 
 struct slot_released {
@@ -429,7 +436,9 @@ using journal_actor = caf::typed_actor<
 /// The STORE: answers queries. Detached, one connection; there are several.
 using store_actor = caf::typed_actor<
   // Runs a query and calls its continuation.
-  caf::reacts_to<store_job_ptr>>;
+  caf::reacts_to<store_job_ptr>,
+  // INTERNAL: Loads everybody who has queued up since the last query.
+  caf::reacts_to<tick>>;
 
 /// The SUPERVISOR of one subscription: decide → append → release the effects.
 using supervisor_actor = caf::typed_actor<

@@ -7,8 +7,10 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
-#include <map>
+#include <array>
+#include <charconv>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 namespace slipway {
@@ -28,6 +30,40 @@ const auto running_seconds
 
 const auto batch_sizes = buckets{1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 
+/// A family's members by the values of their labels. The family's own look-up
+/// builds a map and locks the family: dear for what is counted at every
+/// request. Thread: any.
+template <class T>
+class members {
+public:
+  members(Family<T>& of, std::vector<std::string> labels)
+    : family_{of}, labels_{std::move(labels)} {
+  }
+
+  /// @param values One for each label, without line breaks.
+  template <class... Texts>
+  T& of(const Texts&... values) {
+    thread_local auto key = std::string{};
+    key.clear();
+    ((key.append(values) += '\n'), ...);
+    auto guard = std::lock_guard{mutex_};
+    if (const auto known = known_.find(key); known != known_.end())
+      return *known->second;
+    auto labels = Labels{};
+    auto label = labels_.begin();
+    ((labels[*label++] = std::string{values}), ...);
+    auto& made = family_.Add(labels);
+    known_.emplace(key, &made);
+    return made;
+  }
+
+private:
+  Family<T>& family_;
+  std::vector<std::string> labels_;
+  std::mutex mutex_;
+  std::unordered_map<std::string, T*> known_;
+};
+
 } // namespace
 
 struct metrics::impl {
@@ -43,8 +79,8 @@ struct metrics::impl {
       return BuildHistogram().Name(name).Help(help).Register(registry);
   }
 
-  Family<Gauge>& actors
-    = family<Gauge>("slipway_actors", "Actors alive, by kind.");
+  members<Gauge> actors{
+    family<Gauge>("slipway_actors", "Actors alive, by kind."), {"kind"}};
   Family<Counter>& restarts
     = family<Counter>("slipway_actor_restarts_total",
                       "Actors started again, by kind and reason.");
@@ -54,8 +90,10 @@ struct metrics::impl {
     = family<Gauge>("slipway_subscriptions", "Subscriptions, by state.");
   Family<Gauge>& attention_rows
     = family<Gauge>("slipway_attention", "What waits for a person, by kind.");
-  Family<Counter>& callbacks = family<Counter>(
-    "slipway_callbacks_total", "Gateway callbacks, by gateway and outcome.");
+  members<Counter> callbacks{
+    family<Counter>("slipway_callbacks_total",
+                    "Gateway callbacks, by gateway and outcome."),
+    {"gateway", "outcome"}};
   Histogram& callback_time
     = family<Histogram>("slipway_callback_seconds",
                         "Gateway callback, request read to reply written.")
@@ -81,17 +119,22 @@ struct metrics::impl {
     = family<Counter>("slipway_gateway_requests_total",
                       "Calls to payment gateways, by gateway, operation and "
                       "outcome.");
-  Family<Counter>& provider_requests
-    = family<Counter>("slipway_provider_requests_total",
-                      "Calls to the provider, by operation and outcome.");
+  members<Counter> provider_requests{
+    family<Counter>("slipway_provider_requests_total",
+                    "Calls to the provider, by operation and outcome."),
+    {"operation", "outcome"}};
   Gauge& budget
     = family<Gauge>("slipway_provider_budget_remaining",
                     "Calls to the provider left in the current hour.")
         .Add({});
-  Family<Counter>& notifications = family<Counter>(
-    "slipway_notifications_total", "Notifications, by channel and outcome.");
-  Family<Counter>& http_requests = family<Counter>(
-    "slipway_http_requests_total", "HTTP requests, by route and status.");
+  members<Counter> notifications{
+    family<Counter>("slipway_notifications_total",
+                    "Notifications, by channel and outcome."),
+    {"channel", "outcome"}};
+  members<Counter> http_requests{
+    family<Counter>("slipway_http_requests_total",
+                    "HTTP requests, by route and status."),
+    {"route", "status"}};
   Gauge& automation = family<Gauge>("slipway_automation_enabled",
                                     "Whether anything may leave: the main "
                                     "switch.")
@@ -100,21 +143,16 @@ struct metrics::impl {
     "slipway_pruned_rows_total", "Rows that left for being old, by table.");
   Family<Counter>& sheds = family<Counter>(
     "slipway_shed_total", "Requests refused before work was done, by reason.");
-
-  /// Families lock a map on every Add: hot counters are remembered here, by the
-  /// two label values.
-  std::mutex mutex;
-  std::map<std::pair<std::string, int>, Counter*, std::less<>> http_cache;
 };
 
 metrics::metrics() : impl_{std::make_unique<impl>()} {
   // What an alert looks at has to exist before the first event.
   impl_->sheds.Add({{"reason", "in_flight"}});
-  impl_->callbacks.Add({{"gateway", "alipay"}, {"outcome", "applied"}});
+  impl_->callbacks.of("alipay", "applied");
   impl_->restarts.Add({{"kind", "supervisor"}, {"reason", "failure"}});
-  impl_->notifications.Add({{"channel", "mail"}, {"outcome", "sent"}});
-  impl_->provider_requests.Add({{"operation", "projects"}, {"outcome", "ok"}});
-  impl_->http_requests.Add({{"route", "plans"}, {"status", "200"}});
+  impl_->notifications.of("mail", "sent");
+  impl_->provider_requests.of("projects", "ok");
+  impl_->http_requests.of("plans", "200");
   impl_->automation.Set(1);
   impl_->pruned.Add({{"table", "callbacks"}});
   for (const auto* kind : attention_kinds)
@@ -126,7 +164,7 @@ metrics::metrics() : impl_{std::make_unique<impl>()} {
 metrics::~metrics() = default;
 
 void metrics::actor_count(std::string_view kind, int change) {
-  impl_->actors.Add({{"kind", std::string{kind}}}).Increment(change);
+  impl_->actors.of(kind).Increment(change);
 }
 
 void metrics::actor_restarted(std::string_view kind, std::string_view reason) {
@@ -140,9 +178,7 @@ void metrics::mailbox_depth(std::string_view kind, double messages) {
 }
 
 void metrics::callback(std::string_view gateway, std::string_view outcome) {
-  impl_->callbacks
-    .Add({{"gateway", std::string{gateway}}, {"outcome", std::string{outcome}}})
-    .Increment();
+  impl_->callbacks.of(gateway, outcome).Increment();
 }
 
 void metrics::callback_seconds(double seconds) {
@@ -179,10 +215,7 @@ void metrics::gateway_request(std::string_view gateway,
 
 void metrics::provider_request(std::string_view operation,
                                std::string_view outcome) {
-  impl_->provider_requests
-    .Add({{"operation", std::string{operation}},
-          {"outcome", std::string{outcome}}})
-    .Increment();
+  impl_->provider_requests.of(operation, outcome).Increment();
 }
 
 void metrics::provider_budget_remaining(double requests) {
@@ -190,19 +223,17 @@ void metrics::provider_budget_remaining(double requests) {
 }
 
 void metrics::notification(std::string_view channel, std::string_view outcome) {
-  impl_->notifications
-    .Add({{"channel", std::string{channel}}, {"outcome", std::string{outcome}}})
-    .Increment();
+  impl_->notifications.of(channel, outcome).Increment();
 }
 
 void metrics::http_request(std::string_view route, int status) {
-  auto key = std::pair{std::string{route}, status};
-  auto guard = std::lock_guard{impl_->mutex};
-  auto& counter = impl_->http_cache[key];
-  if (counter == nullptr)
-    counter = &impl_->http_requests.Add(
-      {{"route", key.first}, {"status", std::to_string(status)}});
-  counter->Increment();
+  auto text = std::array<char, 12>{};
+  const auto end
+    = std::to_chars(text.data(), text.data() + text.size(), status);
+  impl_->http_requests
+    .of(route, std::string_view{text.data(), static_cast<std::size_t>(
+                                               end.ptr - text.data())})
+    .Increment();
 }
 
 void metrics::shed(std::string_view reason) {

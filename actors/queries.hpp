@@ -120,10 +120,12 @@ struct slots {
   struct found {
     std::vector<subscription_id> held;
     std::vector<subscription_id> waiting;
-    std::int64_t queue_depth = 0;
+    std::optional<std::int64_t> queue_depth;
   };
   using result = found;
   std::size_t waiting_max = 0;
+  /// Whether to count the whole queue, which takes the longer the longer it is.
+  bool count = false;
 };
 
 /// Instances that came to run and are looked at now and then, by id.

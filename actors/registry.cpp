@@ -44,8 +44,6 @@ registry_state::~registry_state() {
   for (auto& [id, x] : entries)
     if (x.is == presence::live)
       caf::anon_send_exit(x.handle, caf::exit_reason::kill);
-  if (env)
-    env->load->resident.store(0, std::memory_order_relaxed);
 }
 
 void registry_state::route(command_ptr what) {
@@ -166,13 +164,9 @@ void registry_state::loaded(record_loaded& what) {
 void registry_state::give_up(subscription_id id, errc why) {
   const auto where = entries.find(raw(id));
   auto waiting = std::move(where->second.waiting);
-  erase(id);
+  entries.erase(where);
   for (auto& what : waiting)
     answer(*what, why);
-}
-
-void registry_state::erase(subscription_id id) {
-  entries.erase(raw(id));
 }
 
 void registry_state::spawn(subscription_id id, entry& where, record row) {
@@ -288,10 +282,12 @@ void registry_state::idle(const idle_answer& what) {
   // of them does it leave, so that none ends in a dead mailbox.
   if (where->second.routed != what.handled)
     return;
+  if (what.queued && entries.size() <= env->limits.resident_queued_max)
+    return;
   by_actor.erase(where->second.handle.id());
   self->demonitor(where->second.handle.address());
   self->send(where->second.handle, leave_order{});
-  erase(what.subscription);
+  entries.erase(where);
 }
 
 void registry_state::went_down(const caf::down_msg& what) {
@@ -531,8 +527,6 @@ void registry_state::on_tick() {
   if (recovered_flag->load() && env->may_act())
     ask_for_timers();
   sweep();
-  env->load->resident.store(static_cast<std::int64_t>(entries.size()),
-                            std::memory_order_relaxed);
   self->delayed_send(self, env->limits.timer_scan, tick{});
 }
 

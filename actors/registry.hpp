@@ -112,7 +112,6 @@ private:
   void quarantine(subscription_id id, entry& where);
   void recover_from(entry& where, subscription_id id);
   void keep_for_later(const command_ptr& what);
-  void erase(subscription_id id);
   [[nodiscard]] millis linger() const;
   [[nodiscard]] actor_view
   view_of(subscription_id id, const entry& where) const;

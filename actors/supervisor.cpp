@@ -239,26 +239,13 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
 void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   const auto at = lifecycle::time_of(what->what);
   auto t = std::make_shared<transition>();
+  note_cause(*t, *what, made);
   t->expected_revision = current.state.revision;
   t->orders_changed = changed_orders(current.state, made.next);
   t->instance_changed = current.state.instance != made.next.instance;
   for (const auto& order : made.next.orders)
     t->first_asks.push_back(lifecycle::first_ask(order, at, rules()));
   t->wake_at = lifecycle::wake_at(made.next, rules());
-  t->history.reserve(what->calls.size() + 2);
-  for (auto& call : what->calls)
-    t->history.push_back({call.at, history_kind::provider,
-                          call.message.empty()
-                            ? call.operation + ": " + call.outcome
-                            : call.operation + ": " + call.message,
-                          call.operation, call.outcome});
-  if (what->act)
-    t->history.push_back(*what->act);
-  t->history.push_back(
-    {at, history_kind::state,
-     lifecycle::describe(what->what, current.state, made.next),
-     std::string{lifecycle::name_of(what->what)},
-     std::string{lifecycle::to_string(made.next.deployment.at)}});
   t->next = current;
   t->next.state = std::move(made.next);
   t->next.updated_at = at;
@@ -277,6 +264,46 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   flight = t;
   flight_command = std::move(what);
   self->send(env->journal_of(current.id), make_ticket(t, env->load));
+}
+
+void supervisor_state::note_cause(transition& to, const command& what,
+                                  lifecycle::decision& made) const {
+  to.history.reserve(what.calls.size() + what.then.size() + 2);
+  for (const auto& call : what.calls)
+    to.history.push_back({call.at, history_kind::provider,
+                          call.message.empty()
+                            ? call.operation + ": " + call.outcome
+                            : call.operation + ": " + call.message,
+                          call.operation, call.outcome});
+  if (what.act)
+    to.history.push_back(*what.act);
+  const auto note
+    = [&](const lifecycle::event& why, const lifecycle::state& before) {
+        to.history.push_back(
+          {lifecycle::time_of(why), history_kind::state,
+           lifecycle::describe(why, before, made.next),
+           std::string{lifecycle::name_of(why)},
+           std::string{lifecycle::to_string(made.next.deployment.at)}});
+      };
+  note(what.what, current.state);
+  for (const auto& x : what.then) {
+    auto further = lifecycle::decide(made.next, x, rules());
+    if (further.is != verdict::applied)
+      return;
+    // One commit, one revision.
+    further.next.revision = made.next.revision;
+    const auto before = std::exchange(made.next, std::move(further.next));
+    note(x, before);
+    // Of steps only the last one is to be taken, if there is one.
+    std::erase(made.effects, effect::run_step);
+    made.effects.insert(made.effects.end(), further.effects.begin(),
+                        further.effects.end());
+    if (lifecycle::has_step(made.next.deployment.at)
+        && std::count(made.effects.begin(), made.effects.end(),
+                      effect::run_step)
+             == 0)
+      made.effects.push_back(effect::run_step);
+  }
 }
 
 void supervisor_state::committed(const commit_result& what) {
@@ -359,7 +386,10 @@ void supervisor_state::release_effects() {
 void supervisor_state::run(effect what) {
   switch (what) {
     case effect::request_slot:
-      self->send(env->dispatcher(), slot_wanted{current.id});
+      self->send(env->dispatcher(),
+                 slot_wanted{current.id, current.state.deployment.queue_rank});
+      if (current.state.deployment.at == phase::queued && is_idle())
+        self->send(env->registry(), idle_answer{current.id, handled, true});
       return;
     case effect::release_slot:
       if (env->provider)

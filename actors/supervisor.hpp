@@ -47,6 +47,9 @@ private:
   void process(command_ptr what);
   void refuse(command_ptr what, lifecycle::verdict why);
   void append(command_ptr what, lifecycle::decision made);
+  /// Takes along what follows from the cause at once, and writes the history.
+  void note_cause(transition& to, const command& what,
+                  lifecycle::decision& made) const;
   void release_effects();
   void run(lifecycle::effect what);
   void arm();

@@ -83,22 +83,14 @@ constexpr auto orphans_statement = pg::statement{
   "FROM gone",
   true};
 
-// Settled rows still name the server that wrote them last.
-constexpr auto disown_statement = pg::statement{
-  "prune_disown",
-  "WITH page AS (SELECT s.id, s.owner FROM servers v "
-  "JOIN subscriptions s ON s.owner = v.id WHERE v.retired_at < $1 "
-  "AND s.settled LIMIT $2 FOR UPDATE OF s SKIP LOCKED), "
-  "freed AS (UPDATE subscriptions x SET owner = NULL FROM page p "
-  "WHERE x.id = p.id AND x.owner = p.owner AND x.settled RETURNING 1) "
-  "SELECT count(*) FROM freed",
-  true};
-
+// Settled rows go on naming the server that wrote them last: whose name leads
+// nowhere owns nothing. What is under way is taken over by that name.
 constexpr auto servers_statement = pg::statement{
   "prune_servers",
   "WITH gone AS (DELETE FROM servers v WHERE v.id IN (SELECT w.id "
   "FROM servers w WHERE w.retired_at < $1 AND NOT EXISTS (SELECT 1 "
-  "FROM subscriptions s WHERE s.owner = w.id) LIMIT $2) "
+  "FROM quarantines q WHERE q.server = w.id) AND NOT EXISTS (SELECT 1 "
+  "FROM subscriptions s WHERE NOT s.settled AND s.owner = w.id) LIMIT $2) "
   "AND v.retired_at < $1 RETURNING 1) SELECT count(*) FROM gone",
   true};
 
@@ -119,14 +111,10 @@ tl::expected<found, pg::error>
 prune_servers(pg::connection& db, const query::prune& what) {
   const auto limit = static_cast<std::int64_t>(what.limit);
   const auto params = pg::params{}.add(what.before).add(limit);
-  auto freed = db.execute(disown_statement, params);
-  if (!freed)
-    return tl::unexpected{std::move(freed.error())};
   auto gone = db.execute(servers_statement, params);
   if (!gone)
     return tl::unexpected{std::move(gone.error())};
-  const auto more = freed->int64(0, 0) == limit || gone->int64(0, 0) == limit;
-  return found{gone->int64(0, 0), more ? 1 : 0};
+  return found{gone->int64(0, 0), gone->int64(0, 0) == limit ? 1 : 0};
 }
 
 } // namespace

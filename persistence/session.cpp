@@ -8,8 +8,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto fence_statement
-  = pg::statement{"fence", "SELECT slipway_fence($1)", true};
+// The function is called only to refuse: a call costs more than the look.
+constexpr auto fence_statement = pg::statement{
+  "fence",
+  "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM servers WHERE id = $1 "
+  "AND ended_at IS NULL) THEN slipway_fence($1) END",
+  true};
 
 } // namespace
 

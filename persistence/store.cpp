@@ -7,7 +7,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 namespace slipway {
@@ -28,10 +31,11 @@ std::int32_t rows_max(std::size_t limit) {
   return static_cast<std::int32_t>(limit);
 }
 
-/// Nobody works on a row without an owner, or whose owner's lease has passed.
+/// Nobody works on a row without an owner, or whose owner has ended; of old
+/// ones nothing is left but their number.
 #define NOBODY_OWNS_IT                                                         \
-  "(s.owner IS NULL OR EXISTS (SELECT 1 FROM servers v "                       \
-  "WHERE v.id = s.owner AND v.ended_at IS NOT NULL))"
+  "(s.owner IS NULL OR NOT EXISTS (SELECT 1 FROM servers v "                   \
+  "WHERE v.id = s.owner AND v.ended_at IS NULL))"
 
 /// Those would stand in front of all others, and are tried anew by themselves.
 #define NOT_QUARANTINED                                                        \
@@ -53,13 +57,14 @@ select_records(const char* extra, const char* from, const char* order) {
 
 const auto find_sql = select_records(
   ", CASE WHEN s.phase = 2 THEN (SELECT count(*) FROM subscriptions q "
-  "WHERE q.phase = 2 AND (q.queue_rank, q.id) <= (s.queue_rank, s.id)) "
+  "WHERE q.stage = 1 AND (q.queue_rank, q.id) <= (s.queue_rank, s.id)) "
   "ELSE 0 END",
   "(SELECT * FROM subscriptions WHERE id = $1) s", "ORDER BY p.seq");
 
-const auto load_sql = select_records(
-  ", coalesce(s.owner = $2, false), " NOBODY_OWNS_IT,
-  "(SELECT * FROM subscriptions WHERE id = $1) s", "ORDER BY p.seq");
+const auto load_sql
+  = select_records(", coalesce(s.owner = $2, false), " NOBODY_OWNS_IT,
+                   "(SELECT * FROM subscriptions WHERE id = ANY ($1)) s",
+                   "ORDER BY s.id, p.seq");
 
 const auto list_sql = select_records(
   "",
@@ -73,7 +78,7 @@ const auto by_ids_sql = select_records(
 
 const auto watched_sql = select_records(
   "",
-  "(SELECT * FROM subscriptions s WHERE phase IN (8, 13) AND id > $1 AND "
+  "(SELECT * FROM subscriptions s WHERE stage IN (3, 5) AND id > $1 AND "
   "(s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
   " ORDER BY id LIMIT $2) s",
   "ORDER BY s.id, p.seq");
@@ -136,7 +141,8 @@ const auto by_ids_statement
 constexpr auto claim_statement
   = pg::statement{"store_claim",
                   "UPDATE subscriptions s SET owner = $2, epoch = s.epoch + 1 "
-                  "WHERE s.id = $1 AND " NOBODY_OWNS_IT,
+                  "WHERE s.id = ANY ($1) AND " NOBODY_OWNS_IT
+                  " RETURNING s.id, s.epoch, s.revision",
                   true};
 
 constexpr auto dead_servers = pg::statement{
@@ -206,24 +212,23 @@ constexpr auto move_timer_statement = pg::statement{
 
 constexpr auto wake_failed_statement = pg::statement{
   "store_wake_failed",
-  "UPDATE subscriptions SET wake_at = $1 WHERE phase = 9 AND status = 1 "
+  "UPDATE subscriptions SET wake_at = $1 WHERE stage = 4 AND status = 1 "
   "AND (wake_at IS NULL OR wake_at > $1)",
   true};
 
 constexpr auto held_statement = pg::statement{
-  "store_slots_held",
-  "SELECT id FROM subscriptions WHERE phase IN (3, 4, 5, 6, 7, 10, 15)", false};
+  "store_slots_held", "SELECT id FROM subscriptions WHERE stage = 2", false};
 
 constexpr auto waiting_statement = pg::statement{
   "store_slots_waiting",
-  "SELECT id FROM subscriptions s WHERE phase = 2 " NOT_QUARANTINED
+  "SELECT id FROM subscriptions s WHERE stage = 1 " NOT_QUARANTINED
   " ORDER BY queue_rank, id "
   "LIMIT $1",
   false};
 
 constexpr auto depth_statement
   = pg::statement{"store_queue_depth",
-                  "SELECT count(*) FROM subscriptions WHERE phase = 2", false};
+                  "SELECT count(*) FROM subscriptions WHERE stage = 1", false};
 
 // One that had gone and is there again is another one: found anew.
 constexpr auto note_orphan_statement = pg::statement{
@@ -390,19 +395,19 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
                     WHERE i.subscription_id = s.id), 0) AS seq,
           'deployment_failed' AS kind, s.error AS reason,
           s.phase_at AS since, 'retry' AS action, 0::bigint AS callback
-   FROM subscriptions s WHERE s.phase = 9 ORDER BY s.id DESC LIMIT $3)
+   FROM subscriptions s WHERE s.stage = 4 ORDER BY s.id DESC LIMIT $3)
   UNION ALL
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
                           WHERE i.subscription_id = s.id), 0),
           'instance_down', s.error, s.phase_at, 'retry', 0
-   FROM subscriptions s WHERE s.phase = 13 AND s.status = 1
+   FROM subscriptions s WHERE s.stage = 5 AND s.status = 1
    ORDER BY s.id DESC LIMIT $3)
   UNION ALL
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
                           WHERE i.subscription_id = s.id), 0),
           'refunded_running', 'the money went back, and the instance is there',
           s.updated_at, 'terminate', 0
-   FROM subscriptions s WHERE s.phase IN (8, 13) AND s.status = 5
+   FROM subscriptions s WHERE s.stage IN (3, 5) AND s.status = 5
      AND EXISTS (SELECT 1 FROM instances i WHERE i.subscription_id = s.id
                  AND i.deleted_at IS NULL)
    ORDER BY s.id DESC LIMIT $3)
@@ -412,7 +417,7 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
           'not yet taken away at the provider'
             || CASE WHEN s.error = '' THEN '' ELSE ': ' || s.error END,
           s.phase_at, 'inspect', 0
-   FROM subscriptions s WHERE s.phase = 14
+   FROM subscriptions s WHERE s.stage = 6
      AND s.phase_at < $1 - $2 * interval '1 ms' LIMIT $3)
   UNION ALL
   (SELECT o.subscription_id, 0, 'orphan_project',
@@ -425,7 +430,7 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
           'past its deadline' || CASE WHEN s.error = '' THEN ''
                                       ELSE ': ' || s.error END,
           coalesce(s.deadline_at, s.phase_at), 'inspect', 0
-   FROM subscriptions s WHERE s.phase IN (3, 4, 5, 6, 7, 10, 15)
+   FROM subscriptions s WHERE s.stage = 2
      AND coalesce(s.deadline_at, s.phase_at) < $1 - $2 * interval '1 ms'
    LIMIT $3)
   UNION ALL
@@ -711,34 +716,89 @@ public:
   }
 
   answer<record> operator()(const claim_record& q) {
-    auto claimed = false;
-    for (;;) {
-      auto mine = false;
-      auto free = false;
-      auto row = with(load_statement, pg::params{}.add(key(q.id)).add(server_),
-                      [&](const pg::result& rows) -> answer<record> {
-                        auto found = read_records(rows);
-                        if (found.empty())
-                          return tl::unexpected{errc::not_found};
-                        mine = rows.boolean(0, rows.columns() - 2);
-                        free = rows.boolean(0, rows.columns() - 1);
-                        return std::move(found.front());
-                      });
-      if (!row || mine)
-        return row;
-      if (!free || std::exchange(claimed, true))
-        return tl::unexpected{errc::owned_elsewhere};
-      // What was read may be out of date by the time it is ours: read again.
-      auto done
-        = with(claim_statement, pg::params{}.add(key(q.id)).add(server_),
-               [](const pg::result&) -> answer<bool> {
-                 return true;
-               });
-      if (!done)
-        return tl::unexpected{done.error()};
-    }
+    return std::move(claim({q.id}).front());
   }
 
+  /// Claims all of these at once: one query for the most part, and one commit
+  /// where somebody else owned some of them before.
+  /// @param ids Without repeats.
+  std::vector<answer<record>> claim(const std::vector<subscription_id>& ids) {
+    auto known = std::unordered_map<std::uint64_t, answer<record>>{};
+    auto wanted = std::vector<std::int64_t>{};
+    for (auto id : ids) {
+      known.emplace(raw(id), tl::unexpected{errc::not_found});
+      wanted.push_back(key(id));
+    }
+    // What was read may be out of date by the time it is ours: read again then.
+    for (auto round = 0; round < 2 && !wanted.empty(); ++round)
+      wanted = claim_round(std::move(wanted), round > 0, known);
+    auto out = std::vector<answer<record>>{};
+    out.reserve(ids.size());
+    for (auto id : ids)
+      out.push_back(std::move(known.at(raw(id))));
+    return out;
+  }
+
+private:
+  /// @returns those that have to be read again.
+  std::vector<std::int64_t>
+  claim_round(std::vector<std::int64_t> ids, bool claimed,
+              std::unordered_map<std::uint64_t, answer<record>>& to) {
+    // In one order, so that two servers do not lock each other out.
+    std::sort(ids.begin(), ids.end());
+    const auto fail = [&](const std::vector<std::int64_t>& whose, errc why) {
+      for (auto id : whose)
+        to.at(raw(to_id(id))) = tl::unexpected{why};
+      return std::vector<std::int64_t>{};
+    };
+    auto free = std::vector<std::int64_t>{};
+    auto read
+      = with(load_statement, pg::params{}.add_array(ids).add(server_),
+             [&](const pg::result& rows) -> answer<std::monostate> {
+               auto first_rows = std::vector<int>{};
+               for (auto i = 0; i < rows.rows(); ++i)
+                 if (i == 0 || rows.int64(i, 0) != rows.int64(i - 1, 0))
+                   first_rows.push_back(i);
+               auto found = read_records(rows);
+               for (size_t i = 0; i < found.size(); ++i) {
+                 const auto id = found[i].id;
+                 const auto mine
+                   = rows.boolean(first_rows[i], rows.columns() - 2);
+                 if (!mine && rows.boolean(first_rows[i], rows.columns() - 1)
+                     && !claimed)
+                   free.push_back(key(id));
+                 else if (!mine) {
+                   to.at(raw(id)) = tl::unexpected{errc::owned_elsewhere};
+                   continue;
+                 }
+                 to.at(raw(id)) = std::move(found[i]);
+               }
+               return std::monostate{};
+             });
+    if (!read)
+      return fail(ids, read.error());
+    if (free.empty())
+      return {};
+    auto again = std::unordered_set<std::int64_t>{free.begin(), free.end()};
+    auto done = with(
+      claim_statement, pg::params{}.add_array(free).add(server_),
+      [&](const pg::result& rows) -> answer<std::monostate> {
+        for (auto i = 0; i < rows.rows(); ++i) {
+          const auto id = rows.int64(i, 0);
+          auto& row = *to.at(raw(to_id(id)));
+          if (static_cast<std::int64_t>(row.state.revision) != rows.int64(i, 2))
+            continue;
+          row.epoch = static_cast<std::uint32_t>(rows.int32(i, 1));
+          again.erase(id);
+        }
+        return std::monostate{};
+      });
+    if (!done)
+      return fail(free, done.error());
+    return {again.begin(), again.end()};
+  }
+
+public:
   answer<std::vector<record>> operator()(const claim_orphans& q) {
     auto dead = with(dead_servers, pg::params{}.add(server_), ids_of);
     if (!dead)
@@ -824,15 +884,18 @@ public:
       return tl::unexpected{errc::database_down};
     const auto none = pg::params{};
     const auto limit = pg::params{}.add(rows_max(q.waiting_max));
-    auto rows = connection->pipeline({{&held_statement, &none},
-                                      {&waiting_statement, &limit},
-                                      {&depth_statement, &none}});
+    auto commands = std::vector<pg::command>{{&held_statement, &none},
+                                             {&waiting_statement, &limit}};
+    if (q.count)
+      commands.push_back({&depth_statement, &none});
+    auto rows = connection->pipeline(commands);
     if (!rows)
       return tl::unexpected{db_.failed(rows.error(), "slots")};
     auto found = slots::found{};
     found.held = *subscriptions_of((*rows)[0]);
     found.waiting = *subscriptions_of((*rows)[1]);
-    found.queue_depth = (*rows)[2].int64(0, 0);
+    if (q.count)
+      found.queue_depth = (*rows)[2].int64(0, 0);
     return found;
   }
 
@@ -1419,12 +1482,49 @@ private:
 
 } // namespace
 
-void store_state::run(store_job& what) {
+void store_state::run(const store_job_ptr& what) {
+  if (std::holds_alternative<job<claim_record>>(*what)) {
+    claims.push_back(what);
+    if (claims.size() >= options.claims_max)
+      claim();
+    else if (!std::exchange(claim_asked, true))
+      // Goes to the end of the mailbox: everybody who waits there comes along.
+      self->send(self, tick{});
+    return;
+  }
+  // Nobody is overtaken.
+  claim();
   std::visit(
     [this](auto& x) {
       x.done(desk{*db, options.server}(x.what));
     },
-    what);
+    *what);
+}
+
+void store_state::claim() {
+  if (claims.empty())
+    return;
+  const auto jobs = std::exchange(claims, {});
+  auto ids = std::vector<subscription_id>{};
+  auto later = std::vector<store_job_ptr>{};
+  auto now = std::vector<job<claim_record>*>{};
+  auto seen = std::unordered_set<std::uint64_t>{};
+  for (const auto& x : jobs) {
+    auto& one = std::get<job<claim_record>>(*x);
+    if (seen.insert(raw(one.what.id)).second) {
+      ids.push_back(one.what.id);
+      now.push_back(&one);
+    } else {
+      later.push_back(x);
+    }
+  }
+  auto found = desk{*db, options.server}.claim(ids);
+  for (size_t i = 0; i < now.size(); ++i)
+    now[i]->done(std::move(found[i]));
+  for (const auto& x : later) {
+    auto& one = std::get<job<claim_record>>(*x);
+    one.done(desk{*db, options.server}(one.what));
+  }
 }
 
 store_actor::behavior_type
@@ -1438,8 +1538,12 @@ store(store_actor::stateful_pointer<store_state> self, metrics* meters,
   st.db.emplace(options.connection, options.server, options.on_fenced);
   st.options = std::move(options);
   return {
-    [self](store_job_ptr& what) {
-      self->state.run(*what);
+    [self](const store_job_ptr& what) {
+      self->state.run(what);
+    },
+    [self](const tick&) {
+      self->state.claim_asked = false;
+      self->state.claim();
     },
   };
 }

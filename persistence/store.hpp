@@ -17,6 +17,8 @@ struct store_options {
   std::int64_t server = 0;
   /// Called when the database says that this server owns nothing any more.
   std::function<void()> on_fenced = nullptr;
+  /// Claimed by one query at most.
+  std::size_t claims_max = 256;
 };
 
 /// State of the STORE actor: answers one query after the other on a connection
@@ -26,12 +28,18 @@ struct store_state {
 
   store_actor::pointer self = nullptr;
 
-  /// Runs the query and calls its continuation, whatever happens.
-  void run(store_job& what);
+  /// Runs the query and calls its continuation, whatever happens. Claims wait
+  /// for those who stand behind them in the mailbox.
+  void run(const store_job_ptr& what);
+
+  /// Claims for everybody who has asked so far.
+  void claim();
 
   metrics* meters = nullptr;
   store_options options;
   std::optional<session> db;
+  std::vector<store_job_ptr> claims;
+  bool claim_asked = false;
   alive_guard alive;
 };
 

@@ -466,6 +466,9 @@ struct server::impl {
   tl::expected<void, std::string> start_actors() {
     actor_config = std::make_unique<caf::actor_system_config>();
     actor_config->set("scheduler.max-threads", threads());
+    // One queue: on few cores workers that steal spend more time on looking for
+    // work than on working.
+    actor_config->set("scheduler.policy", caf::atom("sharing"));
     actors = std::make_unique<caf::actor_system>(*actor_config);
     make_environment();
     auto options = guardian_options{};
@@ -546,9 +549,7 @@ struct server::impl {
                           to_string(in.verb), path, status, seconds * 1000);
         };
     hooks.is_full = [env = env](const http::request& in) {
-      return in.verb != http::method::get
-             && env->load->journal_queue.load(std::memory_order_relaxed)
-                  > static_cast<std::int64_t>(env->limits.journal_queue_max);
+      return in.verb != http::method::get && env->is_full();
     };
     hooks.on_shed = [m = &metrics](std::string_view reason) {
       m->shed(reason);

@@ -210,9 +210,13 @@ struct customers_world : simulated_world {
                  + std::string{to_string(row->state.status)});
       const auto live = railway.live(project_name(c.id));
       if (at == phase::running) {
-        if (live.size() != 1 || live[0]->id != row->state.instance.project_id)
-          complain(name + " runs in another project");
-        else if (live[0]->subscription != name)
+        if (live.size() != 1 || live[0]->id != row->state.instance.project_id) {
+          auto there = std::string{};
+          for (const auto* x : live)
+            there += " " + x->id + " of " + to_rfc3339(x->created_at);
+          complain(name + " runs in " + row->state.instance.project_id
+                   + ", and there are" + there);
+        } else if (live[0]->subscription != name)
           complain(name + " was told that it is " + live[0]->subscription);
       }
     }

@@ -305,7 +305,8 @@ struct memory_database {
     for (const auto& [rank, id] : all)
       if (out.waiting.size() < q.waiting_max)
         out.waiting.push_back(id);
-    out.queue_depth = static_cast<std::int64_t>(all.size());
+    if (q.count)
+      out.queue_depth = static_cast<std::int64_t>(all.size());
     return out;
   }
 
@@ -758,6 +759,9 @@ memory_store(store_actor::stateful_pointer<memory_store_state> self,
             hand_out();
         },
         *what);
+    },
+    [](const tick&) {
+      // Everybody is answered one by one here.
     },
   };
 }

@@ -29,6 +29,9 @@ part(store_actor::stateful_pointer<part_state> self, bool fails_at_once) {
     [](store_job_ptr&) {
       throw std::runtime_error{"thrown"};
     },
+    [](const tick&) {
+      // nop
+    },
   };
 }
 

@@ -1,0 +1,38 @@
+#pragma once
+
+#include "actors/interfaces.hpp"
+#include "persistence/pg/connection.hpp"
+
+#include <cstdint>
+#include <vector>
+
+/// What the JOURNAL writes, as statements and their parameters. Pure: nothing
+/// here talks to the database.
+namespace slipway {
+
+/// Transitions of different subscriptions.
+using transition_batch = std::vector<const transition*>;
+
+/// Writes transitions that make their row; returns the ids of the new ones.
+extern const pg::statement insert_batch;
+
+/// Keeps callbacks that move nothing.
+extern const pg::statement keep_callbacks;
+
+/// Writes transitions of rows that are there.
+/// @param server Whose rows may be written.
+/// @returns the statement for these parameters, which gives the ids of those
+///          that were where they were expected.
+[[nodiscard]] const pg::statement&
+encode_update(pg::params& to, std::int64_t server,
+              const transition_batch& some);
+
+/// Fills the parameters of `insert_batch`.
+void encode_insert(pg::params& to, std::int64_t server,
+                   const transition_batch& some);
+
+/// Fills the parameters of `keep_callbacks`. Deliveries of one event that met
+/// here become one row.
+void encode_inbox(pg::params& to, const std::vector<inbox_job_ptr>& kept);
+
+} // namespace slipway
