@@ -5,6 +5,7 @@
 #include "http/provider/blueprint.hpp"
 #include "http/provider/caller.hpp"
 #include "http/provider/documents.hpp"
+#include "http/provider/look.hpp"
 #include "http/provider/variables.hpp"
 #include "http/provider/view.hpp"
 
@@ -39,6 +40,9 @@ constexpr auto tick_interval = millis{5'000};
 /// Pages of projects that a look-up reads at most: 5 000 projects, the newest
 /// ones first.
 constexpr auto pages_max = 50;
+
+/// For how long a template that was read is deployed as it was.
+constexpr auto template_age_max = std::chrono::seconds{60};
 
 /// While nothing may leave, it is seen this often whether it may again.
 constexpr auto switch_interval = millis{250};
@@ -155,6 +159,8 @@ struct railway_state::impl {
     bool looked_at_gate = false;
     bool looked_for_surplus = false;
     bool domain_made = false;
+    bool is_repeat = false;  ///< Follows on another task of the same order.
+    bool first_go = false;   ///< There was nothing to look for.
     bool superseded = false; ///< `again` is to begin once it is answered.
     /// Services deployed again in this step, with their new deployments.
     std::map<std::string, std::string> fresh;
@@ -187,8 +193,20 @@ struct railway_state::impl {
   std::unordered_map<std::uint64_t, moment> doubts;
   alive_guard alive;
 
+  /// Attempts of which the deployment of the template was announced along with
+  /// the project, and not begun: there is nothing to look for.
+  std::unordered_map<std::uint64_t, std::uint32_t> announced;
+
+  struct known_template {
+    std::string id;
+    json::value config;
+    moment read_by{};
+  };
+  std::optional<known_template> last_template;
+
   // One creation at a time, and none sooner than the interval after the answer
   // to the one before: whatever the network did, the provider sees it kept.
+  // Without an interval there is nothing to keep.
   timestamp next_create_at{};
   bool creating = false;
   bool gate_armed = false;
@@ -334,8 +352,11 @@ struct railway_state::impl {
   }
 
   /// Reports the end of the step. The supervisor orders the next one.
-  void finish(task& t, lifecycle::event what) {
+  /// @param then What follows from it.
+  void finish(task& t, lifecycle::event what,
+              std::vector<lifecycle::event> then = {}) {
     auto report = make_command(t, std::move(what));
+    report->then = std::move(then);
     auto again = std::move(t.again);
     const auto id = t.subject->id;
     erase(id);
@@ -344,7 +365,7 @@ struct railway_state::impl {
     // Ordered anew by a supervisor that was restarted in between. Should the
     // report above reach it first, what comes of this one is stale there.
     if (again)
-      begin(std::move(again));
+      begin(std::move(again), {}, true);
   }
 
   void finish_failed(task& t, const answer& got, std::string_view doing) {
@@ -435,7 +456,7 @@ struct railway_state::impl {
       subject->state.instance.project_id = word_at(project, "id");
       subject->state.instance.environment_id = environment_of(project);
     }
-    begin(std::move(subject), std::move(calls));
+    begin(std::move(subject), std::move(calls), true);
   }
 
   /// Another task waits for the answer to what has left; what has not left
@@ -457,7 +478,7 @@ struct railway_state::impl {
     erase(t.subject->id);
     pump_gate();
     if (again)
-      begin(std::move(again));
+      begin(std::move(again), {}, true);
   }
 
   // -- orders
@@ -488,7 +509,8 @@ struct railway_state::impl {
     begin(std::move(subject));
   }
 
-  void begin(record_ptr subject, std::vector<provider_call> calls = {}) {
+  void begin(record_ptr subject, std::vector<provider_call> calls = {},
+             bool is_repeat = false) {
     erase(subject->id);
     // Looking at what is being deployed changes nothing.
     if (!env->may_act() && subject->state.deployment.at != phase::deploying) {
@@ -501,6 +523,7 @@ struct railway_state::impl {
     t.subject = std::move(subject);
     t.calls = std::move(calls);
     t.serial = ++last_serial;
+    t.is_repeat = is_repeat;
     switch (t.at()) {
       case phase::creating_project:
         create_project_step(t);
@@ -578,7 +601,7 @@ struct railway_state::impl {
   void go_on() {
     for (auto& [id, step] : std::exchange(parked, {}))
       if (tasks.count(id) == 0)
-        begin(std::move(step.subject), std::move(step.calls));
+        begin(std::move(step.subject), std::move(step.calls), true);
     pump_gate();
   }
 
@@ -686,6 +709,18 @@ struct railway_state::impl {
     });
   }
 
+  /// Whether there can be nothing of it at the provider: nothing was ever
+  /// announced, and the database has forgotten nothing since. An order that was
+  /// given while an earlier one was worked on knows nothing of what came of
+  /// that.
+  [[nodiscard]] bool is_first_go(const task& t) const {
+    const auto& d = t.state().deployment;
+    return !t.is_repeat && d.attempt == 1 && d.tries == 0 && !d.intent_at
+           && t.state().instance.seq <= 1
+           && t.state().instance.project_id.empty()
+           && t.subject->created_at > env->automation->restored_at();
+  }
+
   void look_by_name(task& t) {
     // First paid, first created: of slots that are granted at the same time the
     // commits may come in any order, and looking takes its time.
@@ -698,6 +733,12 @@ struct railway_state::impl {
         return other != nullptr && paid(*other) > paid(t);
       });
     gate_queue.emplace(place, t.subject->id, t.serial);
+    t.first_go = is_first_go(t);
+    if (t.first_go) {
+      t.gate_ready = true;
+      pump_gate();
+      return;
+    }
     find_by_name(t, [this](task& t) {
       if (t.found.empty()) {
         create_or_wait(t);
@@ -768,7 +809,8 @@ struct railway_state::impl {
         wait_for_switch();
       return;
     }
-    while (!creating && !gate_queue.empty()) {
+    const auto paced = options.settings.create_interval > millis{0};
+    while (!(creating && paced) && !gate_queue.empty()) {
       const auto at = now();
       // Further away only when the clock was set back.
       next_create_at
@@ -823,8 +865,17 @@ struct railway_state::impl {
            const auto environment = environment_of(project);
            if (got.is == answer_class::ok && !id.empty()
                && !environment.empty()) {
-             finish(t, lifecycle::project_ready{now(), t.attempt(), id,
-                                                environment, false});
+             auto then = std::vector<lifecycle::event>{};
+             // Into a project that is as new as that nothing was deployed.
+             if (t.first_go && !clones_a_project() && env->may_act()) {
+               announced[raw(t.subject->id)] = t.attempt();
+               then.push_back(
+                 lifecycle::template_deploy_started{now(), t.attempt()});
+             }
+             finish(t,
+                    lifecycle::project_ready{now(), t.attempt(), id,
+                                             environment, false},
+                    std::move(then));
              return;
            }
            if (got.is == answer_class::ok) {
@@ -844,7 +895,26 @@ struct railway_state::impl {
            && options.settings.template_id.empty();
   }
 
+  /// Whether the step was announced by us and has not been begun. Only once.
+  bool take_announcement(const task& t) {
+    const auto where = announced.find(raw(t.subject->id));
+    if (where == announced.end())
+      return false;
+    const auto same = where->second == t.attempt();
+    announced.erase(where);
+    return same && t.state().deployment.tries == 0
+           && t.state().deployment.intent_at;
+  }
+
   void deploy_template_step(task& t) {
+    if (take_announcement(t)) {
+      with_template(t, [this](task& t, const known_template& from) {
+        prepare_deployment(t, from, [this](task& t, auto id, auto config) {
+          deploy(t, *id, std::move(*config));
+        });
+      });
+      return;
+    }
     begin_look(t, now(), passing());
     const auto& project = t.state().instance.project_id;
     call(t, read_project, {{"id", project}}, [this](task& t, answer& got) {
@@ -1179,6 +1249,41 @@ struct railway_state::impl {
   // -----------------------------------------------------
 
   void read_template(task& t, std::vector<made_service> made) {
+    with_template(
+      t, [this, made = std::move(made)](task& t, const known_template& from) {
+        if (!made.empty()) {
+          judge_made(t, made, services_in(from.config));
+          return;
+        }
+        prepare_deployment(t, from, [this](task& t, auto id, auto config) {
+          announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
+                   [this, id, config](task& t) {
+                     deploy(t, *id, std::move(*config));
+                   });
+        });
+      });
+  }
+
+  /// Goes on with the template filled in for this subscription.
+  template <class F>
+  void prepare_deployment(task& t, const known_template& from, F next) {
+    auto id = std::make_shared<const std::string>(from.id);
+    auto config = std::make_shared<json::value>(from.config);
+    read_credentials(
+      t, [id, config, next](task& t, const variable_map& variables) {
+        fill_variables(*config, variables);
+        next(t, id, config);
+      });
+  }
+
+  /// Goes on with the template, read now or lately.
+  void with_template(task& t,
+                     std::function<void(task&, const known_template&)> next) {
+    if (last_template
+        && passing() - last_template->read_by < template_age_max) {
+      next(t, *last_template);
+      return;
+    }
     const auto by_code = !options.settings.template_code.empty();
     auto variables = json::object{};
     if (by_code)
@@ -1186,7 +1291,7 @@ struct railway_state::impl {
     else
       variables["id"] = options.settings.template_id;
     call(t, by_code ? template_by_code : template_by_id, std::move(variables),
-         [this, made = std::move(made)](task& t, answer& got) {
+         [this, next = std::move(next)](task& t, answer& got) {
            if (got.is != answer_class::ok) {
              finish_failed(t, got, "reading the template");
              return;
@@ -1206,19 +1311,9 @@ struct railway_state::impl {
                        "reading the template");
              return;
            }
-           if (!made.empty()) {
-             judge_made(t, made, services_in(config));
-             return;
-           }
-           auto shared = std::make_shared<json::value>(std::move(config));
-           read_credentials(t, [this, id = word_at(found, "id"), shared](
-                                 task& t, const variable_map& variables) {
-             fill_variables(*shared, variables);
-             announce(t, lifecycle::template_deploy_started{now(), t.attempt()},
-                      [this, id, shared](task& t) {
-                        deploy(t, id, std::move(*shared));
-                      });
-           });
+           last_template = known_template{word_at(found, "id"),
+                                          std::move(config), passing()};
+           next(t, *last_template);
          });
   }
 
@@ -1301,6 +1396,8 @@ struct railway_state::impl {
     call(t, deploy_template, {{"input", std::move(input)}},
          [this](task& t, answer& got) {
            if (got.is != answer_class::ok) {
+             // Perhaps for what it says.
+             last_template.reset();
              finish_failed(t, got, "deploying the template");
              return;
            }
@@ -1329,7 +1426,7 @@ struct railway_state::impl {
            const auto& workflow = value_at(got.data, "workflowStatus");
            const auto status = text_at(workflow, "status");
            if (status == "Complete") {
-             finish(t, lifecycle::workflow_finished{now(), t.attempt()});
+             finish_workflow(t);
              return;
            }
            if (status == "Error") {
@@ -1350,8 +1447,44 @@ struct railway_state::impl {
          });
   }
 
+  /// Most of the time nothing is left to be configured: then that is said at
+  /// once, and so is that it runs where it does already.
+  void finish_workflow(task& t) {
+    call(t, read_environment, {{"id", t.state().instance.environment_id}},
+         [this](task& t, answer& got) {
+           auto then = std::vector<lifecycle::event>{};
+           if (got.is == answer_class::ok) {
+             const auto services
+               = services_of(value_at(got.data, "environment"));
+             if (services.size() == 1 && !services.front().domain.empty()
+                 && !needs_deployment(t, services.front())) {
+               then.push_back(as_configured(t, services.front()));
+               const auto seen = judge_deployment(services, {}, {});
+               if (seen.is == deployment_view::running)
+                 then.push_back(lifecycle::deployment_observed{
+                   now(), t.attempt(), lifecycle::condition::running, 100,
+                   seen.about->status, "", env->chance()});
+             }
+           }
+           finish(t, lifecycle::workflow_finished{now(), t.attempt()},
+                  std::move(then));
+         });
+  }
+
   // -- configuring
   // ----------------------------------------------------------------------------
+
+  [[nodiscard]] lifecycle::configured
+  as_configured(const task& t, const service_view& main) const {
+    // What was deployed just now counts, even while the old one is shown.
+    const auto fresh = t.fresh.find(main.id);
+    return {now(),
+            t.attempt(),
+            main.id,
+            main.name,
+            fresh == t.fresh.end() ? main.deployment_id : fresh->second,
+            "https://" + main.domain};
+  }
 
   void look_again(task& t) {
     ++t.looks;
@@ -1415,12 +1548,7 @@ struct railway_state::impl {
           redeploy(t, x);
         return;
       }
-    // What was deployed just now counts, even while the old one is shown.
-    const auto fresh = t.fresh.find(main.id);
-    finish(t, lifecycle::configured{now(), t.attempt(), main.id, main.name,
-                                    fresh == t.fresh.end() ? main.deployment_id
-                                                           : fresh->second,
-                                    "https://" + main.domain});
+    finish(t, as_configured(t, main));
   }
 
   /// A template that was deployed twice, by a call that was believed lost, has
@@ -1693,6 +1821,7 @@ struct railway_state::impl {
   void drop(subscription_id id) {
     stop_watching(id);
     parked.erase(raw(id));
+    announced.erase(raw(id));
     const auto where = tasks.find(raw(id));
     if (where == tasks.end())
       return;
