@@ -106,6 +106,58 @@ CAF_TEST(a creation needs no row) {
   CAF_CHECK_EQUAL(db->credentials[raw(id)].size(), 1u);
 }
 
+CAF_TEST(a creation under an id that is taken is told apart) {
+  const auto create = [&](const char* user) {
+    auto to = std::make_shared<told>();
+    auto cmd
+      = make_command(id, subscription_created{time.now(), price, 30}, to);
+    auto what = std::make_shared<creation>();
+    what->user_id = user;
+    what->plan = "PRO";
+    what->currency = "CNY";
+    cmd->on_behalf_of = user;
+    cmd->create = std::move(what);
+    self->send(aut, std::move(cmd));
+    consume_messages();
+    return to;
+  };
+  CAF_CHECK(create("user-1")->is == verdict::applied);
+  const auto other = create("user-2");
+  CAF_CHECK(other->error == errc::forbidden);
+  CAF_CHECK(!other->now);
+  CAF_CHECK(create("user-1")->is != verdict::applied);
+}
+
+CAF_TEST(who waits in the queue leaves memory where there are many) {
+  env->limits.resident_queued_max = 1;
+  const auto pay = [&](std::uint64_t n) {
+    auto x = driver{};
+    x.create();
+    x.open_order();
+    auto row = record{};
+    row.id = subscription_id{n};
+    row.user_id = "user-1";
+    row.plan = "PRO";
+    row.state = x.now;
+    db->put(std::move(row));
+    const auto to
+      = send(payment_settled{time.now(), 1, payment_gateway::alipay,
+                             "t-" + std::to_string(n), price, time.now()},
+             subscription_id{n});
+    consume_messages();
+    CAF_CHECK(to->is == verdict::applied);
+  };
+  pay(1);
+  CAF_CHECK(is_live(subscription_id{1}));
+  pay(2);
+  CAF_CHECK(!is_live(subscription_id{2}));
+  // It comes back for its turn.
+  const auto turn = send(slot_granted{time.now()}, subscription_id{2});
+  consume_messages();
+  CAF_CHECK(turn->is == verdict::applied);
+  CAF_CHECK(is_live(subscription_id{2}));
+}
+
 CAF_TEST(what cannot be loaded is answered so and forgotten) {
   const auto unknown = ask();
   consume_messages();

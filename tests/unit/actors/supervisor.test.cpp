@@ -123,6 +123,62 @@ CAF_TEST(replies and effects wait until the transition is durable) {
   CAF_CHECK_EQUAL(db->history.size(), 1u);
 }
 
+CAF_TEST(what follows from a fact at once is one commit with it) {
+  spawn(phase::creating_project);
+  const auto revision = db->find(id)->state.revision;
+  log->steps.clear();
+  const auto to = std::make_shared<told>();
+  auto cmd
+    = make_command(id, project_ready{time.now(), 1, "p-1", "e-1", false}, to);
+  cmd->then
+    = {template_deploy_started{time.now(), 1},
+       template_deployed{time.now(), 1, "w-1"},
+       // Of another attempt: it stops here.
+       workflow_finished{time.now(), 2}, workflow_finished{time.now(), 1}};
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  CAF_CHECK(to->is == verdict::applied);
+  const auto& now = db->find(id)->state;
+  CAF_CHECK(now.deployment.at == phase::awaiting_workflow);
+  CAF_CHECK_EQUAL(now.deployment.workflow_id, "w-1");
+  CAF_CHECK_EQUAL(now.instance.project_id, "p-1");
+  CAF_CHECK_EQUAL(now.revision, revision + 1);
+  CAF_CHECK_EQUAL(db->history.size(), 3u);
+  // Only the last step is to be taken.
+  CAF_REQUIRE_EQUAL(log->steps.size(), 1u);
+  CAF_CHECK(log->steps[0]->state == now);
+}
+
+CAF_TEST(a chain that ends orders no step) {
+  spawn(phase::awaiting_workflow);
+  log->steps.clear();
+  auto cmd = make_command(id, workflow_finished{time.now(), 1},
+                          std::make_shared<told>());
+  cmd->then = {configured{time.now(), 1, "s-1", "web", "d-1", "https://x"},
+               deployment_observed{time.now(), 1, condition::running, 100,
+                                   "SUCCESS", "", 1}};
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::running);
+  CAF_CHECK(log->steps.empty());
+  CAF_CHECK_EQUAL(log->released.size(), 1u);
+  CAF_REQUIRE_EQUAL(db->notices.size(), 1u);
+  CAF_CHECK(db->notices[0].what.kind == notice_kind::deployment_success);
+  CAF_CHECK_EQUAL(db->notices[0].what.public_url, "https://x");
+}
+
+CAF_TEST(nothing follows from what does not apply) {
+  spawn(phase::creating_project);
+  const auto to = std::make_shared<told>();
+  auto cmd
+    = make_command(id, project_ready{time.now(), 2, "p-1", "e-1", false}, to);
+  cmd->then = {project_ready{time.now(), 1, "p-1", "e-1", false}};
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  CAF_CHECK(to->is == verdict::stale);
+  CAF_CHECK(db->find(id)->state.deployment.at == phase::creating_project);
+}
+
 CAF_TEST(a commit that fails releases nothing and ends the supervisor) {
   for (auto [end, error] :
        {std::pair{commit_status::conflict, errc::conflict},
