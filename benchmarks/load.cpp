@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <deque>
 #include <fcntl.h>
 #include <optional>
 #include <stdexcept>
@@ -47,6 +48,7 @@ struct arguments {
   std::size_t connections = 64;
   double rate = 0;
   double limit = 120;
+  double again = 0;
 };
 
 [[noreturn]] void give_up(const std::string& what) {
@@ -226,7 +228,6 @@ public:
         if (mark == timer_mark) {
           auto ticks = std::uint64_t{0};
           static_cast<void>(!::read(timer_, &ticks, sizeof(ticks)));
-          timer_set_ = false;
         } else {
           receive(mark);
         }
@@ -236,8 +237,7 @@ public:
     cpu_ = cpu_seconds() - cpu_;
   }
 
-  /// @returns whether all was well.
-  bool report() {
+  void report() {
     if (const auto done = latencies_.size() + broken_;
         done < requests_.size()) {
       failed_ += requests_.size() - done;
@@ -259,11 +259,10 @@ public:
     std::printf("{\"seconds\":%.6f,\"answered\":%zu,\"failed\":%zu,"
                 "\"firstFailure\":\"%s\",\"perSecond\":%.3f,\"p50\":%.4f,"
                 "\"p90\":%.4f,\"p99\":%.4f,\"p999\":%.4f,\"max\":%.4f,"
-                "\"cpuSeconds\":%.6f}\n",
+                "\"repeats\":%zu,\"cpuSeconds\":%.6f}\n",
                 took, latencies_.size(), failed_, first_failure_.c_str(),
                 took > 0 ? static_cast<double>(latencies_.size()) / took : 0.0,
-                ms(0.5), ms(0.9), ms(0.99), ms(0.999), ms(1), cpu_);
-    return failed_ == 0;
+                ms(0.5), ms(0.9), ms(0.99), ms(0.999), ms(1), repeats_, cpu_);
   }
 
 private:
@@ -277,6 +276,13 @@ private:
     bool busy = false;
     steady::time_point since;
     std::array<char, 4096> buffer;
+  };
+
+  /// One that was told to come again.
+  struct repeat {
+    steady::time_point at;
+    std::size_t request;
+    steady::time_point since;
   };
 
   void watch(int fd, std::uint64_t mark, std::uint32_t what = EPOLLIN) {
@@ -305,40 +311,61 @@ private:
     ++open_;
   }
 
-  /// Gives the idle connections what is due, and sets the timer for the rest.
-  void send_due(steady::time_point now) {
-    while (!idle_.empty() && next_ < requests_.size()) {
-      auto due = now;
-      if (how_.rate > 0) {
-        due = begin_
-              + std::chrono::duration_cast<steady::duration>(
-                std::chrono::duration<double>{static_cast<double>(next_)
-                                              / how_.rate});
-        if (due > now) {
-          set_timer(due);
-          return;
-        }
-      }
-      const auto i = idle_.back();
-      idle_.pop_back();
-      auto& x = connections_[i];
-      x.request = next_++;
-      x.since = due;
-      x.busy = true;
-      x.sent = 0;
-      send(i);
-    }
+  /// When a request has to leave; `now` without a rate.
+  [[nodiscard]] steady::time_point
+  due(std::size_t request, steady::time_point now) const {
+    if (how_.rate <= 0)
+      return now;
+    return begin_
+           + std::chrono::duration_cast<steady::duration>(
+             std::chrono::duration<double>{static_cast<double>(request)
+                                           / how_.rate});
   }
 
-  void set_timer(steady::time_point due) {
-    if (timer_set_)
+  /// Gives the idle connections what is due, and sets the timer for the rest.
+  void send_due(steady::time_point now) {
+    auto wake = steady::time_point::max();
+    while (!idle_.empty()) {
+      if (!again_.empty() && again_.front().at <= now) {
+        begin(again_.front().request, again_.front().since);
+        again_.pop_front();
+        continue;
+      }
+      if (!again_.empty())
+        wake = again_.front().at;
+      if (next_ == requests_.size())
+        break;
+      const auto at = due(next_, now);
+      if (at > now) {
+        wake = std::min(wake, at);
+        break;
+      }
+      begin(next_++, at);
+    }
+    if (!idle_.empty() && wake != steady::time_point::max())
+      set_timer(wake);
+  }
+
+  void begin(std::size_t request, steady::time_point since) {
+    const auto i = idle_.back();
+    idle_.pop_back();
+    auto& x = connections_[i];
+    x.request = request;
+    x.since = since;
+    x.busy = true;
+    x.sent = 0;
+    send(i);
+  }
+
+  void set_timer(steady::time_point at) {
+    if (timer_at_ == at)
       return;
-    const auto ns = due.time_since_epoch().count();
-    auto at = itimerspec{};
-    at.it_value.tv_sec = ns / 1'000'000'000;
-    at.it_value.tv_nsec = ns % 1'000'000'000;
-    ::timerfd_settime(timer_, TFD_TIMER_ABSTIME, &at, nullptr);
-    timer_set_ = true;
+    timer_at_ = at;
+    const auto ns = at.time_since_epoch().count();
+    auto when = itimerspec{};
+    when.it_value.tv_sec = ns / 1'000'000'000;
+    when.it_value.tv_nsec = ns % 1'000'000'000;
+    ::timerfd_settime(timer_, TFD_TIMER_ABSTIME, &when, nullptr);
   }
 
   void send(std::size_t i) {
@@ -414,15 +441,23 @@ private:
       return;
     }
     last_ = steady::now();
+    x.filled = 0;
+    x.busy = false;
+    idle_.push_back(i);
+    if (whole->status == 503 && how_.again > 0) {
+      ++repeats_;
+      again_.push_back({last_
+                          + std::chrono::duration_cast<steady::duration>(
+                            std::chrono::duration<double>{how_.again}),
+                        x.request, x.since});
+      return;
+    }
     latencies_.push_back((last_ - x.since).count());
     if (whole->status != 200 || whole->body != how_.expect) {
       ++failed_;
       note("status " + std::to_string(whole->status) + ": "
            + std::string{whole->body.substr(0, 200)});
     }
-    x.filled = 0;
-    x.busy = false;
-    idle_.push_back(i);
   }
 
   void broke(std::size_t i, std::string why) {
@@ -448,12 +483,14 @@ private:
   const request_file& requests_;
   int epoll_ = -1;
   int timer_ = -1;
-  bool timer_set_ = false;
+  steady::time_point timer_at_;
   bool waiting_to_send_ = false; ///< Some connection was, once.
   std::vector<connection> connections_;
   std::vector<std::size_t> idle_;
   std::size_t open_ = 0;
+  std::deque<repeat> again_;
   std::size_t next_ = 0;
+  std::size_t repeats_ = 0;
   std::size_t failed_ = 0;
   std::size_t broken_ = 0;
   std::string first_failure_;
@@ -478,6 +515,11 @@ int main(int argc, char** argv) {
                 "Requests due in a second; 0: as soon as the last is answered")
     ->capture_default_str();
   cli.add_option("--limit", how.limit, "Seconds until it gives up")
+    ->capture_default_str();
+  cli
+    .add_option("--again", how.again,
+                "Seconds after which what was answered 503 comes again; 0: it "
+                "has failed")
     ->capture_default_str();
   cli.add_option("--target", how.target, "What is asked for")
     ->capture_default_str();

@@ -1,6 +1,7 @@
 // What single steps on the way of a notification cost: time, allocations, and,
 // under valgrind, instructions.
 
+#include "actors/interfaces.hpp"
 #include "actors/lifecycle/machine.hpp"
 #include "actors/record.hpp"
 #include "benchmarks/allocations.hpp"
@@ -8,6 +9,10 @@
 #include "http/crypto/form.hpp"
 #include "http/crypto/rsa.hpp"
 #include "http/gateway/intake.hpp"
+#if __has_include("persistence/journal_encode.hpp")
+#include "persistence/journal_encode.hpp"
+#define SLIPWAY_JOURNAL_ENCODE
+#endif
 
 #include <benchmark/benchmark.h>
 
@@ -166,6 +171,33 @@ record record_of(const state& x) {
   return out;
 }
 
+#ifdef SLIPWAY_JOURNAL_ENCODE
+
+/// What a payment writes.
+transition payment_of(const state& paid, const std::string& body) {
+  auto out = transition{};
+  out.expected_revision = paid.revision - 1;
+  out.next = record_of(paid);
+  out.orders_changed = 1;
+  out.wake_at = paid.end_at;
+  out.history = {{at(2), history_kind::state, "paid by order 1",
+                  "payment_settled", "applied"}};
+  auto told = notice{};
+  told.amount = 9'900;
+  told.at = at(2);
+  out.notices = {std::move(told)};
+  out.callback = std::make_shared<callback_entry>();
+  out.callback->dedupe_key = "sw0000000000000001|TRADE_SUCCESS|1";
+  out.callback->received_at = at(2);
+  out.callback->order_id = "sw0000000000000001";
+  out.callback->subscription = out.next.id;
+  out.callback->headers = "Host: 127.0.0.1\nContent-Length: 1300\n";
+  out.callback->body = body;
+  return out;
+}
+
+#endif
+
 // -- the benchmarks ----------------------------------------------------------
 
 using step = std::function<void()>;
@@ -229,6 +261,18 @@ all_benchmarks(const journey& on, const notification& message) {
                    auto copy = x;
                    benchmark::DoNotOptimize(copy);
                  }});
+#ifdef SLIPWAY_JOURNAL_ENCODE
+  // Of different subscriptions in truth; here their ids are all the same.
+  auto payment
+    = std::make_shared<transition>(payment_of(on.paid, message.body));
+  out.push_back({"journal/encode_64_payments",
+                 [payment, some = transition_batch(64, payment.get())] {
+                   auto to = pg::params{};
+                   const auto& made = encode_update(to, 1, some);
+                   benchmark::DoNotOptimize(made);
+                   benchmark::DoNotOptimize(to);
+                 }});
+#endif
   return out;
 }
 

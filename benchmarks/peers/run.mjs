@@ -119,11 +119,11 @@ const how = options();
 const { say } = how;
 
 /** Whoever has been started and is to be stopped whatever happens. */
-const present = new Set();
+const open = new Set();
 
 async function add(Kind, world, suffix = '', more = {}) {
   const contestant = new Kind(world, { ...how, ...more }, suffix);
-  present.add(contestant);
+  open.add(contestant);
   say(`setting up ${contestant.label}`);
   try {
     await contestant.prepare();
@@ -134,7 +134,7 @@ async function add(Kind, world, suffix = '', more = {}) {
 }
 
 async function remove(contestant) {
-  present.delete(contestant);
+  open.delete(contestant);
   await contestant.close();
 }
 
@@ -275,8 +275,18 @@ async function playGrowth(world, results) {
 async function playWatch(world, results) {
   const most = Math.max(...how.watchers);
   if (most > how.count) throw new Error('--watchers: more than --count');
-  const contestant = await add(Slipway, world, '_watch',
-    { limits: { max_connections: most + 1000 } });
+  // A server of before there were streams does not know their limits, either.
+  const probe = await add(Slipway, world, '_probe');
+  await probe.start();
+  const status = await probe.watchStatus();
+  await remove(probe);
+  if (status !== 200) {
+    results.notes.push('watchers, because GET /api/deployment/events/… '
+      + `answers ${status}`);
+    return;
+  }
+  const contestant = await add(Slipway, world, '_watch', { limits: {
+    max_connections: 2 * most + 1000, max_watchers: most + 100 } });
   results.watch = Object.fromEntries(how.watchers.map((n) => [n, []]));
   for (let round = 0; round < how.rounds; ++round) {
     const players = [];
@@ -289,8 +299,8 @@ async function playWatch(world, results) {
     await play(world, 'watch', round, players);
     for (const { into: [result], watchers } of players) {
       if (result.refused) {
-        results.notes.push(`${watchers} watchers: GET /api/deployment/events/… ${
-          ''}answers ${result.refused}`);
+        results.notes.push(`${watchers} watchers, because a stream was answered ${
+          result.refused}`);
         delete results.watch[watchers];
       } else {
         results.watch[watchers].push(result);
@@ -334,7 +344,7 @@ async function main() {
   } catch (error) {
     failure = error;
   } finally {
-    for (const contestant of present) {
+    for (const contestant of open) {
       await contestant.close().catch((error) => say(error.message));
     }
     await world.stop();

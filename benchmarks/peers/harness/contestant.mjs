@@ -1,7 +1,7 @@
-// What all contestants have in common: name, prepare(), seed(ids, orders),
-// start(), stop(), kill(), port, server (pids of what answers and works), stores
-// (pids of what it needs besides PostgreSQL) and count(first, last):
-// {active, running} of these subscriptions.
+// What all contestants have in common: name, prepare(), seed(batch), start(),
+// stop(), kill(), port, server (pids of what answers and works), stores (pids of
+// what it needs besides PostgreSQL), and two conditions in SQL on a row of
+// `subscriptions`: isActive, paid for, and runs, deployed.
 
 import { freePort } from '../../../tests/system/lib/ports.mjs';
 
@@ -42,6 +42,24 @@ export class Contestant {
     this.db = undefined;
     if (this.databaseName) await this.world.drop(this.databaseName);
     this.databaseName = undefined;
+  }
+
+  /** Whether all of these run: asked often, so the last one is looked at first. */
+  async allRun(first, last) {
+    const { rowCount } = await this.db.query({ name: 'all run', text: `
+      SELECT FROM subscriptions WHERE id BETWEEN $1 AND $2 AND NOT (${
+      this.runs}) ORDER BY id DESC LIMIT 1`, values: [first, last] });
+    return rowCount === 0;
+  }
+
+  /** {active, running}: how many of these are. */
+  async count(first, last) {
+    const { rows } = await this.db.query({ name: 'count', text: `
+      SELECT count(*) FILTER (WHERE ${this.isActive})::int AS active,
+             count(*) FILTER (WHERE ${this.runs})::int AS running
+      FROM subscriptions WHERE id BETWEEN $1 AND $2`,
+    values: [String(first), String(last)] });
+    return rows[0];
   }
 
   get server() {

@@ -18,6 +18,9 @@ const peers = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const run = promisify(execFile);
 
 class Peer extends Contestant {
+  isActive = "status = 'ACTIVE'";
+  runs = "deployment_status = 'running'";
+
   async prepare() {
     await super.prepare();
     if (!fs.existsSync(path.join(peers, this.name, 'node_modules'))) {
@@ -88,15 +91,6 @@ class Peer extends Contestant {
     });
     await this.program.until('is ready',
       () => answers(`http://127.0.0.1:${this.port}/readyz`));
-  }
-
-  async count(first, last) {
-    const { rows } = await this.db.query({ name: 'count',
-      text: "SELECT count(*) FILTER (WHERE status = 'ACTIVE')::int AS active, "
-        + "count(*) FILTER (WHERE deployment_status = 'running')::int "
-        + 'AS running FROM subscriptions WHERE id BETWEEN $1 AND $2',
-      values: [first, last] });
-    return rows[0];
   }
 }
 

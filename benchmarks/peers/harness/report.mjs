@@ -61,7 +61,9 @@ const COLUMNS = {
     ['doubled', 'doubled']],
   memory: [['idle MiB', 'idle'], ['KiB each in flight', 'flight'],
     ['KiB each with stores', 'flightAll'],
-    ['subscriptions still in memory', 'live'], ['callbacks/s', 'perSecond']],
+    ['subscriptions still in memory', 'live'],
+    ['notifications that had to come again', 'repeats'],
+    ['callbacks/s', 'perSecond']],
   growth: [['callbacks/s', 'perSecond'], ['p50 ms', 'p50'],
     ['p99 ms', 'p99'], ['p99.9 ms', 'p999'],
     ['workflows to running/s', 'running'], [CPU, 'cpu'],
@@ -73,7 +75,7 @@ const COLUMNS = {
     ['lost', 'lost']],
 };
 
-const NO_RATIO = [...WORST, 'calls', 'generator', 'live', 'beyond'];
+const NO_RATIO = [...WORST, 'calls', 'generator', 'live', 'repeats', 'beyond'];
 
 /**
  * A column for each of `rounds`, {title: rounds}.
@@ -186,8 +188,8 @@ export function report(results, how, machine) {
     + `peer, appendfsync ${how.redisFsync}.${how.quick
       ? ' A short run: for a look, not for a verdict.' : ''}`);
   say(summary(results, how));
-  say('Below, in parentheses: Slipway\'s figure divided by this one, the median '
-    + 'of the rounds.');
+  say('Below, in parentheses: Slipway\'s figure divided by this one, or that of the '
+    + 'last column where all are Slipway\'s; the median of the rounds.');
   if (results.callbacks) {
     const { rsa, ...others } = results.callbacks;
     say('**Closed loop, then all of them deployed**');

@@ -20,6 +20,8 @@ const idOf = (text) => [...text.slice(4)].reduce((id, c) => (
 
 export class Slipway extends Contestant {
   name = 'slipway';
+  isActive = 'status = 1';
+  runs = 'phase = 8';
 
   async prepare() {
     await super.prepare();
@@ -75,7 +77,9 @@ export class Slipway extends Contestant {
     await this.start();
     try {
       await this.world.control('answer');
-      this.ordered = (await this.#order()).id;
+      const ordered = await this.#order();
+      this.ordered = ordered.id;
+      this.watched = ordered.subscriptionId;
       const { id, order } = await this.#order();
       await this.#pay(order);
       await eventually('the first one runs',
@@ -105,7 +109,7 @@ export class Slipway extends Contestant {
       { planType: 'PRO' });
     const { orderId } = await post('/api/payment/create',
       { subscriptionId, gateway: 'ALIPAY', method: 'page' });
-    return { id: idOf(subscriptionId), order: orderId };
+    return { id: idOf(subscriptionId), subscriptionId, order: orderId };
   }
 
   async #pay(order) {
@@ -265,13 +269,14 @@ export class Slipway extends Contestant {
       () => answers(`http://127.0.0.1:${this.adminPort}/readyz`));
   }
 
-  async count(first, last) {
-    const { rows } = await this.db.query({ name: 'count',
-      text: 'SELECT count(*) FILTER (WHERE status = 1)::int AS active, '
-        + 'count(*) FILTER (WHERE phase = 8)::int AS running '
-        + 'FROM subscriptions WHERE id BETWEEN $1 AND $2',
-      values: [String(first), String(last)] });
-    return rows[0];
+  /** What it answers somebody who wants to watch a subscription. */
+  async watchStatus() {
+    const stop = new AbortController();
+    const { status } = await fetch(`http://127.0.0.1:${this.port}${
+      ''}/api/deployment/events/${this.watched}`, { signal: stop.signal,
+      headers: { authorization: `Bearer ${this.bearer('model')}` } });
+    stop.abort();
+    return status;
   }
 
   /** A sample of /metrics, undefined where there is none. */

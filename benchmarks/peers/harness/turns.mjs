@@ -10,12 +10,14 @@ import { Program, cpuSeconds, memory } from './processes.mjs';
 const run = promisify(execFile);
 
 /** Posts the notifications of a batch from a process of its own. */
-async function notify(how, contestant, { file, orders }, rate = 0) {
+async function notify(how, contestant, { file, orders }, { rate = 0,
+  again = 0 } = {}) {
   const [command, ...args] = how.load;
   const { stdout } = await run(command, [...args,
     '--port', String(contestant.port), '--bodies', file,
     '--connections', String(how.connections), '--rate', String(rate),
-    '--limit', String(how.limit)], { maxBuffer: 2 ** 24 });
+    '--limit', String(how.limit),
+    ...(again ? ['--again', String(again)] : [])], { maxBuffer: 2 ** 24 });
   const report = JSON.parse(stdout);
   if (report.failed) {
     throw fatal(`${report.failed} of ${orders.length} not acknowledged: ${
@@ -27,19 +29,19 @@ async function notify(how, contestant, { file, orders }, rate = 0) {
 
 /** Waits until all of a batch run; how many seconds after `since`. */
 async function allRunning(how, contestant, { orders, first, last }, since) {
-  let running = 0;
   try {
-    await eventually('all run', async () => {
-      ({ running } = await contestant.count(first, last));
-      return running >= orders.length;
-    }, { within: how.limit * 1000, every: 50 });
+    await eventually('all run', () => contestant.allRun(first, last),
+      { within: how.limit * 1000, every: 50 });
   } catch {
     // What does not run by then is lost.
+  }
+  const seconds = (performance.now() - since) / 1000;
+  const { running } = await contestant.count(first, last);
+  if (running < orders.length) {
     how.say(`${contestant.label}: ${running} of ${orders.length} run\n${
       contestant.log.slice(-4000)}`);
   }
-  return { seconds: (performance.now() - since) / 1000,
-    lost: orders.length - running };
+  return { seconds, lost: orders.length - running };
 }
 
 /** What was acknowledged has to be in the database. */
@@ -63,10 +65,10 @@ const total = (of) => Object.values(of).reduce((sum, x) => sum + x, 0);
 const kibEach = (after, before, n) => ((after - before) * 1024) / n;
 
 /** Memory before and right after a batch is acknowledged, none of it deployed. */
-async function fly(how, world, contestant, batch) {
+async function fly(how, world, contestant, batch, load) {
   const idle = memory(contestant.server);
   const idleAll = everythingOf(contestant);
-  const report = await notify(how, contestant, batch);
+  const report = await notify(how, contestant, batch, load);
   const flight = memory(contestant.server);
   const flightAll = everythingOf(contestant);
   await assertActive(contestant, batch);
@@ -111,7 +113,7 @@ export async function rateTurn(how, world, contestant, batch, rate) {
   const cpu = cpuOf(world, contestant);
   const begun = performance.now();
   const { p50, p99, p999, max, generator } = await notify(how, contestant,
-    batch, rate);
+    batch, { rate });
   await assertActive(contestant, batch);
   const drained = await allRunning(how, contestant, batch, begun);
   return { p50, p99, p999, max, generator,
@@ -157,9 +159,13 @@ export async function crashTurn(how, world, contestant, batch) {
 /** How much memory so many take; they are never deployed. */
 export async function memoryTurn(how, world, contestant, batch) {
   await world.control('hold', { forget: true });
-  const { report, ...sizes } = await fly(how, world, contestant, batch);
+  // Who is told that there is no room comes again, as gateways do.
+  const { report, ...sizes } = await fly(how, world, contestant, batch,
+    { again: 1 });
   const live = await contestant.metric?.('slipway_actors{kind="supervisor"}');
-  return { perSecond: report.perSecond, ...sizes,
+  await contestant.kill();
+  await world.control('drop');
+  return { perSecond: report.perSecond, repeats: report.repeats, ...sizes,
     ...(live === undefined ? {} : { live }) };
 }
 
