@@ -36,10 +36,12 @@ function run(command, args) {
 }
 
 function instructions(name, iterations) {
+  // Google Benchmark adds the number to the name.
   const { stderr } = run('valgrind', ['--tool=callgrind',
     '--callgrind-out-file=/dev/null', program, `--key=${key}`, `--iterations=${iterations}`,
-    `--benchmark_filter=^${name}$`]);
-  return Number(/Collected : (\d+)/.exec(stderr)[1]);
+    `--benchmark_filter=^${name}/iterations:`]);
+  const [, collected] = /Collected : (\d+)/.exec(stderr);
+  return Number(collected);
 }
 
 const hasValgrind = spawnSync('valgrind', ['--version']).status === 0;

@@ -16,7 +16,7 @@ async function notify(how, contestant, { file, orders }, { rate = 0,
   const { stdout } = await run(command, [...args,
     '--port', String(contestant.port), '--bodies', file,
     '--connections', String(how.connections), '--rate', String(rate),
-    '--limit', String(how.limit),
+    '--limit', String(Math.max(how.limit, orders.length / 100)),
     ...(again ? ['--again', String(again)] : [])], { maxBuffer: 2 ** 24 });
   const report = JSON.parse(stdout);
   if (report.failed) {
