@@ -197,10 +197,11 @@ public:
       give_up("epoll");
     latencies_.reserve(requests.size());
     connections_.resize(std::min(how.connections, requests.size()));
-    idle_.reserve(connections_.size());
+    idle_.resize(connections_.size());
     watch(timer_, timer_mark);
     for (std::size_t i = 0; i < connections_.size(); ++i)
-      connect(i);
+      if (!connect(i))
+        give_up("connecting");
   }
 
   void run() {
@@ -209,8 +210,8 @@ public:
     const auto end = begin_
                      + std::chrono::duration_cast<steady::duration>(
                        std::chrono::duration<double>{how_.limit});
-    for (auto i = connections_.size(); i-- > 0;)
-      idle_.push_back(i);
+    for (std::size_t i = 0; i < connections_.size(); ++i)
+      rest(i);
     send_due(begin_);
     auto events = std::array<epoll_event, 128>{};
     while (latencies_.size() + broken_ < requests_.size() && open_ > 0) {
@@ -259,10 +260,11 @@ public:
     std::printf("{\"seconds\":%.6f,\"answered\":%zu,\"failed\":%zu,"
                 "\"firstFailure\":\"%s\",\"perSecond\":%.3f,\"p50\":%.4f,"
                 "\"p90\":%.4f,\"p99\":%.4f,\"p999\":%.4f,\"max\":%.4f,"
-                "\"repeats\":%zu,\"cpuSeconds\":%.6f}\n",
+                "\"repeats\":%zu,\"reopened\":%zu,\"cpuSeconds\":%.6f}\n",
                 took, latencies_.size(), failed_, first_failure_.c_str(),
                 took > 0 ? static_cast<double>(latencies_.size()) / took : 0.0,
-                ms(0.5), ms(0.9), ms(0.99), ms(0.999), ms(1), repeats_, cpu_);
+                ms(0.5), ms(0.9), ms(0.99), ms(0.999), ms(1), repeats_,
+                reopened_, cpu_);
   }
 
 private:
@@ -274,6 +276,7 @@ private:
     std::size_t sent = 0; ///< Of the request, while some of it is to be sent.
     std::size_t request = 0;
     bool busy = false;
+    bool proven = false; ///< It has brought an answer.
     steady::time_point since;
     std::array<char, 4096> buffer;
   };
@@ -293,22 +296,41 @@ private:
       give_up("epoll_ctl");
   }
 
-  void connect(std::size_t i) {
+  bool connect(std::size_t i) {
     const auto fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+      give_up("socket");
     auto to = sockaddr_in{};
     to.sin_family = AF_INET;
     to.sin_port = htons(how_.port);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0
-        || ::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to))
-             != 0)
-      give_up("connecting");
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to))
+        != 0) {
+      ::close(fd);
+      return false;
+    }
     const auto one = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     ::fcntl(fd, F_SETFL, O_NONBLOCK);
     watch(fd, i);
     connections_[i].fd = fd;
+    connections_[i].proven = false;
     ++open_;
+    return true;
+  }
+
+  // Who has rested longest goes first, so that none rests for so long that the
+  // server closes it.
+
+  void rest(std::size_t i) {
+    idle_[(idle_first_ + idle_count_++) % idle_.size()] = i;
+  }
+
+  std::size_t take_rested() {
+    const auto i = idle_[idle_first_];
+    idle_first_ = (idle_first_ + 1) % idle_.size();
+    --idle_count_;
+    return i;
   }
 
   /// When a request has to leave; `now` without a rate.
@@ -325,7 +347,7 @@ private:
   /// Gives the idle connections what is due, and sets the timer for the rest.
   void send_due(steady::time_point now) {
     auto wake = steady::time_point::max();
-    while (!idle_.empty()) {
+    while (idle_count_ > 0) {
       if (!again_.empty() && again_.front().at <= now) {
         begin(again_.front().request, again_.front().since);
         again_.pop_front();
@@ -342,13 +364,12 @@ private:
       }
       begin(next_++, at);
     }
-    if (!idle_.empty() && wake != steady::time_point::max())
+    if (idle_count_ > 0 && wake != steady::time_point::max())
       set_timer(wake);
   }
 
   void begin(std::size_t request, steady::time_point since) {
-    const auto i = idle_.back();
-    idle_.pop_back();
+    const auto i = take_rested();
     auto& x = connections_[i];
     x.request = request;
     x.since = since;
@@ -443,7 +464,8 @@ private:
     last_ = steady::now();
     x.filled = 0;
     x.busy = false;
-    idle_.push_back(i);
+    x.proven = true;
+    rest(i);
     if (whole->status == 503 && how_.again > 0) {
       ++repeats_;
       again_.push_back({last_
@@ -460,18 +482,33 @@ private:
     }
   }
 
+  /// A server may close what has served its time, just when a request leaves:
+  /// then it goes out once more, as every client does it.
   void broke(std::size_t i, std::string why) {
     auto& x = connections_[i];
+    const auto again = !x.busy || (x.proven && x.filled == 0);
     ::close(x.fd);
     x.fd = -1;
     --open_;
+    if (again && connect(i)) {
+      ++reopened_;
+      x.filled = 0;
+      if (x.busy) {
+        x.sent = 0;
+        send(i);
+      }
+      return;
+    }
     if (x.busy) {
       ++broken_;
       ++failed_;
       note(std::move(why));
-    } else {
-      std::erase(idle_, i);
+      return;
     }
+    // Nobody takes it from here on.
+    for (auto left = idle_count_; left > 0; --left)
+      if (const auto other = take_rested(); other != i)
+        rest(other);
   }
 
   void note(std::string why) {
@@ -486,11 +523,14 @@ private:
   steady::time_point timer_at_;
   bool waiting_to_send_ = false; ///< Some connection was, once.
   std::vector<connection> connections_;
-  std::vector<std::size_t> idle_;
+  std::vector<std::size_t> idle_; ///< A ring.
+  std::size_t idle_first_ = 0;
+  std::size_t idle_count_ = 0;
   std::size_t open_ = 0;
   std::deque<repeat> again_;
   std::size_t next_ = 0;
   std::size_t repeats_ = 0;
+  std::size_t reopened_ = 0;
   std::size_t failed_ = 0;
   std::size_t broken_ = 0;
   std::string first_failure_;

@@ -9,10 +9,7 @@
 #include "http/crypto/form.hpp"
 #include "http/crypto/rsa.hpp"
 #include "http/gateway/intake.hpp"
-#if __has_include("persistence/journal_encode.hpp")
 #include "persistence/journal_encode.hpp"
-#define SLIPWAY_JOURNAL_ENCODE
-#endif
 
 #include <benchmark/benchmark.h>
 
@@ -171,8 +168,6 @@ record record_of(const state& x) {
   return out;
 }
 
-#ifdef SLIPWAY_JOURNAL_ENCODE
-
 /// What a payment writes.
 transition payment_of(const state& paid, const std::string& body) {
   auto out = transition{};
@@ -195,8 +190,6 @@ transition payment_of(const state& paid, const std::string& body) {
   out.callback->body = body;
   return out;
 }
-
-#endif
 
 // -- the benchmarks ----------------------------------------------------------
 
@@ -261,7 +254,6 @@ all_benchmarks(const journey& on, const notification& message) {
                    auto copy = x;
                    benchmark::DoNotOptimize(copy);
                  }});
-#ifdef SLIPWAY_JOURNAL_ENCODE
   // Of different subscriptions in truth; here their ids are all the same.
   auto payment
     = std::make_shared<transition>(payment_of(on.paid, message.body));
@@ -272,7 +264,6 @@ all_benchmarks(const journey& on, const notification& message) {
                    benchmark::DoNotOptimize(made);
                    benchmark::DoNotOptimize(to);
                  }});
-#endif
   return out;
 }
 
