@@ -1,337 +1,366 @@
-// Runs Slipway and its peers in one run, interleaved, on the same PostgreSQL, the
-// same provider and the same signed notifications, and prints medians and ratios.
-// See README.md in the folder above.
+// Runs Slipway, its peers and the limits in one run, interleaved, on the same
+// PostgreSQL, the same provider and the same signed notifications, and prints
+// medians and ratios. See README.md in the folder above.
 
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
-import { fatal, eventually, sleep } from '../../tests/system/lib/wait.mjs';
-import { Dbos, Express, Restate, Slipway } from './harness/contestants.mjs';
-import { cpuSeconds, memory } from './harness/processes.mjs';
+import { parseArgs } from 'node:util';
+import { Bare, PgBatched, PgSingle, Rsa } from './harness/limits.mjs';
+import { Dbos, Express, Restate } from './harness/peers.mjs';
+import { fastest, machineNow, median, printed, replaceBetween, report }
+  from './harness/report.mjs';
+import { Slipway } from './harness/slipway.mjs';
+import { callbacksTurn, crashTurn, memoryTurn, rateTurn, watchTurn }
+  from './harness/turns.mjs';
 import { World } from './harness/world.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const run = promisify(execFile);
 
 const KINDS = { slipway: Slipway, express: Express, dbos: Dbos,
-  restate: Restate };
+  restate: Restate, bare: Bare, pgbench_64: PgBatched, pgbench_1: PgSingle,
+  rsa: Rsa };
 
-const USAGE = `usage: run.mjs [OPTION…]
-  --only NAME[,NAME…]   contestants (${Object.keys(KINDS).join(',')})
-  --phases NAME[,NAME…] of callbacks,rate,crash (all)
-  --rounds N            of each phase (3)
-  --count N             notifications of a round (10000)
+const PHASES = ['callbacks', 'rate', 'crash', 'memory', 'growth', 'watch'];
+
+const FULL = { rounds: '5', count: '20000', crash: '5000',
+  'in-flight': '10000,100000,1000000', growth: '1000,1000000,10000000',
+  watchers: '0,1000,10000' };
+
+const QUICK = { rounds: '1', count: '4000', crash: '1000',
+  'in-flight': '10000', growth: '1000,100000', watchers: '0,500' };
+
+const USAGE = `usage: ./run bench [OPTION…]      (./run bench micro: single steps)
+  --quick               few minutes, small numbers: in parentheses below
+  --only NAME[,NAME…]   of ${Object.keys(KINDS).join(',')}
+  --phases NAME[,NAME…] of ${PHASES.join(',')}
+  --rounds N            of each phase (${FULL.rounds}; ${QUICK.rounds})
+  --count N             notifications of a round (${FULL.count}; ${QUICK.count})
   --connections N       (64)
   --rate N              per second of phase rate (half of the fastest peer's)
-  --crash N             in flight when the server is killed (5000)
+  --crash N             in flight when the server is killed (${FULL.crash}; ${
+  QUICK.crash})
+  --in-flight N[,N…]    of phase memory (${FULL['in-flight']}; ${
+  QUICK['in-flight']})
+  --peers-in-flight N   peers take part up to so many (100000)
+  --growth N[,N…]       finished subscriptions of phase growth (${
+  FULL.growth}; ${QUICK.growth})
+  --grow NAME[,NAME…]   who takes part in phase growth (slipway)
+  --watchers N[,N…]     open streams of phase watch (${FULL.watchers}; ${
+  QUICK.watchers})
   --limit SECONDS       until all of them have to run (300)
   --deployments N       under way at once (64)
   --processes N         of Node.js for each peer (2)
   --redis-fsync WHEN    everysec, or always: as durable as PostgreSQL (everysec)
-  --finished N          subscriptions that run already, in everybody's tables (0)
-  --json FILE           every round's figures`;
+  --finished N          subscriptions that run already, in everybody's tables, in
+                        the phases callbacks, rate and crash (0)
+  --restarted           the server starts after the orders were taken, by one that
+                        has ended since
+  --programs DIR        of slipway_load and the others
+  --json FILE           every round's figures
+  --update-readme       writes the result into benchmarks/README.md`;
 
 function options() {
-  const number = (value) => ({ type: 'string', default: String(value) });
+  const text = (value) => ({ type: 'string', default: value });
+  const flag = { type: 'boolean', default: false };
   const { values } = parseArgs({ options: {
-    only: { type: 'string', default: Object.keys(KINDS).join() },
-    phases: { type: 'string', default: 'callbacks,rate,crash' },
-    rounds: number(3), count: number(10_000), connections: number(64),
-    rate: number(0), crash: number(5000), limit: number(300),
-    deployments: number(64), processes: number(2),
-    'redis-fsync': { type: 'string', default: 'everysec' },
-    finished: number(0), json: { type: 'string' },
+    quick: flag, restarted: flag, only: text(Object.keys(KINDS).join()),
+    phases: text(PHASES.join()), connections: text('64'), rate: text('0'),
+    'peers-in-flight': text('100000'), grow: text('slipway'),
+    limit: text('300'), deployments: text('64'), processes: text('2'),
+    'redis-fsync': text('everysec'), finished: text('0'),
+    programs: text(path.join(here, '../../build/release/benchmarks')),
+    json: { type: 'string' }, 'update-readme': flag,
+    ...Object.fromEntries(Object.keys(FULL).map((name) => [name,
+      { type: 'string' }])),
     help: { type: 'boolean', short: 'h' },
   } });
   if (values.help) {
     console.log(USAGE);
     process.exit(0);
   }
-  const of = (name) => Number(values[name]);
-  const names = values.only.split(',');
-  for (const name of names) {
-    if (!KINDS[name]) throw new Error(`no contestant ${name}\n${USAGE}`);
-  }
+  const of = (name) => values[name] ?? (values.quick ? QUICK : FULL)[name];
+  const number = (name) => {
+    const x = Number(of(name));
+    if (!Number.isFinite(x) || x < 0) throw new Error(`--${name} ${of(name)}?`);
+    return x;
+  };
+  const list = (name) => of(name).split(',');
+  const numbers = (name) => list(name).map(Number).sort((a, b) => a - b);
+  const known = (name, names) => list(name).map((x) => {
+    if (!names.includes(x)) throw new Error(`--${name}: no ${x}\n${USAGE}`);
+    return x;
+  });
+  const programs = path.resolve(values.programs);
   const slipway = path.resolve(process.env.SLIPWAY_BIN
     ?? path.join(here, '../../build/release/slipway'));
-  if (names.includes('slipway') && !fs.existsSync(slipway)) {
-    throw new Error(`no server at ${slipway}: build it (./run build) or set `
-      + 'SLIPWAY_BIN');
+  const names = known('only', Object.keys(KINDS));
+  for (const file of [path.join(programs, 'slipway_load'),
+    ...(names.includes('slipway') ? [slipway] : [])]) {
+    if (!fs.existsSync(file)) throw new Error(`${file} is not built: ./run bench`);
   }
-  return { names, phases: values.phases.split(','), json: values.json,
-    rounds: of('rounds'), count: of('count'), connections: of('connections'),
-    rate: of('rate'), crash: of('crash'), limit: of('limit'),
-    deployments: of('deployments'), processes: of('processes'),
-    finished: of('finished'), redisFsync: values['redis-fsync'],
-    slipway,
+  return { names, slipway, programs, quick: values.quick,
+    restarted: values.restarted,
+    phases: known('phases', PHASES), json: values.json,
+    updateReadme: values['update-readme'], rounds: number('rounds'),
+    count: number('count'), connections: number('connections'),
+    rate: number('rate'), crash: number('crash'),
+    inFlight: numbers('in-flight'), peersInFlight: number('peers-in-flight'),
+    growth: numbers('growth'), grow: known('grow', Object.keys(KINDS)),
+    watchers: numbers('watchers'), limit: number('limit'),
+    deployments: number('deployments'), processes: number('processes'),
+    finished: number('finished'), redisFsync: values['redis-fsync'],
     load: process.env.BENCH_LOAD?.split(' ')
-      ?? [process.execPath, path.join(here, 'harness/load.mjs')] };
+      ?? [path.join(programs, 'slipway_load')],
+    say: (line) => process.stderr.write(`${line}\n`) };
 }
 
 const how = options();
-const say = (text) => process.stderr.write(`${text}\n`);
+const { say } = how;
 
-// -- one turn of one contestant ------------------------------------------------
+/** Whoever has been started and is to be stopped whatever happens. */
+const open = new Set();
 
-/** Posts the notifications of a batch from a process of its own. */
-async function notify(contestant, { file, orders }, rate = 0) {
-  const [command, ...args] = how.load;
-  const { stdout } = await run(command, [...args,
-    '--port', String(contestant.port), '--bodies', file,
-    '--connections', String(how.connections), '--rate', String(rate),
-    '--limit', String(how.limit)]);
-  const report = JSON.parse(stdout);
-  if (report.failed) {
-    throw new Error(`${contestant.name}: ${report.failed} of ${orders.length} `
-      + `not acknowledged: ${report.firstFailure}\n${contestant.program.log}`);
-  }
-  return report;
-}
-
-/** Waits until all of a batch run; how many seconds after `since`. */
-async function allRunning(contestant, { orders, first, last }, since) {
-  let running = 0;
+async function add(Kind, world, suffix = '', more = {}) {
+  const contestant = new Kind(world, { ...how, ...more }, suffix);
+  open.add(contestant);
+  say(`setting up ${contestant.label}`);
   try {
-    await eventually('all run', async () => {
-      ({ running } = await contestant.count(first, last));
-      return running >= orders.length;
-    }, { within: how.limit * 1000, every: 100 });
-  } catch {
-    // What does not run by then is lost.
-    say(`${contestant.name}: ${running} of ${orders.length} run\n${
-      contestant.program.log.slice(-4000)}`);
+    await contestant.prepare();
+  } catch (error) {
+    throw blame(contestant, 'setting up', error);
   }
-  return { seconds: (performance.now() - since) / 1000,
-    lost: orders.length - running };
+  return contestant;
 }
 
-/** What was acknowledged has to be in the database. */
-async function assertActive(contestant, { orders, first, last }) {
-  const { active } = await contestant.count(first, last);
-  if (active !== orders.length) {
-    throw fatal(`${contestant.name}: ${orders.length} acknowledged, ${active} `
-      + 'active');
-  }
+async function remove(contestant) {
+  open.delete(contestant);
+  await contestant.close();
 }
 
-/** CPU of the contestant, its stores, and PostgreSQL. */
-function cpuOf(world, contestant) {
-  return cpuSeconds([...contestant.server, ...contestant.stores])
-    + world.postgresCpu();
-}
+const blame = (contestant, when, error) => new Error(`${contestant.label}, ${
+  when}: ${error.message}\n${contestant.log.slice(-4000)}`);
 
-const everythingOf = (contestant) => memory([...contestant.server,
-  ...contestant.stores]);
+// -- rounds --------------------------------------------------------------------
+
+/** Numbers and signed notifications. */
+async function makeBatch(world, count, name) {
+  say(`preparing ${name}: ${count} notifications`);
+  const batch = world.take(count);
+  return { ...batch, file: await world.notifications(`${name}.txt`,
+    batch.orders) };
+}
 
 /**
- * Nobody deploys while the notifications come in, because the provider keeps
- * its answers to itself; then it answers.
+ * Everybody takes a turn in every round, and nobody is always the first or
+ * always after the same one.
+ * @param players [{contestant, into, batches, turn}]: `into` takes the figures
  */
-async function callbacksTurn(world, contestant, batch) {
-  const { calls } = await world.control('hold', { forget: true });
-  const idle = memory(contestant.server);
-  const idleAll = everythingOf(contestant);
-  const cpu = cpuOf(world, contestant);
-  const report = await notify(contestant, batch);
-  await assertActive(contestant, batch);
-  const flight = memory(contestant.server);
-  const flightAll = everythingOf(contestant);
-  const released = performance.now();
-  await world.control('answer');
-  const drained = await allRunning(contestant, batch, released);
-  const n = batch.orders.length;
-  const after = await world.control();
-  const total = (of) => Object.values(of).reduce((sum, x) => sum + x, 0);
-  return { perSecond: report.perSecond, p50: report.p50, p99: report.p99,
-    p999: report.p999, idle, idleAll,
-    flight: ((flight - idle) * 1024) / n,
-    flightAll: ((flightAll - idleAll) * 1024) / n,
-    running: (n - drained.lost) / drained.seconds,
-    cpu: ((cpuOf(world, contestant) - cpu) * 1000) / n,
-    calls: (total(after.calls) - total(calls)) / n,
-    lost: drained.lost, doubled: after.doubled };
-}
-
-async function rateTurn(world, contestant, batch, rate) {
-  await world.control('answer', { forget: true });
-  const cpu = cpuOf(world, contestant);
-  const begun = performance.now();
-  const report = await notify(contestant, batch, rate);
-  await assertActive(contestant, batch);
-  const drained = await allRunning(contestant, batch, begun);
-  return { p50: report.p50, p99: report.p99, p999: report.p999,
-    cpu: ((cpuOf(world, contestant) - cpu) * 1000) / batch.orders.length,
-    lost: drained.lost, doubled: (await world.control()).doubled };
-}
-
-/** kill -9 while all are paid for and none runs. */
-async function crashTurn(world, contestant, batch) {
-  await world.control('hold', { forget: true });
-  await notify(contestant, batch);
-  // So that the provider's answers to the first of them are lost with certainty.
-  await sleep(500);
-  await contestant.kill();
-  // Whoever asked is gone, and what they asked for has happened.
-  await world.control('drop');
-  await world.control('answer');
-  const begun = performance.now();
-  await contestant.start();
-  const ready = (performance.now() - begun) / 1000;
-  const recovered = await allRunning(contestant, batch, begun);
-  const after = await world.control();
-  return { ready, seconds: recovered.seconds, lost: recovered.lost,
-    doubled: after.doubled };
-}
-
-// -- the run -------------------------------------------------------------------
-
-const median = (values) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle]
-    : (sorted[middle - 1] + sorted[middle]) / 2;
-};
-
-/** The orders that each turn pays: the same numbers for everybody. */
-async function makeBatches(world, contestants) {
-  const slipway = contestants.find((c) => c.name === 'slipway');
-  const batches = [];
-  await slipway?.start();
-  if (how.finished) {
-    for (const contestant of contestants) {
-      say(`${contestant.name}: ${how.finished} that run already`);
-      await contestant.finish(how.finished);
-    }
-  }
-  for (const phase of how.phases) {
-    const count = phase === 'crash' ? how.crash : how.count;
-    for (let round = 0; round < how.rounds; ++round) {
-      say(`preparing ${phase}, round ${round + 1}: ${count} orders`);
-      const of = {};
-      if (slipway) of.slipway = await slipway.order(count);
-      const orders = of.slipway?.orders ?? Array.from({ length: count },
-        (_, i) => `bench-${phase}-${round}-${i}`);
-      for (const peer of contestants) {
-        if (peer !== slipway) of[peer.name] = await peer.seed(orders);
-      }
-      const file = await world.notifications(`${phase}-${round}.txt`, orders);
-      batches.push({ phase, round, of, file });
-    }
-  }
-  await slipway?.stop();
-  return batches;
-}
-
-async function play(world, contestants, batches) {
-  const results = Object.fromEntries(how.phases.map((phase) => [phase,
-    Object.fromEntries(contestants.map((c) => [c.name, []]))]));
-  let rate = how.rate;
-  for (const { phase, round, of, file } of batches) {
-    if (phase === 'rate' && !rate) {
-      const peers = contestants.filter((c) => c.name !== 'slipway'
-        && results.callbacks?.[c.name].length);
-      if (!peers.length) throw new Error('phase rate needs --rate N');
-      rate = Math.round(Math.max(...peers.map((c) => median(
-        results.callbacks[c.name].map((r) => r.perSecond)))) / 2);
-    }
-    // Nobody is always the first or always after the same one.
-    const turn = round % contestants.length;
-    for (const contestant of [...contestants.slice(turn),
-      ...contestants.slice(0, turn)]) {
-      const batch = { ...of[contestant.name], file };
-      // What one has left behind must not be written out on another's time.
-      world.postgres.sql('CHECKPOINT');
-      await contestant.start();
+async function play(world, phase, round, players) {
+  const first = round % players.length;
+  for (const { contestant, title, into, batches, turn } of [...players.slice(first),
+    ...players.slice(0, first)]) {
+    const name = title ?? contestant.label;
+    try {
+      // Whoever took the orders is there when they are paid, as a rule.
+      if (!how.restarted) await contestant.start();
+      for (const batch of batches) await contestant.seed(batch);
+      if (how.restarted) await contestant.start();
+      await world.checkpoint();
       const begun = performance.now();
-      const result = await { callbacks: callbacksTurn, rate: rateTurn,
-        crash: crashTurn }[phase](world, contestant, batch, rate);
-      results[phase][contestant.name].push(result);
+      const result = await turn();
       await contestant.stop();
-      say(`${phase}, round ${round + 1}, ${contestant.name}: ${
-        Object.entries(result).map(([k, v]) => `${k} ${printed(v)}`)
-          .join(', ')} (${printed((performance.now() - begun) / 1000)} s)`);
+      into.push(result);
+      say(`${phase}, round ${round + 1}, ${name}: ${Object.entries(result)
+        .map(([k, v]) => `${k} ${printed(v)}`).join(', ')} (${
+        printed((performance.now() - begun) / 1000)} s)`);
+    } catch (error) {
+      throw blame(contestant, `${phase}, round ${round + 1}`, error);
     }
   }
-  return { results, rate };
 }
 
-// -- tables --------------------------------------------------------------------
+const TURNS = { callbacks: callbacksTurn, rate: rateTurn, crash: crashTurn };
 
-const printed = (x) => (Math.abs(x) >= 100 ? x.toFixed(0)
-  : Math.abs(x) >= 10 ? x.toFixed(1) : x.toFixed(2));
-
-const COLUMNS = {
-  callbacks: [['callbacks/s', 'perSecond'], ['p50 ms', 'p50'],
-    ['p99 ms', 'p99'], ['p99.9 ms', 'p999'],
-    ['workflows to running/s', 'running'],
-    ['provider calls each', 'calls'],
-    ['CPU s per 1000, PostgreSQL\'s included', 'cpu'],
-    ['idle MiB', 'idle'], ['KiB each in flight', 'flight'],
-    ['idle MiB with stores', 'idleAll'],
-    ['KiB each with stores', 'flightAll'],
-    ['lost', 'lost'], ['doubled', 'doubled']],
-  rate: [['p50 ms', 'p50'], ['p99 ms', 'p99'], ['p99.9 ms', 'p999'],
-    ['CPU s per 1000, PostgreSQL\'s included', 'cpu'], ['lost', 'lost'],
-    ['doubled', 'doubled']],
-  crash: [['seconds until it answers', 'ready'],
-    ['seconds until all run', 'seconds'], ['lost', 'lost'],
-    ['doubled', 'doubled']],
-};
-
-/** `14000 (7.1)`: the figure, and Slipway's as a multiple of this one. */
-function cell(key, values, slipway) {
-  // One lost among three rounds is one lost.
-  const of = ['lost', 'doubled'].includes(key) ? (v) => Math.max(...v) : median;
-  const own = of(values.map((r) => r[key]));
-  if (!slipway?.length || slipway === values || ['lost', 'doubled', 'calls']
-    .includes(key)) return printed(own);
-  const ratio = of(slipway.map((r) => r[key])) / own;
-  return `${printed(own)} (× ${printed(ratio)})`;
-}
-
-function table(phase, results) {
-  const columns = COLUMNS[phase];
-  const names = Object.keys(results);
-  return [`| | ${names.join(' | ')} |`, `|---|${'---|'.repeat(names.length)}`,
-    ...columns.map(([title, key]) => `| ${title} | ${names.map((name) => cell(
-      key, results[name], results.slipway)).join(' | ')} |`)].join('\n');
-}
-
-function print({ results, rate }, busy) {
-  console.log(`${os.cpus().length} cores, ${(os.totalmem() / 2 ** 30).toFixed(0)
-  } GiB, Node.js ${process.version}, load average before the start ${
-    busy.toFixed(1)}. Medians over ${how.rounds} rounds of ${how.count}; ${
-    how.connections} connections, ${how.deployments} deployments at once, ${
-    how.processes} processes of each peer, appendfsync ${how.redisFsync}, ${
-    how.finished} finished.\nIn parentheses: Slipway's figure divided by this `
-    + 'one.');
-  const titles = { callbacks: 'Closed loop, then all of them deployed',
-    rate: `At ${rate} notifications a second, deployed meanwhile`,
-    crash: `kill -9 with ${how.crash} in flight` };
-  for (const [phase, of] of Object.entries(results)) {
-    console.log(`\n### ${titles[phase]}\n\n${table(phase, of)}`);
+/** The phases in which all play in tables that they have from the beginning. */
+async function playTogether(world, contestants, phase, results) {
+  const servers = contestants.filter((c) => phase === 'callbacks' || !c.isLimit);
+  if (!servers.length) return;
+  if (phase === 'rate') {
+    const peer = fastest(results);
+    results.rateAt = how.rate || (peer && Math.round(median(
+      results.callbacks[peer].map((r) => r.perSecond)) / 2));
+    if (!results.rateAt) {
+      results.notes.push('phase rate needs a peer\'s callbacks or --rate');
+      return;
+    }
   }
+  const out = results[phase] = Object.fromEntries(servers.map((c) => [c.name,
+    []]));
+  const count = phase === 'crash' ? how.crash : how.count;
+  for (let round = 0; round < how.rounds; ++round) {
+    const batch = await makeBatch(world, count, phase);
+    const batches = [batch];
+    if (phase === 'crash') {
+      batch.undisturbed = await makeBatch(world, count, 'undisturbed');
+      batches.push(batch.undisturbed);
+    }
+    await play(world, phase, round, servers.map((contestant) => ({ contestant,
+      into: out[contestant.name], batches,
+      turn: () => (contestant.turn ? contestant.turn()
+        : TURNS[phase](how, world, contestant, batch, results.rateAt)) })));
+  }
+}
+
+/** Each level in tables of its own, because nothing of it is ever deployed. */
+async function playMemory(world, results) {
+  results.memory = {};
+  for (const level of how.inFlight) {
+    const kinds = how.names.map((name) => KINDS[name]).filter((Kind) => (
+      Kind === Slipway || (!new Kind(world, how).isLimit
+        && level <= how.peersInFlight)));
+    const contestants = [];
+    for (const Kind of kinds) {
+      contestants.push(await add(Kind, world, `_m${level}`));
+    }
+    const out = results.memory[level] = Object.fromEntries(contestants.map((c) => [
+      c.name, []]));
+    const batch = await makeBatch(world, level, 'memory');
+    await play(world, `memory ${level}`, 0, contestants.map((contestant) => ({
+      contestant, batches: [batch], into: out[contestant.name],
+      turn: () => memoryTurn(how, world, contestant, batch) })));
+    for (const contestant of contestants) await remove(contestant);
+    fs.rmSync(batch.file);
+  }
+}
+
+/** A database for each level, and turns between them. */
+async function playGrowth(world, results) {
+  results.growth = {};
+  const players = [];
+  for (const name of how.grow) {
+    results.growth[name] = {};
+    for (const level of how.growth) {
+      const contestant = await add(KINDS[name], world, `_g${level}`);
+      if (contestant.bytesEach && level >= 1_000_000) {
+        const each = await contestant.bytesEach();
+        // Some more for what sorting and the log take meanwhile.
+        const need = (each * level * 1.2 + 4e9) / 1e9;
+        const free = world.freeBytes() / 1e9;
+        say(`${contestant.label}: ${printed(each)} bytes each, needs ${
+          printed(need)} GB of ${printed(free)}`);
+        if (need > free) {
+          results.notes.push(`${level} finished subscriptions take ${
+            printed(need)} GB of disk, and ${printed(free)} are free`);
+          await remove(contestant);
+          continue;
+        }
+      }
+      say(`${contestant.label}: ${level} that run already`);
+      const begun = performance.now();
+      await contestant.finish(level);
+      say(`  took ${printed((performance.now() - begun) / 1000)} s`);
+      players.push({ contestant, into: results.growth[name][level] = [] });
+    }
+  }
+  for (let round = 0; players.length && round < how.rounds; ++round) {
+    const batch = await makeBatch(world, how.count, 'growth');
+    await play(world, 'growth', round, players.map((x) => ({ ...x,
+      batches: [batch], turn: () => callbacksTurn(how, world, x.contestant, batch) })));
+  }
+  for (const { contestant } of players) await remove(contestant);
+}
+
+/** One server; what takes turns is how many watch. */
+async function playWatch(world, results) {
+  const most = Math.max(...how.watchers);
+  if (most > how.count) throw new Error('--watchers: more than --count');
+  // A server of before there were streams does not know their limits, either.
+  const probe = await add(Slipway, world, '_probe');
+  await probe.start();
+  const status = await probe.watchStatus();
+  await remove(probe);
+  if (status !== 200) {
+    results.notes.push('watchers, because GET /api/deployment/events/… '
+      + `answers ${status}`);
+    return;
+  }
+  const contestant = await add(Slipway, world, '_watch', { limits: {
+    max_connections: 2 * most + 1000, max_watchers: most + 100 } });
+  results.watch = Object.fromEntries(how.watchers.map((n) => [n, []]));
+  for (let round = 0; round < how.rounds; ++round) {
+    const players = [];
+    for (const watchers of how.watchers.filter((n) => results.watch[n])) {
+      const batch = await makeBatch(world, how.count, `watch-${watchers}`);
+      const into = [];
+      players.push({ contestant, title: `${watchers} watchers`, into, watchers,
+        batches: [batch], turn: () => watchTurn(how, world, contestant, { ...batch, watchers }) });
+    }
+    await play(world, 'watch', round, players);
+    for (const { into: [result], watchers } of players) {
+      if (result.refused) {
+        results.notes.push(`${watchers} watchers, because a stream was answered ${
+          result.refused}`);
+        delete results.watch[watchers];
+      } else {
+        results.watch[watchers].push(result);
+      }
+    }
+  }
+  if (!Object.keys(results.watch).some((n) => n > 0)) delete results.watch;
+  await remove(contestant);
+}
+
+async function playAll(world, results) {
+  const together = how.phases.filter((phase) => TURNS[phase]);
+  if (together.length) {
+    const contestants = [];
+    for (const name of how.names) {
+      const contestant = await add(KINDS[name], world);
+      contestants.push(contestant);
+      if (how.finished && contestant.finish) {
+        say(`${name}: ${how.finished} that run already`);
+        await contestant.finish(how.finished);
+      }
+    }
+    for (const phase of together) {
+      await playTogether(world, contestants, phase, results);
+    }
+    for (const contestant of contestants) await remove(contestant);
+  }
+  if (how.phases.includes('memory')) await playMemory(world, results);
+  const slipway = how.names.includes('slipway');
+  if (how.phases.includes('growth') && slipway) await playGrowth(world, results);
+  if (how.phases.includes('watch') && slipway) await playWatch(world, results);
 }
 
 async function main() {
-  const [busy] = os.loadavg();
+  const machine = machineNow();
+  const results = { notes: [] };
   const world = await World.start();
-  const contestants = how.names.map((name) => new KINDS[name](world, how));
+  let failure;
   try {
-    for (const contestant of contestants) {
-      say(`setting up ${contestant.name}`);
-      await contestant.prepare();
-    }
-    const batches = await makeBatches(world, contestants);
-    const played = await play(world, contestants, batches);
-    print(played, busy);
-    if (how.json) fs.writeFileSync(how.json, JSON.stringify(played, null, 1));
+    await playAll(world, results);
+  } catch (error) {
+    failure = error;
   } finally {
-    for (const contestant of contestants) await contestant.close();
+    for (const contestant of open) {
+      await contestant.close().catch((error) => say(error.message));
+    }
     await world.stop();
+  }
+  // What was measured before a failure counts all the same.
+  const text = report(results, how, machine);
+  console.log(text);
+  if (how.json) {
+    fs.writeFileSync(how.json, JSON.stringify({ machine, options: how, results },
+      null, 1));
+  }
+  if (failure) {
+    say(`\nFAILED: ${failure.message}`);
+    process.exitCode = 1;
+  } else if (how.updateReadme) {
+    replaceBetween(path.join(here, '../README.md'), 'last run', text);
   }
 }
 

@@ -33,20 +33,23 @@ export function cpuSeconds(roots) {
 }
 
 /**
- * Resident memory in MiB. What several processes share counts once, hence the
- * proportional size.
+ * Memory in MiB: {resident, shared}. What several processes have in common is in
+ * `resident` once for each of them, and in `shared` once.
  */
 export function memory(roots) {
-  let kib = 0;
+  const out = { resident: 0, shared: 0 };
   for (const pid of roots.flatMap(treeOf)) {
     try {
       const text = fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-      kib += Number(/^Pss:\s+(\d+) kB/m.exec(text)[1]);
+      const mib = (name) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm')
+        .exec(text)[1]) / 1024;
+      out.resident += mib('Rss');
+      out.shared += mib('Pss');
     } catch {
       // Gone meanwhile.
     }
   }
-  return kib / 1024;
+  return out;
 }
 
 export class Program {
@@ -65,6 +68,7 @@ export class Program {
       { cwd, env: { ...plainEnvironment(), ...env },
         stdio: ['ignore', 'pipe', 'pipe'], ...options });
     this.pid = this.#child.pid;
+    this.stdin = this.#child.stdin;
     this.stdout = this.#child.stdout;
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {

@@ -21,6 +21,15 @@ export const APP_ID = '2021000000000000';
 export const SELLER_ID = '2088000000000000';
 export const WORKSPACE_ID = '00000000-0000-4000-8000-000000000000';
 
+/** As Slipway writes numbers: Crockford's base 32 in lower case. */
+function digits(value, count) {
+  let out = '';
+  for (let rest = value; out.length < count; rest >>= 5n) {
+    out = '0123456789abcdefghjkmnpqrstvwxyz'[Number(rest & 31n)] + out;
+  }
+  return out;
+}
+
 /** `yyyy-MM-dd HH:mm:ss` in Beijing. */
 const beijing = () => new Date(Date.now() + 8 * 3_600_000).toISOString()
   .slice(0, 19).replace('T', ' ');
@@ -30,6 +39,15 @@ const pair = () => makePair('rsa', { modulusLength: 2048,
   privateKeyEncoding: { type: 'pkcs8', format: 'pem' } });
 
 export class World {
+  /**
+   * Ids of Slipway's are milliseconds since 2024 and 22 more bits. Those that we
+   * make up are of yesterday, so that none of today's is among them.
+   */
+  firstId = BigInt(Date.now() - Date.UTC(2024, 0) - 86_400_000) << 22n;
+  /** Odd, so that they spread over whatever is chosen by their last bits. */
+  step = (1n << 16n) + 1n;
+  #taken = 0n;
+
   static async start() {
     const world = new World();
     try {
@@ -55,6 +73,7 @@ export class World {
       shared_buffers: process.env.BENCH_SHARED_BUFFERS || '128MB',
       max_connections: '200' } });
     this.#watch();
+    this.admin = await this.connect(this.postgres.url);
     const port = await freePort();
     this.provider = new Program(process.execPath,
       [path.join(here, 'provider.mjs'), String(port)]);
@@ -77,6 +96,7 @@ export class World {
 
   async stop() {
     await this.provider?.stop();
+    await this.admin?.end();
     this.watcher?.kill('SIGKILL');
     await this.postgres?.remove();
     this.home?.remove();
@@ -92,8 +112,37 @@ export class World {
 
   /** Makes a database; how to connect to it. */
   async database(name) {
-    this.postgres.sql(`CREATE DATABASE ${name}`);
+    await this.admin.query(`CREATE DATABASE ${name}`);
     return this.postgres.url.replace(/[^/]*$/, name);
+  }
+
+  async drop(name) {
+    await this.admin.query(`DROP DATABASE ${name} WITH (FORCE)`);
+  }
+
+  /** What one has left behind must not be written out on another's time. */
+  async checkpoint() {
+    await this.admin.query('CHECKPOINT');
+  }
+
+  /** Bytes that are free where PostgreSQL keeps its data. */
+  freeBytes() {
+    const { bavail, bsize } = fs.statfsSync(path.dirname(this.postgres.data));
+    return bavail * bsize;
+  }
+
+  /**
+   * Numbers of subscriptions and of their orders, the same for everybody.
+   * @returns {first, last, step, orders}, the ids as text
+   */
+  take(count) {
+    const first = this.firstId + this.#taken * this.step;
+    this.#taken += BigInt(count);
+    const id = (n) => first + BigInt(n) * this.step;
+    return { first: String(first), last: String(id(count - 1)),
+      step: String(this.step), orders: Array.from({ length: count },
+        (_, n) => `sw${digits(id(n), 13)}001`),
+      ids: (n) => `sub_${digits(id(n), 13)}` };
   }
 
   async connect(url) {
