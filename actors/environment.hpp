@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/audience.hpp"
 #include "actors/automation.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/lifecycle/machine.hpp"
@@ -138,6 +139,11 @@ struct environment {
   actor_slot<logbook_actor> logbook;   ///< Null without a provider.
   actor_slot<notifier_actor> notifier; ///< Null without mail.
   actor_slot<reconciler_actor> reconciler;
+  actor_slot<broadcaster_actor> broadcaster;
+  /// What the BROADCASTER wants to be told of. What the pointer leads to
+  /// changes, the pointer does not.
+  std::shared_ptr<slipway::audience> audience
+    = std::make_shared<slipway::audience>();
 
   /// The rules for subscriptions of this plan.
   [[nodiscard]] const lifecycle::rules&

@@ -330,6 +330,49 @@ struct log_follower {
 
 using log_follower_ptr = std::shared_ptr<log_follower>;
 
+/// Somebody who wants to see how a deployment stands, as it changes. All of it
+/// is called on the BROADCASTER's thread and must not block. Dropping it ends
+/// the reader's stream.
+class status_watcher {
+public:
+  virtual ~status_watcher() = default;
+
+  /// Does not let the reader in; nothing else is called then.
+  virtual void refuse(errc why) = 0;
+
+  /// Lets the reader in, with these bytes as the first ones it gets.
+  /// @returns whether it is still there.
+  virtual bool open(std::string_view first) = 0;
+
+  /// @returns whether the reader is still there.
+  virtual bool write(std::string_view bytes) = 0;
+
+  /// Bytes that the reader has not taken yet.
+  [[nodiscard]] virtual std::size_t waiting() const = 0;
+
+  /// Whether the reader has left.
+  [[nodiscard]] virtual bool gone() const = 0;
+
+  subscription_id subscription{};
+  /// Who asks; errc::not_found for what is somebody else's.
+  std::string user_id;
+  /// The revision that the reader has seen last; 0: none.
+  std::uint64_t seen = 0;
+};
+
+using status_watcher_ptr = std::shared_ptr<status_watcher>;
+
+/// A watched subscription has changed; durable.
+struct status_changed {
+  record_ptr now;
+};
+
+/// The STORE's answer on its way back to the BROADCASTER.
+struct changes_read {
+  errc error = errc::none;
+  std::shared_ptr<query::list_changes::result> rows;
+};
+
 /// Something to be done at a payment gateway at once, for somebody who waits.
 struct gateway_errand {
   enum class kind : std::uint8_t {
@@ -410,6 +453,9 @@ SLIPWAY_LOCAL_MESSAGE(watch_dropped)
 SLIPWAY_LOCAL_MESSAGE(provider_hint)
 SLIPWAY_LOCAL_MESSAGE(log_query_ptr)
 SLIPWAY_LOCAL_MESSAGE(log_follower_ptr)
+SLIPWAY_LOCAL_MESSAGE(status_watcher_ptr)
+SLIPWAY_LOCAL_MESSAGE(status_changed)
+SLIPWAY_LOCAL_MESSAGE(changes_read)
 SLIPWAY_LOCAL_MESSAGE(gateway_errand_ptr)
 SLIPWAY_LOCAL_MESSAGE(mail_nudge)
 SLIPWAY_LOCAL_MESSAGE(mails_read)
@@ -541,6 +587,16 @@ using notifier_actor = caf::typed_actor<caf::reacts_to<mail_nudge>,
                                         caf::reacts_to<mails_read>,
                                         // INTERNAL: Looks into the outbox.
                                         caf::reacts_to<tick>>;
+
+/// The BROADCASTER: tells readers of what they watch as it changes.
+using broadcaster_actor
+  = caf::typed_actor<caf::reacts_to<status_watcher_ptr>,
+                     caf::reacts_to<status_changed>,
+                     // INTERNAL: What the database says of what is watched.
+                     caf::reacts_to<changes_read>,
+                     // INTERNAL: Looks at what other servers change, and for
+                     // readers gone.
+                     caf::reacts_to<tick>>;
 
 /// Everything that one transaction writes.
 struct transition {

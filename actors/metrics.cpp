@@ -141,6 +141,8 @@ struct metrics::impl {
                         .Add({});
   Family<Counter>& pruned = family<Counter>(
     "slipway_pruned_rows_total", "Rows that left for being old, by table.");
+  Gauge& watching
+    = family<Gauge>("slipway_watchers", "Readers of live progress.").Add({});
   Family<Counter>& sheds = family<Counter>(
     "slipway_shed_total", "Requests refused before work was done, by reason.");
 };
@@ -148,6 +150,7 @@ struct metrics::impl {
 metrics::metrics() : impl_{std::make_unique<impl>()} {
   // What an alert looks at has to exist before the first event.
   impl_->sheds.Add({{"reason", "in_flight"}});
+  impl_->sheds.Add({{"reason", "slow_watcher"}});
   impl_->callbacks.of("alipay", "applied");
   impl_->restarts.Add({{"kind", "supervisor"}, {"reason", "failure"}});
   impl_->notifications.of("mail", "sent");
@@ -234,6 +237,10 @@ void metrics::http_request(std::string_view route, int status) {
     .of(route, std::string_view{text.data(), static_cast<std::size_t>(
                                                end.ptr - text.data())})
     .Increment();
+}
+
+void metrics::watchers(double readers) {
+  impl_->watching.Set(readers);
 }
 
 void metrics::shed(std::string_view reason) {

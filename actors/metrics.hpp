@@ -75,6 +75,9 @@ public:
 
   void http_request(std::string_view route, int status);
 
+  /// Readers of live progress.
+  void watchers(double readers);
+
   void shed(std::string_view reason);
 
   /// Rows by state, as last counted.

@@ -55,6 +55,23 @@ struct find_record {
   subscription_id id{};
 };
 
+/// Those of some subscriptions that have changed since somebody looked last.
+struct list_changes {
+  struct known {
+    subscription_id id{};
+    std::uint64_t revision = 0; ///< 0: nothing is known of it.
+  };
+  struct row {
+    record value;
+    /// As in `find_record`.
+    std::int64_t queue_position = 0;
+    /// Whether this server owns it: no other one changes it then.
+    bool own = false;
+  };
+  using result = std::vector<row>;
+  std::vector<known> of;
+};
+
 /// Reads a subscription and makes this server its owner, unless another living
 /// server is: errc::owned_elsewhere then.
 struct claim_record {
@@ -525,8 +542,8 @@ struct job {
 };
 
 using store_job = std::variant<
-  job<query::find_record>, job<query::claim_record>, job<query::claim_orphans>,
-  job<query::list_own>, job<query::note_quarantine>,
+  job<query::find_record>, job<query::list_changes>, job<query::claim_record>,
+  job<query::claim_orphans>, job<query::list_own>, job<query::note_quarantine>,
   job<query::lift_quarantine>, job<query::due_timers>, job<query::move_timer>,
   job<query::wake_failed>, job<query::slots>, job<query::list_watched>,
   job<query::find_by_project>, job<query::match_records>,

@@ -341,6 +341,9 @@ void supervisor_state::committed(const commit_result& what) {
                 lifecycle::name_of(cause->what),
                 lifecycle::to_string(done->next.state.deployment.at));
   current = std::move(done->next);
+  if (env->audience->watches(current.id))
+    self->send(env->broadcaster(),
+               status_changed{std::make_shared<const record>(current)});
   release_effects();
   if (resume_owed)
     resume();

@@ -307,6 +307,12 @@ constexpr key table[]{
   {"limits", "max_connections",
    "Open connections; beyond it new ones have to wait.", kind::integer, 1,
    1'000'000, "", optional, AT(limits.max_connections)},
+  {"limits", "max_watchers",
+   "Browsers that watch a deployment live; beyond it 503. An eighth of "
+   "max_connections is never theirs.",
+   kind::integer, 1, 1'000'000, "", optional, AT(limits.max_watchers)},
+  {"limits", "max_watchers_per_user", "Those of one user; beyond it 503.",
+   kind::integer, 1, 1'000'000, "", optional, AT(limits.max_watchers_per_user)},
   {"limits", "max_resident",
    "Subscriptions in memory; beyond it whoever needs another one gets 503.",
    kind::integer, 100, 100'000'000, "", optional, AT(limits.max_resident)},

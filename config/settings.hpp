@@ -217,6 +217,9 @@ struct limits_settings {
   std::size_t max_body_bytes = 256 * 1024;
   std::size_t max_header_bytes = 16 * 1024;
   std::size_t max_connections = 4096;
+  /// Readers of live progress.
+  std::size_t max_watchers = 2048;
+  std::size_t max_watchers_per_user = 32;
   /// Subscriptions in memory at once.
   std::size_t max_resident = 100'000;
   /// Transitions on their way to the database.

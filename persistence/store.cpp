@@ -48,6 +48,12 @@ std::int32_t rows_max(std::size_t limit) {
   "EXISTS (SELECT 1 FROM instances i WHERE i.subscription_id = s.id "          \
   "AND i.deleted_at IS NULL)"
 
+/// How many deployments go first, counting this one; 0 when it is not queued.
+#define PLACE_IN_QUEUE                                                         \
+  "CASE WHEN s.phase = 2 THEN (SELECT count(*) FROM subscriptions q "          \
+  "WHERE q.stage = 1 AND (q.queue_rank, q.id) <= (s.queue_rank, s.id)) "       \
+  "ELSE 0 END"
+
 /// Statements keep pointers to their text: these live as long as the program.
 std::string
 select_records(const char* extra, const char* from, const char* order) {
@@ -56,10 +62,14 @@ select_records(const char* extra, const char* from, const char* order) {
 }
 
 const auto find_sql = select_records(
-  ", CASE WHEN s.phase = 2 THEN (SELECT count(*) FROM subscriptions q "
-  "WHERE q.stage = 1 AND (q.queue_rank, q.id) <= (s.queue_rank, s.id)) "
-  "ELSE 0 END",
-  "(SELECT * FROM subscriptions WHERE id = $1) s", "ORDER BY p.seq");
+  ", " PLACE_IN_QUEUE, "(SELECT * FROM subscriptions WHERE id = $1) s",
+  "ORDER BY p.seq");
+
+const auto changes_sql = select_records(
+  ", " PLACE_IN_QUEUE ", coalesce(s.owner = $3, false)",
+  "(SELECT x.* FROM unnest($1::bigint[], $2::bigint[]) AS w (id, revision) "
+  "JOIN subscriptions x ON x.id = w.id AND x.revision > w.revision) s",
+  "ORDER BY s.id, p.seq");
 
 const auto load_sql
   = select_records(", coalesce(s.owner = $2, false), " NOBODY_OWNS_IT,
@@ -128,6 +138,9 @@ const auto search_statement
 
 const auto find_statement
   = pg::statement{"store_find", find_sql.c_str(), false};
+
+const auto progress_statement
+  = pg::statement{"store_changes", changes_sql.c_str(), false};
 
 const auto load_statement
   = pg::statement{"store_load", load_sql.c_str(), false};
@@ -712,6 +725,34 @@ public:
                     return tl::unexpected{errc::not_found};
                   return find_record::found{std::move(found.front()),
                                             rows.int64(0, rows.columns() - 1)};
+                });
+  }
+
+  answer<list_changes::result> operator()(const list_changes& q) {
+    auto ids = std::vector<std::int64_t>{};
+    auto revisions = std::vector<std::int64_t>{};
+    ids.reserve(q.of.size());
+    revisions.reserve(q.of.size());
+    for (const auto& x : q.of) {
+      ids.push_back(key(x.id));
+      revisions.push_back(static_cast<std::int64_t>(x.revision));
+    }
+    return with(progress_statement,
+                pg::params{}.add_array(ids).add_array(revisions).add(server_),
+                [](const pg::result& rows) -> answer<list_changes::result> {
+                  auto out = list_changes::result{};
+                  auto found = read_records(rows);
+                  out.reserve(found.size());
+                  auto row = 0;
+                  for (auto& x : found) {
+                    // Each record's first row, of as many as it has orders.
+                    while (to_id(rows.int64(row, 0)) != x.id)
+                      ++row;
+                    out.push_back({std::move(x),
+                                   rows.int64(row, rows.columns() - 2),
+                                   rows.boolean(row, rows.columns() - 1)});
+                  }
+                  return out;
                 });
   }
 

@@ -1,5 +1,6 @@
 #include "http/api/context.hpp"
 
+#include "http/api/etag.hpp"
 #include "http/api/problem.hpp"
 #include "http/crypto/text.hpp"
 
@@ -87,6 +88,10 @@ void context::send(log_query_ptr what) const {
 
 void context::send(log_follower_ptr what) const {
   caf::anon_send(env->logbook(), std::move(what));
+}
+
+void context::send(status_watcher_ptr what) const {
+  caf::anon_send(env->broadcaster(), std::move(what));
 }
 
 bool context::keep_forged(callback_entry what) const {
@@ -346,6 +351,20 @@ void succeed(http::exchange& to, json::value data, int status) {
   succeed_with(to, {{"success", true}, {"data", std::move(data)}}, status);
 }
 
+void succeed_unless_known(http::exchange& to, json::value data) {
+  auto response = http::response{};
+  response.body = json::serialize(
+    json::object{{"success", true}, {"data", std::move(data)}});
+  auto tag = etag_of(response.body);
+  if (is_known(to.in(), tag)) {
+    response.status = 304;
+    response.body.clear();
+  }
+  response.headers
+    = {{"ETag", std::move(tag)}, {"Cache-Control", "private, no-cache"}};
+  to.answer(std::move(response));
+}
+
 void succeed_page(http::exchange& to, json::array data,
                   const std::string& next_cursor) {
   succeed_with(
@@ -362,6 +381,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_payment_routes(out, ctx);
   add_callback_routes(out, ctx);
   add_deployment_routes(out, ctx);
+  add_event_routes(out, ctx);
   add_log_routes(out, ctx);
   add_webhook_routes(out, ctx);
   add_notification_routes(out, ctx);

@@ -62,6 +62,8 @@ struct context {
 
   void send(log_follower_ptr what) const;
 
+  void send(status_watcher_ptr what) const;
+
   [[nodiscard]] timestamp now() const {
     return env->clock->now();
   }
@@ -169,6 +171,10 @@ read_number_cursor(http::exchange& from, const std::string& cursor);
 /// `{"success":true,"data":…}`
 void succeed(http::exchange& to, boost::json::value data, int status = 200);
 
+/// The same for what is asked for again and again: with an ETag, and without a
+/// body (304) for whoever has it already.
+void succeed_unless_known(http::exchange& to, boost::json::value data);
+
 /// `{"success":true,"data":[…],"nextCursor":…}`
 void succeed_page(http::exchange& to, boost::json::array data,
                   const std::string& next_cursor);
@@ -203,6 +209,7 @@ void add_payment_routes(http::router& to, const context_ptr& ctx);
 void add_callback_routes(http::router& to, const context_ptr& ctx);
 void add_inbox_routes(http::router& to, const context_ptr& ctx);
 void add_deployment_routes(http::router& to, const context_ptr& ctx);
+void add_event_routes(http::router& to, const context_ptr& ctx);
 void add_log_routes(http::router& to, const context_ptr& ctx);
 void add_webhook_routes(http::router& to, const context_ptr& ctx);
 void add_notification_routes(http::router& to, const context_ptr& ctx);

@@ -16,15 +16,16 @@ void read_status(const context_ptr& ctx, exchange_ptr x, const principal& who) {
     fail(*x, problem_of(errc::not_found));
     return;
   }
-  ctx->ask(query::find_record{*id}, [x, user = who.user_id](
-                                      job<query::find_record>::reply found) {
-    if (!found)
-      fail(*x, problem_of(found.error()));
-    else if (found->value.user_id != user)
-      fail(*x, problem_of(errc::not_found));
-    else
-      succeed(*x, render_deployment(found->value, found->queue_position));
-  });
+  ctx->ask(query::find_record{*id},
+           [x, user = who.user_id](job<query::find_record>::reply found) {
+             if (!found)
+               fail(*x, problem_of(found.error()));
+             else if (found->value.user_id != user)
+               fail(*x, problem_of(errc::not_found));
+             else
+               succeed_unless_known(
+                 *x, render_deployment(found->value, found->queue_position));
+           });
 }
 
 void read_progress(const context_ptr& ctx, exchange_ptr x,
@@ -37,24 +38,25 @@ void read_progress(const context_ptr& ctx, exchange_ptr x,
     missing(*x);
     return;
   }
-  ctx->ask(
-    query::find_record{ref->subscription},
-    [x, missing, ref = *ref,
-     user = who.user_id](job<query::find_record>::reply found) {
-      if (!found && found.error() != errc::not_found) {
-        fail(*x, problem_of(found.error()));
-        return;
-      }
-      if (!found || found->value.user_id != user
-          || found->value.state.instance.seq != ref.seq) {
-        missing(*x);
-        return;
-      }
-      const auto progress = found->value.state.deployment.progress;
-      succeed(*x, json::object{{"instanceId", to_text(ref)},
-                               {"progress", progress},
-                               {"percentage", std::to_string(progress) + "%"}});
-    });
+  ctx->ask(query::find_record{ref->subscription},
+           [x, missing, ref = *ref,
+            user = who.user_id](job<query::find_record>::reply found) {
+             if (!found && found.error() != errc::not_found) {
+               fail(*x, problem_of(found.error()));
+               return;
+             }
+             if (!found || found->value.user_id != user
+                 || found->value.state.instance.seq != ref.seq) {
+               missing(*x);
+               return;
+             }
+             const auto progress = found->value.state.deployment.progress;
+             succeed_unless_known(
+               *x,
+               json::object{{"instanceId", to_text(ref)},
+                            {"progress", progress},
+                            {"percentage", std::to_string(progress) + "%"}});
+           });
 }
 
 /// The subscription that a body names, as retry and cancel want it. Answers

@@ -11,6 +11,7 @@
 #include "persistence/migrate.hpp"
 
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <csignal>
 #include <cstdio>
@@ -37,6 +38,16 @@ void hold_signals() {
   const auto signals = stop_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+}
+
+/// Connections are descriptors, and many systems give few of them to whoever
+/// does not ask.
+void raise_descriptors() {
+  auto limit = rlimit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /// Returns at the first signal; from then on the next one kills. Returns as
@@ -106,6 +117,7 @@ std::optional<config::settings> load_for_serving(const std::string& file) {
 
 int run_server(const std::string& config_file, bool faults) {
   hold_signals();
+  raise_descriptors();
   auto settings = load_for_serving(config_file);
   if (!settings)
     return exit_usage;

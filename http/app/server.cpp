@@ -1,5 +1,6 @@
 #include "http/app/server.hpp"
 
+#include "actors/broadcaster.hpp"
 #include "actors/dispatcher.hpp"
 #include "actors/environment.hpp"
 #include "actors/guardian.hpp"
@@ -8,6 +9,7 @@
 #include "actors/registry.hpp"
 #include "config/keyring.hpp"
 #include "http/api/context.hpp"
+#include "http/api/events.hpp"
 #include "http/app/commands.hpp"
 #include "http/client/curl_client.hpp"
 #include "http/client/websocket.hpp"
@@ -437,6 +439,27 @@ struct server::impl {
     return out;
   }
 
+  /// Readers are kept from taking the connections that everybody needs.
+  [[nodiscard]] std::size_t watchers_max() const {
+    const auto connections = settings.limits.max_connections;
+    return std::min(settings.limits.max_watchers,
+                    std::max(connections - connections / 8, std::size_t{1}));
+  }
+
+  group_spec reader_parts() {
+    auto out = group_spec{"readers", {}};
+    out.children.push_back(
+      ticking("broadcaster", "broadcaster", env->broadcaster, [this](bool) {
+        auto options = broadcaster_options{};
+        options.render = api::render_status_event;
+        options.watchers_max = watchers_max();
+        options.watchers_each_max = settings.limits.max_watchers_per_user;
+        return actors->spawn(broadcaster, environment_ptr{env},
+                             std::move(options));
+      }));
+    return out;
+  }
+
   group_spec operator_parts() {
     auto out = group_spec{"operators", {}};
     out.children.push_back(
@@ -474,7 +497,8 @@ struct server::impl {
     auto options = guardian_options{};
     // In the order in which they need each other.
     options.groups = {database_parts(), subscription_parts(), provider_parts(),
-                      payment_parts(),  mail_parts(),         operator_parts()};
+                      payment_parts(),  mail_parts(),         reader_parts(),
+                      operator_parts()};
     options.give_up = [](const std::string& why) {
       // Whoever starts us again finds everything in the database.
       spdlog::critical("{}; the server ends", why);
@@ -528,6 +552,8 @@ struct server::impl {
     options.max_body_bytes = settings.limits.max_body_bytes;
     options.max_body_bytes_in_all
       = std::max(options.max_body_bytes_in_all, 4 * options.max_body_bytes);
+    // Those of logs have a bound of their own, and so have visits.
+    options.max_streams += watchers_max();
     options.max_in_flight = settings.limits.max_in_flight;
     options.header_timeout = settings.http.header_timeout;
     options.body_timeout = settings.http.body_timeout;
@@ -635,6 +661,7 @@ struct server::impl {
         spdlog::warn("the guardian does not answer, stopping all the same");
       end(observing);
       end(pruning);
+      end(env->broadcaster);
       end(env->dispatcher);
       end(env->provider);
       end(keeper);

@@ -4,6 +4,7 @@
 #include "http/server/upgrade.hpp"
 
 #include <boost/asio/post.hpp>
+#include <boost/asio/socket_base.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/status.hpp>
@@ -28,6 +29,12 @@ constexpr auto head_read_bytes = std::size_t{4} * 1024;
 
 constexpr auto body_read_bytes = std::size_t{64} * 1024;
 
+/// Of what a client says while it listens to a stream: nothing is wanted.
+constexpr auto stream_read_bytes = std::size_t{64};
+
+/// Of a stream, on their way in the system.
+constexpr auto stream_send_bytes = 32 * 1024;
+
 /// How long a client may take to close after us.
 constexpr auto drain_timeout = millis{2'000};
 
@@ -40,6 +47,11 @@ bool is_token(std::string_view text) noexcept {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z')
            || (c >= 'A' && c <= 'Z') || marks.find(c) != std::string_view::npos;
   });
+}
+
+/// Assigning an empty text would keep the memory.
+void let_go(std::string& text) noexcept {
+  std::string{}.swap(text);
 }
 
 bool is_one_line(std::string_view text) noexcept {
@@ -95,8 +107,12 @@ public:
     state_->close();
   }
 
-  bool write(std::string bytes) override {
-    return state_->write(std::move(bytes));
+  bool write(std::string_view bytes) override {
+    return state_->write(bytes);
+  }
+
+  [[nodiscard]] bool is_open() const override {
+    return state_->is_open();
   }
 
   [[nodiscard]] std::size_t waiting() const override {
@@ -132,7 +148,7 @@ void stream_state::wake() {
   });
 }
 
-bool stream_state::write(std::string bytes) {
+bool stream_state::write(std::string_view bytes) {
   const auto lock = std::lock_guard{mutex_};
   if (finished_ || closing_ || overflow_)
     return false;
@@ -144,6 +160,11 @@ bool stream_state::write(std::string bytes) {
     wake();
   }
   return !overflow_;
+}
+
+bool stream_state::is_open() const {
+  const auto lock = std::lock_guard{mutex_};
+  return !finished_ && !closing_ && !overflow_;
 }
 
 std::size_t stream_state::waiting() const {
@@ -327,7 +348,9 @@ void connection::check_deadline(steady::time_point now) {
 // -- connection: reading ------------------------------------------------------
 
 void connection::read_more() {
-  const auto wanted = phase_ == phase::body ? body_read_bytes : head_read_bytes;
+  const auto wanted = phase_ == phase::body        ? body_read_bytes
+                      : phase_ == phase::streaming ? stream_read_bytes
+                                                   : head_read_bytes;
   const auto room = buffer_.max_size() - buffer_.size();
   reading_ = true;
   socket_.async_read_some(
@@ -759,7 +782,7 @@ void connection::answered() {
   in_.reset();
   // A large answer's memory is not kept for small ones.
   if (out_.capacity() > body_read_bytes)
-    out_ = {};
+    let_go(out_);
   if (!keep_alive_ || shared_->stopping.load(std::memory_order_acquire)) {
     drain();
     return;
@@ -841,12 +864,21 @@ void connection::begin_stream(std::uint64_t number, response&& head,
   stream_ = std::move(state);
   mine.release();
   report();
+  // There may be thousands of streams, and for hours: each keeps what it needs.
+  in_.reset();
+  match_ = {};
+  let_go(out_);
+  // What a client does not read shall not pile up in the system, either.
+  auto ec = error_code{};
+  socket_.set_option(asio::socket_base::send_buffer_size{stream_send_bytes},
+                     ec);
   if (!reading_) {
     buffer_.clear();
+    buffer_.shrink_to_fit();
     read_more();
   }
   const auto first = std::move(head.body);
-  chunk_ = head_;
+  chunk_ = std::move(head_);
   write_stream(first, false);
   if (shared_->stopping.load(std::memory_order_acquire))
     stream_->close();
@@ -894,6 +926,7 @@ void connection::write_stream(std::string_view bytes, bool last) {
         return;
       }
       self->stream_->written();
+      let_go(self->chunk_);
       if (last) {
         auto ended = std::exchange(self->stream_, nullptr);
         self->drain();

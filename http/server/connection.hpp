@@ -105,7 +105,9 @@ public:
   stream_state(std::shared_ptr<core> shared, std::weak_ptr<connection> owner,
                asio::io_context& context);
 
-  bool write(std::string bytes);
+  bool write(std::string_view bytes);
+
+  [[nodiscard]] bool is_open() const;
 
   [[nodiscard]] std::size_t waiting() const;
 

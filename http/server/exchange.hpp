@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace slipway::http {
 
@@ -22,7 +23,10 @@ public:
   /// more byte and the connection is dropped.
   /// @returns whether the bytes were taken; false once the stream is closed,
   ///          from whichever side.
-  virtual bool write(std::string bytes) = 0;
+  virtual bool write(std::string_view bytes) = 0;
+
+  /// Whether bytes would still be taken.
+  [[nodiscard]] virtual bool is_open() const = 0;
 
   /// Bytes that wait for the client, of the 64 KiB that may. Whoever has much
   /// to say asks, and waits while it is not little.

@@ -240,6 +240,17 @@ struct memory_database {
     return query::find_record::found{*found, position_of(*found)};
   }
 
+  answer<query::list_changes::result> run(const query::list_changes& q) {
+    auto out = query::list_changes::result{};
+    for (const auto& x : q.of)
+      if (const auto where = rows.find(raw(x.id));
+          where != rows.end()
+          && where->second.value.state.revision > x.revision)
+        out.push_back({where->second.value, position_of(where->second.value),
+                       where->second.owner == server});
+    return out;
+  }
+
   answer<record> run(const query::claim_record& q) {
     const auto where = rows.find(raw(q.id));
     if (where == rows.end())

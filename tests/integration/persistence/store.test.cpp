@@ -113,6 +113,44 @@ CAF_TEST(slots are counted and the queue keeps its order) {
   CAF_CHECK_EQUAL(position(at_work), 0);
 }
 
+CAF_TEST(what has changed since is read with whose it is) {
+  auto mine = queued(1, 3'000);
+  auto ahead = queued(2, 2'000);
+  auto theirs = queued(3, 4'000);
+  auto unpaid = life{4};
+  store(unpaid.create());
+  second = add("second");
+  const auto ask = [&](node& of, std::vector<query::list_changes::known> what) {
+    return must(of.ask(query::list_changes{std::move(what)}));
+  };
+  const auto known = [](const life& x, std::uint64_t less = 0) {
+    return query::list_changes::known{x.now.id, x.now.state.revision - less};
+  };
+  CAF_CHECK(ask(*first, {}).empty());
+  CAF_CHECK(
+    ask(*first, {known(mine), known(ahead), known(theirs), known(unpaid)})
+      .empty());
+  CAF_CHECK(ask(*first, {{subscription_id{4711}, 0}}).empty());
+  // Nothing is known of one, the last step of two, and the fourth is known.
+  const auto found
+    = ask(*first,
+          {known(theirs, 1), {mine.now.id, 0}, known(ahead), known(unpaid, 1)});
+  CAF_REQUIRE_EQUAL(found.size(), 3u);
+  check_equal(found[0].value, mine.now);
+  check_equal(found[1].value, theirs.now);
+  check_equal(found[2].value, unpaid.now);
+  CAF_CHECK_EQUAL(found[0].queue_position, 2);
+  CAF_CHECK_EQUAL(found[1].queue_position, 3);
+  CAF_CHECK_EQUAL(found[2].queue_position, 0);
+  for (const auto& x : found)
+    CAF_CHECK(x.own);
+  for (const auto& x : ask(*second, {{mine.now.id, 0}, {unpaid.now.id, 0}}))
+    CAF_CHECK(!x.own);
+  // As many orders as there are make one row.
+  CAF_CHECK(mine.now.state.orders.size() == 1);
+  CAF_CHECK(ask(*first, {{mine.now.id, 0}})[0].value.state.orders.size() == 1);
+}
+
 CAF_TEST(the queue goes by rank) {
   // Paid later, and of a plan that goes before the others.
   auto cheap = queued(1, 3'000);

@@ -6,8 +6,6 @@ import * as node from 'node:test';
 export const { after, afterEach, before, beforeEach } = node;
 
 const waiting = new Map(Object.entries({
-  'the event stream tells every state once the change happens': 'event stream',
-  'the event stream goes on after Last-Event-ID': 'event stream',
   'operators: stats and attention are closed to users': 'operator routes',
   'the API describes itself': 'OpenAPI',
   "the operators' page is served": "operators' page",
@@ -15,9 +13,7 @@ const waiting = new Map(Object.entries({
 }));
 
 /** Paths that the server does not serve yet. */
-const unserved = [
-  /^\/api\/deployment\/events\//,
-];
+const unserved = [];
 
 /** Of routes as [method, path, …], those that are served. */
 export const served = (routes) => routes.filter(

@@ -336,6 +336,8 @@ max_in_flight = 1
 max_body = "1MiB"
 max_header = "8KiB"
 max_connections = 2
+max_watchers = 3
+max_watchers_per_user = 4
 [log]
 level = "debug"
 format = "json"
@@ -396,6 +398,8 @@ format = "json"
   CAF_CHECK_EQUAL(is.limits.max_body_bytes, 1'048'576u);
   CAF_CHECK_EQUAL(is.limits.max_header_bytes, 8'192u);
   CAF_CHECK_EQUAL(is.limits.max_connections, 2u);
+  CAF_CHECK_EQUAL(is.limits.max_watchers, 3u);
+  CAF_CHECK_EQUAL(is.limits.max_watchers_per_user, 4u);
   CAF_CHECK_EQUAL(is.log.level, "debug");
   CAF_CHECK_EQUAL(is.log.format, "json");
 }
@@ -794,6 +798,8 @@ CAF_TEST(every bound holds and the edges are inside) {
      {"\"1023B\"", "\"65MiB\"", "\"1MB\""}},
     {"limits", "max_header", {"\"1KiB\"", "\"1MiB\""}, {"\"0B\"", "\"1GiB\""}},
     {"limits", "max_connections", {"1", "1000000"}, {"0", "1000001"}},
+    {"limits", "max_watchers", {"1", "1000000"}, {"0", "1000001"}},
+    {"limits", "max_watchers_per_user", {"1", "1000000"}, {"0", "1000001"}},
     {"log", "level", {"\"trace\"", "\"error\""}, {"\"loud\"", "\"INFO\""}},
     {"log", "format", {"\"text\"", "\"json\""}, {"\"xml\""}},
     {"http",
