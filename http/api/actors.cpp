@@ -23,21 +23,16 @@ std::optional<subscription_id> supervised_by(std::string_view actor) {
   return parse_subscription_id(actor.substr(supervisor_prefix.size()));
 }
 
-json::value text_or_null(const std::string& text) {
-  return text.empty() ? json::value(nullptr) : json::value(text);
-}
-
 json::object render(const actor_view& x) {
   return {
     {"id", x.id},
     {"kind", x.kind},
-    {"parent", text_or_null(x.parent)},
+    {"parent", json_text(x.parent)},
     {"state", x.state},
     {"mailboxDepth", x.mailbox_depth},
     {"restarts", x.restarts},
-    {"lastFailure", text_or_null(x.last_failure)},
-    {"lastFailureAt", x.failed_at ? json::value(to_rfc3339(*x.failed_at))
-                                  : json::value(nullptr)},
+    {"lastFailure", json_text(x.last_failure)},
+    {"lastFailureAt", json_time(x.failed_at)},
   };
 }
 
