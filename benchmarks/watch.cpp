@@ -50,7 +50,7 @@ struct watcher {
 
 class watch {
 public:
-  watch(std::uint16_t port, const std::string& file) {
+  watch(std::uint16_t port, const std::string& file) : port_{port} {
     epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
     if (epoll_ < 0)
       give_up("epoll");
@@ -64,8 +64,9 @@ public:
                   + line.substr(blank + 1) + "\r\n\r\n";
       watchers_.push_back(std::move(x));
     }
-    for (std::size_t i = 0; i < watchers_.size(); ++i)
-      connect(i, port);
+    // Not all at once: a server has so many requests at work and no more.
+    while (next_ < std::min(at_once, watchers_.size()))
+      connect(next_++);
     add(STDIN_FILENO, input_mark);
   }
 
@@ -114,6 +115,8 @@ public:
 private:
   static constexpr auto input_mark = ~std::uint64_t{0};
 
+  static constexpr auto at_once = std::size_t{128};
+
   void add(int fd, std::uint64_t mark) {
     auto event = epoll_event{};
     event.events = EPOLLIN;
@@ -122,12 +125,12 @@ private:
       give_up("epoll_ctl");
   }
 
-  void connect(std::size_t i, std::uint16_t port) {
+  void connect(std::size_t i) {
     auto& x = watchers_[i];
     x.fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     auto to = sockaddr_in{};
     to.sin_family = AF_INET;
-    to.sin_port = htons(port);
+    to.sin_port = htons(port_);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (x.fd < 0
         || ::connect(x.fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to))
@@ -200,9 +203,13 @@ private:
 
   void arrived(watcher& x, double now) {
     ++x.events;
-    if (x.events == 1 && ++opened_ == watchers_.size()) {
-      std::printf("open %zu\n", opened_);
-      std::fflush(stdout);
+    if (x.events == 1) {
+      if (next_ < watchers_.size())
+        connect(next_++);
+      if (++opened_ == watchers_.size()) {
+        std::printf("open %zu\n", opened_);
+        std::fflush(stdout);
+      }
     }
     if (x.events == 2) {
       x.second_at = now;
@@ -210,8 +217,10 @@ private:
     }
   }
 
+  std::uint16_t port_;
   int epoll_ = -1;
   std::vector<watcher> watchers_;
+  std::size_t next_ = 0; ///< To be opened.
   std::size_t opened_ = 0;
   std::size_t changed_ = 0;
   unsigned refused_ = 0; ///< With this status; 1 for a connection that ended.
