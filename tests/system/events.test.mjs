@@ -25,6 +25,13 @@ afterEach(async () => {
   world.railway.release('BUILDING');
 });
 
+/** One more server on the same database: `other`. */
+async function elsewhere() {
+  if (other?.server.running) return;
+  other = await world.another();
+  await other.server.start();
+}
+
 const path = ({ id }) => `/api/deployment/events/${id}`;
 const statusPath = ({ id }) => `/api/deployment/status/${id}`;
 
@@ -134,8 +141,7 @@ test('only for the owner', async () => {
 });
 
 test('watched at one server, changed by another', async () => {
-  other = await world.another();
-  await other.server.start();
+  await elsewhere();
   const subscription = await building();
   const there = new Api(other.url, subscription.user.token);
   const stream = await watch(subscription, { user: there });
@@ -158,6 +164,7 @@ test('watched at one server, changed by another', async () => {
 
 test('a stopped server ends its streams, and they go on elsewhere',
   async () => {
+    await elsewhere();
     const subscription = await building();
     const there = new Api(other.url, subscription.user.token);
     const stream = await watch(subscription, { user: there });

@@ -329,12 +329,18 @@ CAF_TEST(a place that comes too late is left out and no change is) {
   store().release();
   consume_messages();
   CAF_CHECK((a->got == texts{"77@4", "77@5", "77@6"}));
+  // Nor where the row is found to have gone on.
+  db->put(row(phase::creating_project, 8));
+  self->send(
+    aut, status_changed{std::make_shared<const record>(row(phase::queued, 7))});
+  consume_messages();
+  CAF_CHECK((a->got == texts{"77@4", "77@5", "77@6", "77@7", "77@8"}));
   // Nor where it cannot be asked for.
   db->query_fault = [](const store_job&) {
     return errc::database_down;
   };
-  change(row(phase::queued, 7));
-  CAF_CHECK((a->got == texts{"77@4", "77@5", "77@6", "77@7"}));
+  change(row(phase::queued, 9));
+  CAF_CHECK_EQUAL(a->got.back(), "77@9");
 }
 
 CAF_TEST(what another server changes is found within a second) {
