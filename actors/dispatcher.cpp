@@ -5,6 +5,8 @@
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 namespace slipway {
 
 using lifecycle::verdict;
@@ -66,7 +68,7 @@ void dispatcher_state::read(const slots_read& what) {
     line_is_whole = waiting.size() < waiting_max(env->max_concurrent);
     grant_in_line();
     if (what.value->queue_depth)
-      env->metrics->deploy_queue(static_cast<double>(*what.value->queue_depth));
+      set_depth(*what.value->queue_depth);
     const auto in_use = static_cast<double>(used());
     env->metrics->deploy_slots(in_use, env->max_concurrent - in_use);
   }
@@ -74,6 +76,11 @@ void dispatcher_state::read(const slots_read& what) {
     read_again = false;
     refresh();
   }
+}
+
+void dispatcher_state::set_depth(std::int64_t now) {
+  depth = std::max<std::int64_t>(now, 0);
+  env->metrics->deploy_queue(static_cast<double>(depth));
 }
 
 void dispatcher_state::grant_in_line() {
@@ -107,6 +114,7 @@ void dispatcher_state::answered(const grant_answered& what) {
   granting.erase(raw(what.subscription));
   if (what.taken) {
     held.insert(raw(what.subscription));
+    set_depth(depth - 1);
     if (reading)
       taken_meanwhile.insert(raw(what.subscription));
   }
@@ -116,6 +124,7 @@ void dispatcher_state::answered(const grant_answered& what) {
 
 void dispatcher_state::wanted(const slot_wanted& what) {
   line_is_whole = false;
+  set_depth(depth + 1);
   // Whoever came to the queue after the reading stands behind all who were
   // there, but for a head start or an earlier payment.
   if (!what.rank || *what.rank < line_read_at)

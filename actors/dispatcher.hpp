@@ -49,6 +49,8 @@ struct dispatcher_state {
   bool reading = false;
   bool read_again = false;
   bool count = false; ///< The next reading counts the queue as well.
+  /// How many wait, as far as we have been told since it was counted.
+  std::int64_t depth = 0;
   alive_guard alive;
 
 private:
@@ -58,6 +60,7 @@ private:
   [[nodiscard]] bool has_room() const;
   void grant(subscription_id id);
   void grant_in_line();
+  void set_depth(std::int64_t now);
 };
 
 dispatcher_actor::behavior_type

@@ -175,13 +175,11 @@ for (const when of ['before', 'after']) {
       const of = await racing();
       // `slow` waits first, `hang` after the effect waits afterwards.
       const kind = when === 'before' ? 'slow' : 'hang';
-      const all = await Promise.all(['projectCreate', 'project', 'template',
-        'templateDeployV2', 'workflowStatus', 'environment'].map(async (
-        operation) => {
+      const all = await Promise.all(['projectCreate', 'templateDeployV2',
+        'workflowStatus', 'environment'].map(async (operation) => {
         const subscription = await of.paid();
         const fault = of.railway.fault({ operation, kind, when,
-          match: operation === 'template' ? undefined
-            : of.about(subscription) });
+          match: of.about(subscription) });
         return { subscription, fault, operation };
       }));
       await Promise.all(all.map(({ subscription }) => of.notified(subscription)));
