@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 namespace slipway {
 
 using namespace std::chrono_literals;
@@ -14,6 +16,14 @@ constexpr auto fence_statement = pg::statement{
   "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM servers WHERE id = $1 "
   "AND ended_at IS NULL) THEN slipway_fence($1) END",
   true};
+
+constexpr auto forget_plans
+  = pg::statement{"forget_plans", "DISCARD PLANS", false};
+
+/// How long plans are good for: twice as long each time, since a table grows
+/// the less the longer it is there.
+constexpr auto plans_min = 250ms;
+constexpr auto plans_max = std::chrono::milliseconds{16s};
 
 } // namespace
 
@@ -31,10 +41,12 @@ session::write(pg::connection& on, const pg::statement& what,
 }
 
 pg::connection* session::get() {
+  const auto now = std::chrono::steady_clock::now();
+  if (connection_ && connection_->alive())
+    refresh_plans(now);
   if (connection_ && connection_->alive())
     return &*connection_;
   connection_.reset();
-  const auto now = std::chrono::steady_clock::now();
   if (now < not_before_)
     return nullptr;
   auto opened = pg::connection::open(options_);
@@ -48,7 +60,18 @@ pg::connection* session::get() {
   if (std::exchange(reported_, false))
     spdlog::info("{}: the database is back", options_.application_name);
   connection_.emplace(std::move(*opened));
+  plans_for_ = plans_min;
+  plans_until_ = now + plans_for_;
   return &*connection_;
+}
+
+void session::refresh_plans(std::chrono::steady_clock::time_point now) {
+  if (now < plans_until_ || connection_->in_transaction())
+    return;
+  plans_for_ = std::min(plans_for_ * 2, plans_max);
+  plans_until_ = now + plans_for_;
+  if (auto done = connection_->execute(forget_plans); !done)
+    failed(done.error(), "forgetting plans");
 }
 
 errc session::failed(const pg::error& why, const char* doing) {

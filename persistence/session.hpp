@@ -37,7 +37,10 @@ public:
   [[nodiscard]] tl::expected<pg::result, pg::error>
   write(pg::connection& on, const pg::statement& what, const pg::params& with);
 
-  /// @returns the connection, or null when there is none at the moment.
+  /// @returns the connection, or null when there is none at the moment. From
+  /// time to time it first has the server forget its plans: they are made once
+  /// for each statement, and what was right for tables that had just been made
+  /// reads all of them once they have grown.
   [[nodiscard]] pg::connection* get();
 
   /// Gives the connection up when the error says that it is of no more use.
@@ -45,11 +48,16 @@ public:
   errc failed(const pg::error& why, const char* doing);
 
 private:
+  /// Has plans made anew where it is time to.
+  void refresh_plans(std::chrono::steady_clock::time_point now);
+
   pg::connection_options options_;
   pg::params fence_params_;
   std::function<void()> on_fenced_;
   std::optional<pg::connection> connection_;
   std::chrono::steady_clock::time_point not_before_{};
+  std::chrono::steady_clock::time_point plans_until_{};
+  std::chrono::milliseconds plans_for_{};
   bool reported_ = false;
 };
 

@@ -319,6 +319,7 @@ struct server::impl {
                                     auto options = journal_options{};
                                     options.connection = connection_options(
                                       settings, database_url, "journal");
+                                    options.connection.plans_for_all = true;
                                     options.server = lease->server();
                                     options.on_fenced = fenced;
                                     if (faults)

@@ -48,6 +48,9 @@ struct connection_options {
   /// The server's limit for waiting on a lock; zero means: only the limit of
   /// the statement.
   millis lock_timeout{0};
+  /// Whether a statement's plan serves all parameters (`plan_cache_mode`). For
+  /// connections whose statements all have one right plan.
+  bool plans_for_all = false;
   /// What the client waits beyond the statement's limit before it takes the
   /// server or the network for dead.
   millis grace{2'000};
