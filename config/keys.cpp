@@ -52,6 +52,14 @@ constexpr key table[]{
    "How the outside reaches `listen`; base of the gateways' notify_url. Unset: "
    "built from `listen`, which only suits gateways on the same machine.",
    kind::base_url, 0, 0, "http https", optional, AT(http.public_url)},
+  {"http", "tls_cert_file",
+   "TLS on `listen`: the certificate and those between it and its root (PEM). "
+   "Read again when the file changes. Unset: no TLS, for a proxy in front.",
+   kind::existing_file, 0, 0, "", optional, AT(http.tls_cert_file)},
+  {"http", "tls_key_file", "The private key of that certificate (PEM).",
+   kind::existing_file, 0, 0, "", optional, AT(http.tls_key_file)},
+  {"http", "admin_tls", "Whether `admin_listen` uses it as well.",
+   kind::boolean, 0, 0, "", optional, AT(http.admin_tls)},
   {"http", "threads", "Threads that serve connections. 0: one per core.",
    kind::integer, 0, 256, "", optional, AT(http.threads)},
   {"http", "header_timeout",
@@ -296,6 +304,16 @@ constexpr key table[]{
    "", optional, AT(mail->require_tls)},
   {"mail", "timeout", "How long sending one message may take.", kind::duration,
    100 * ms, 10 * m, "", optional, AT(mail->timeout)},
+  {"mail", "templates_dir",
+   "A directory with templates of one's own, by the names of the built-in "
+   "ones. "
+   "Unset: only those.",
+   kind::existing_dir, 0, 0, "", optional, AT(mail->templates_dir)},
+  {"mail", "unsubscribe_url",
+   "Where a person turns mails off, for List-Unsubscribe; {user} stands for "
+   "the "
+   "user's id. Unset: no such header.",
+   kind::text, 1, 2'048, "", optional, AT(mail->unsubscribe_url)},
   // -- [limits]
   {"limits", "max_in_flight",
    "Requests being worked on; beyond it 503 with Retry-After.", kind::integer,
@@ -313,6 +331,13 @@ constexpr key table[]{
    kind::integer, 1, 1'000'000, "", optional, AT(limits.max_watchers)},
   {"limits", "max_watchers_per_user", "Those of one user; beyond it 503.",
    kind::integer, 1, 1'000'000, "", optional, AT(limits.max_watchers_per_user)},
+  {"limits", "user_requests_per_second",
+   "Requests of one user in a second, over time; beyond it 429 with "
+   "Retry-After. 0: no such limit.",
+   kind::integer, 0, 1'000'000, "", optional,
+   AT(limits.user_requests_per_second)},
+  {"limits", "user_request_burst", "How many of them may come at once.",
+   kind::integer, 1, 1'000'000, "", optional, AT(limits.user_request_burst)},
   {"limits", "max_resident",
    "Subscriptions in memory; beyond it whoever needs another one gets 503.",
    kind::integer, 100, 100'000'000, "", optional, AT(limits.max_resident)},
@@ -325,6 +350,18 @@ constexpr key table[]{
    "trace debug info warn error", optional, AT(log.level)},
   {"log", "format", "Lines for people, or one JSON object per line.",
    kind::choice, 0, 0, "text json", optional, AT(log.format)},
+  // -- [traces]
+  {"traces", "endpoint",
+   "Where spans go: OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces.",
+   kind::url, 0, 0, "http https", required, AT(traces->endpoint)},
+  {"traces", "service_name", "The name under which they show.", kind::text, 1,
+   128, "", optional, AT(traces->service_name)},
+  {"traces", "sample_per_mille",
+   "Of 1000 requests without a traceparent, so many are traced; those with one "
+   "say it themselves.",
+   kind::integer, 0, 1'000, "", optional, AT(traces->sample_per_mille)},
+  {"traces", "timeout", "How long one export may take.", kind::duration,
+   100 * ms, 1 * m, "", optional, AT(traces->timeout)},
 };
 
 #undef AT
@@ -859,6 +896,16 @@ bool store_text(const key& which, const std::string& text, const fs::path& base,
   }
 }
 
+std::vector<fault> store_directory(const key& which, const std::string& path,
+                                   const fs::path& base, target to) {
+  const auto full = resolve(base, path);
+  auto problem = std::error_code{};
+  if (!fs::is_directory(full, problem))
+    return {{expectation(which), "no directory at " + quoted_path(full)}};
+  put_text(which, to, full.string());
+  return {};
+}
+
 std::vector<fault> store_file(const key& which, const std::string& path,
                               const fs::path& base, target to) {
   auto problem = std::string{};
@@ -998,6 +1045,8 @@ std::string expectation(const key& which) {
       return "the path of a readable file with " + content_expectation(which);
     case kind::existing_file:
       return "the path of a readable file";
+    case kind::existing_dir:
+      return "the path of a directory";
     case kind::credential_keys:
       return "a list of 1 to " + std::to_string(which.high)
              + " \"id:file\", each file with 32 random bytes (raw or base64)";
@@ -1202,6 +1251,8 @@ std::vector<fault> store(const key& which, const raw_value& value,
     case kind::certificate_file:
     case kind::existing_file:
       return store_file(which, std::get<std::string>(value), base, to);
+    case kind::existing_dir:
+      return store_directory(which, std::get<std::string>(value), base, to);
     default: {
       const auto& text = std::get<std::string>(value);
       if (store_text(which, text, base, to))

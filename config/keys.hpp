@@ -42,6 +42,7 @@ enum class kind : std::uint8_t {
   public_key_file,  ///< PEM or bare base64.
   certificate_file, ///< PEM.
   existing_file,    ///< The path itself is kept; the file has to be there.
+  existing_dir,     ///< The same for a directory.
   credential_keys,  ///< List of `id:file`, 32 bytes each.
   platform_keys,    ///< List of `serial:file`, PEM each.
   variables,        ///< Table of names and texts.

@@ -26,7 +26,7 @@ constexpr auto prefix = std::string_view{"SLIPWAY_"};
 /// The sections that turn a part of the server on by being there.
 bool is_switch(std::string_view section) {
   return section == "alipay" || section == "wechat" || section == "railway"
-         || section == "mail";
+         || section == "mail" || section == "traces";
 }
 
 bool is_plan_name(std::string_view name) {
@@ -664,6 +664,8 @@ private:
       result_.railway.emplace();
     if (present_.count("mail") != 0)
       result_.mail.emplace();
+    if (present_.count("traces") != 0)
+      result_.traces.emplace();
   }
 
   void apply(const key& which) {
@@ -733,8 +735,18 @@ private:
     complain_about(id, expectation(*which) + " (" + because + ')', "none");
   }
 
+  void check_tls() {
+    const auto cert = has("http.tls_cert_file");
+    if (cert != has("http.tls_key_file"))
+      complain_about(cert ? "http.tls_key_file" : "http.tls_cert_file",
+                     "both tls_cert_file and tls_key_file", "one of them");
+    if (result_.http.admin_tls && !cert)
+      complain_about("http.admin_tls", "tls_cert_file with it", "none");
+  }
+
   void check_together() {
     check_listeners();
+    check_tls();
     if (!has("auth.hs256_secret_file") && !has("auth.jwks_file"))
       complain_about("auth.hs256_secret_file",
                      "hs256_secret_file, jwks_file or both", "neither");

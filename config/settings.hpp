@@ -49,6 +49,12 @@ struct http_settings {
   /// Base of notify_url, without a slash at the end. Empty means: built from
   /// `listen`, which only suits gateways on the same machine.
   std::string public_url;
+  /// TLS on `listen`: paths of PEM files, read again when they change. Both or
+  /// neither.
+  std::string tls_cert_file;
+  std::string tls_key_file;
+  /// The same certificate on `admin_listen` as well.
+  bool admin_tls = false;
   /// Threads that serve sockets. 0 means: as many as the machine has cores.
   std::size_t threads = 0;
   /// A connection that has not sent its whole request head within this is
@@ -210,6 +216,10 @@ struct mail_settings {
   /// STARTTLS is used where the server offers it; `true` demands it.
   bool require_tls = false;
   millis timeout{30'000};
+  /// Directory whose files take the place of built-in templates. Empty: none.
+  std::string templates_dir;
+  /// Where a person turns mails off; `{user}` stands for the user's id.
+  std::string unsubscribe_url;
 };
 
 struct limits_settings {
@@ -220,6 +230,10 @@ struct limits_settings {
   /// Readers of live progress.
   std::size_t max_watchers = 2048;
   std::size_t max_watchers_per_user = 32;
+  /// Requests of one user in a second, and how many may come at once. A rate of
+  /// 0 turns this limit off.
+  std::uint32_t user_requests_per_second = 20;
+  std::uint32_t user_request_burst = 60;
   /// Subscriptions in memory at once.
   std::size_t max_resident = 100'000;
   /// Transitions on their way to the database.
@@ -229,6 +243,16 @@ struct limits_settings {
 struct log_settings {
   std::string level = "info";  ///< trace debug info warn error
   std::string format = "text"; ///< text json
+};
+
+/// Spans for an OpenTelemetry collector.
+struct traces_settings {
+  std::string endpoint; ///< OTLP/HTTP, such as `http://host:4318/v1/traces`.
+  std::string service_name = "slipway";
+  /// Of 1000 requests without a sampled `traceparent`, so many are traced.
+  std::uint32_t sample_per_mille = 1000;
+  /// How long one export may take.
+  millis timeout{10'000};
 };
 
 struct settings {
@@ -246,6 +270,7 @@ struct settings {
   retention_settings retention;
   limits_settings limits;
   log_settings log;
+  std::optional<traces_settings> traces;
 };
 
 } // namespace slipway::config

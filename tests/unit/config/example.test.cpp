@@ -109,6 +109,7 @@ CAF_TEST(the example shows the defaults) {
   initial.wechat.emplace();
   initial.railway.emplace();
   initial.mail.emplace();
+  initial.traces.emplace();
   for (const auto& each : keys()) {
     if (each.required || each.section == "plans")
       continue;

@@ -282,6 +282,9 @@ CAF_TEST(every key of the contract is taken) {
 listen = "0.0.0.0:0"
 admin_listen = "[::1]:9464"
 public_url = "https://pay.example.com/base//"
+tls_cert_file = "jwks.json"
+tls_key_file = "jwt.key"
+admin_tls = true
 threads = 2
 header_timeout = "1s"
 body_timeout = "2s"
@@ -331,6 +334,8 @@ username = "me"
 password_file = "mail.password"
 require_tls = true
 timeout = "8s"
+templates_dir = "."
+unsubscribe_url = "https://example.com/u/{user}"
 [limits]
 max_in_flight = 1
 max_body = "1MiB"
@@ -338,10 +343,29 @@ max_header = "8KiB"
 max_connections = 2
 max_watchers = 3
 max_watchers_per_user = 4
+user_requests_per_second = 5
+user_request_burst = 6
 [log]
 level = "debug"
 format = "json"
+[traces]
+endpoint = "http://127.0.0.1:4318/v1/traces"
+service_name = "pay"
+sample_per_mille = 10
+timeout = "9s"
 )");
+  CAF_CHECK(fs::path{is.http.tls_cert_file}.is_absolute());
+  CAF_CHECK_EQUAL(fs::path{is.http.tls_key_file}.filename(), "jwt.key");
+  CAF_CHECK(is.http.admin_tls);
+  CAF_CHECK(fs::is_directory(is.mail->templates_dir));
+  CAF_CHECK_EQUAL(is.mail->unsubscribe_url, "https://example.com/u/{user}");
+  CAF_CHECK_EQUAL(is.limits.user_requests_per_second, 5u);
+  CAF_CHECK_EQUAL(is.limits.user_request_burst, 6u);
+  CAF_REQUIRE(is.traces.has_value());
+  CAF_CHECK_EQUAL(is.traces->endpoint, "http://127.0.0.1:4318/v1/traces");
+  CAF_CHECK_EQUAL(is.traces->service_name, "pay");
+  CAF_CHECK_EQUAL(is.traces->sample_per_mille, 10u);
+  CAF_CHECK(is.traces->timeout == millis{9'000});
   CAF_CHECK_EQUAL(is.http.listen.host, "0.0.0.0");
   CAF_CHECK_EQUAL(is.http.listen.port, 0);
   CAF_CHECK_EQUAL(is.http.admin_listen.host, "::1");
@@ -1016,6 +1040,25 @@ CAF_TEST(the listeners are different ones) {
                 "different"));
   static_cast<void>(good(least("[http]\nlisten = \"127.0.0.1:0\"\n"
                                "admin_listen = \"127.0.0.1:0\"\n")));
+}
+
+CAF_TEST(tls needs a certificate and its key) {
+  CAF_CHECK_EQUAL(
+    keys_of(bad(least("[http]\ntls_cert_file = \"jwks.json\"\n"))),
+    std::vector<std::string>{"http.tls_key_file"});
+  CAF_CHECK_EQUAL(keys_of(bad(least("[http]\ntls_key_file = \"jwt.key\"\n"))),
+                  std::vector<std::string>{"http.tls_cert_file"});
+  CAF_CHECK_EQUAL(keys_of(bad(least("[http]\nadmin_tls = true\n"))),
+                  std::vector<std::string>{"http.admin_tls"});
+}
+
+CAF_TEST(a directory has to be one) {
+  const auto mistakes
+    = bad(least("[mail]\nurl = \"smtp://127.0.0.1:25\"\nfrom = \"a@b\"\n"
+                "templates_dir = \"jwt.key\"\n"));
+  CAF_REQUIRE(mistakes.size() == 1);
+  CAF_CHECK_EQUAL(mistakes[0].key, "mail.templates_dir");
+  CAF_CHECK_EQUAL(mistakes[0].expected, "the path of a directory");
 }
 
 CAF_TEST(every mistake is told at once in the order of the lines) {
