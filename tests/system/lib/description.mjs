@@ -62,15 +62,32 @@ export class Description {
     return { at, value };
   }
 
-  /** What is wrong with a value by the schema there; nothing when it is right. */
-  #wrong(keys, value) {
+  #validator(keys) {
     const pointer = keys.map((key) => encodeURIComponent(escaped(key)))
       .join('/');
     if (!this.#validators.has(pointer)) {
       this.#validators.set(pointer,
         this.#ajv.compile({ $ref: `description#/${pointer}` }));
     }
-    const validate = this.#validators.get(pointer);
+    return this.#validators.get(pointer);
+  }
+
+  /** Reads every schema, which is otherwise done when one is needed. */
+  compile(keys = [], value = this.document) {
+    if (typeof value !== 'object' || value === null) return 0;
+    return Object.entries(value).reduce((sum, [key, x]) => {
+      const at = [...keys, key];
+      if (key === 'schema' || /^components,schemas,[^,]+$/.test(String(at))) {
+        this.#validator(at);
+        return sum + 1;
+      }
+      return sum + this.compile(at, x);
+    }, 0);
+  }
+
+  /** What is wrong with a value by the schema there; nothing when it is right. */
+  #wrong(keys, value) {
+    const validate = this.#validator(keys);
     if (validate(value)) return [];
     return validate.errors.map((e) => `${e.instancePath || 'it'} ${e.message}`
       + (e.params.additionalProperty ? `: ${e.params.additionalProperty}` : '')
