@@ -1621,24 +1621,21 @@ void store_state::claim() {
     return;
   const auto jobs = std::exchange(claims, {});
   auto ids = std::vector<subscription_id>{};
-  auto later = std::vector<store_job_ptr>{};
-  auto now = std::vector<job<claim_record>*>{};
-  auto seen = std::unordered_set<std::uint64_t>{};
+  auto places = std::unordered_map<std::uint64_t, std::size_t>{};
   for (const auto& x : jobs) {
-    auto& one = std::get<job<claim_record>>(*x);
-    if (seen.insert(raw(one.what.id)).second) {
-      ids.push_back(one.what.id);
-      now.push_back(&one);
-    } else {
-      later.push_back(x);
-    }
+    const auto id = std::get<job<claim_record>>(*x).what.id;
+    if (places.try_emplace(raw(id), ids.size()).second)
+      ids.push_back(id);
   }
   auto found = desk{*db, options.server}.claim(ids);
-  for (size_t i = 0; i < now.size(); ++i)
-    now[i]->done(std::move(found[i]));
-  for (const auto& x : later) {
+  const auto all_differ = ids.size() == jobs.size();
+  for (const auto& x : jobs) {
     auto& one = std::get<job<claim_record>>(*x);
-    one.done(desk{*db, options.server}(one.what));
+    auto& its = found[places.at(raw(one.what.id))];
+    if (all_differ)
+      one.done(std::move(its));
+    else
+      one.done(its);
   }
 }
 
