@@ -84,7 +84,8 @@ export class Api {
     return new Api(this.base, token);
   }
 
-  async send(method, path, { body, headers = {}, bytes, timeout, described } = {}) {
+  async send(method, path, { body, headers = {}, bytes, timeout,
+                             described } = {}) {
     const sent = {
       ...(this.token === undefined ? {}
         : { Authorization: `Bearer ${this.token}` }),
