@@ -493,6 +493,82 @@ struct list_pending {
   std::size_t limit = 0; ///< Rows of each kind.
 };
 
+/// Writes down what an operator is about to do, before it is done.
+/// @returns the row's number, for `close_act`.
+struct announce_act {
+  using result = std::int64_t;
+  timestamp at{};
+  std::string actor;        ///< The user id of the operator.
+  std::string role;         ///< `operator`, `admin`
+  std::string act;          ///< `retry`, `refund` …
+  std::string subject_kind; ///< `subscription`, `callback`, `actor` …
+  std::string subject;      ///< Its id; empty where there is only one.
+  std::string detail;       ///< What else the request said.
+  std::string reason;
+  std::string request_id;
+};
+
+/// What became of it. The first one counts.
+struct close_act {
+  using result = std::monostate;
+  std::int64_t id = 0;
+  std::string outcome;     ///< `done`, `under_way`, or the error's stable code.
+  std::int16_t status = 0; ///< Of the answer.
+  timestamp at{};
+};
+
+/// The audit trail, newest first.
+struct list_acts {
+  struct row {
+    std::int64_t id = 0;
+    announce_act what;
+    std::string outcome; ///< Empty: not known, the server has died meanwhile.
+    std::int16_t status = 0;
+    std::optional<timestamp> done_at;
+  };
+  using result = std::vector<row>;
+  std::int64_t before = 0; ///< 0: from the newest.
+  std::size_t limit = 0;
+  std::string actor;   ///< Empty: of all.
+  std::string subject; ///< Likewise.
+};
+
+/// Credentials that are sealed with another key than the first one, in the
+/// order of key, subscription and type.
+struct list_stale_credentials {
+  struct place {
+    std::string key_id;
+    subscription_id subscription{};
+    std::string type;
+    bool operator==(const place&) const = default;
+  };
+  struct row {
+    subscription_id subscription{};
+    sealed_credential what;
+  };
+  struct found {
+    std::vector<row> rows;
+    /// How many there are behind the place, the rows included.
+    std::int64_t remaining = 0;
+  };
+  using result = found;
+  std::string key_id; ///< The first key's.
+  place after;        ///< Empty: from the beginning.
+  std::size_t limit = 0;
+};
+
+/// Puts other seals in the place of those that are still as they were read.
+/// @returns how many were.
+struct replace_credentials {
+  struct change {
+    subscription_id subscription{};
+    sealed_credential from;
+    sealed_credential to;
+  };
+  using result = std::int64_t;
+  std::vector<change> rows;
+};
+
 /// What leaves the database once it is old.
 enum class prunable : std::uint8_t {
   callbacks = 0,
@@ -558,6 +634,8 @@ using store_job = std::variant<
   job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
   job<query::ask_soon>, job<query::read_automation>,
   job<query::switch_automation>, job<query::list_pending>, job<query::prune>,
+  job<query::announce_act>, job<query::close_act>, job<query::list_acts>,
+  job<query::list_stale_credentials>, job<query::replace_credentials>,
   job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;

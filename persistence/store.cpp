@@ -713,6 +713,73 @@ constexpr auto changes_statement
                   "FROM automation_changes ORDER BY id DESC LIMIT 20",
                   false};
 
+constexpr auto announce_act_statement = pg::statement{
+  "store_announce_act",
+  "INSERT INTO audit (at, actor, role, act, subject_kind, subject, detail, "
+  "reason, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) "
+  "RETURNING id",
+  true};
+
+constexpr auto close_act_statement = pg::statement{
+  "store_close_act",
+  "UPDATE audit SET outcome = $2, status = $3, done_at = $4 WHERE id = $1 "
+  "AND outcome IS NULL",
+  true};
+
+#define SELECT_ACTS                                                            \
+  "SELECT id, at, actor, role, act, subject_kind, subject, detail, reason, "   \
+  "request_id, coalesce(outcome, ''), coalesce(status, 0::smallint), done_at " \
+  "FROM audit WHERE ($1 = 0 OR id < $1) "
+
+#define NEWEST_ACTS "ORDER BY id DESC LIMIT $2"
+
+/// As with callbacks: one for each index.
+constexpr auto acts_statement
+  = pg::statement{"store_acts", SELECT_ACTS NEWEST_ACTS, false};
+
+constexpr auto acts_of_actor_statement = pg::statement{
+  "store_acts_of_actor", SELECT_ACTS "AND actor = $3 " NEWEST_ACTS, false};
+
+constexpr auto acts_on_subject_statement = pg::statement{
+  "store_acts_on_subject", SELECT_ACTS "AND subject = $3 " NEWEST_ACTS, false};
+
+constexpr auto acts_of_actor_on_subject_statement = pg::statement{
+  "store_acts_of_actor_on_subject",
+  SELECT_ACTS "AND actor = $3 AND subject = $4 " NEWEST_ACTS, false};
+
+#define STALE(comparison)                                                      \
+  "FROM channel_credentials WHERE key_id " comparison " $1 "                   \
+  "AND (key_id, subscription_id, channel_type) > ($2, $3, $4) "
+
+#define STALE_COLUMNS                                                          \
+  "key_id, subscription_id, channel_type, nonce, ciphertext "
+
+#define STALE_ORDER "ORDER BY key_id, subscription_id, channel_type LIMIT $5"
+
+// Below and above the first key, so that the index leads past the many rows
+// that have it already.
+constexpr auto stale_statement = pg::statement{
+  "store_stale_credentials",
+  "(SELECT " STALE_COLUMNS STALE("<") STALE_ORDER
+  ") UNION ALL "
+  "(SELECT " STALE_COLUMNS STALE(">") STALE_ORDER ") " STALE_ORDER,
+  false};
+
+constexpr auto count_stale_statement = pg::statement{
+  "store_count_stale_credentials",
+  "SELECT (SELECT count(*) " STALE("<") ") + (SELECT count(*) " STALE(">") ")",
+  false};
+
+constexpr auto replace_credentials_statement = pg::statement{
+  "store_replace_credentials",
+  "UPDATE channel_credentials c SET key_id = x.key_id, nonce = x.nonce, "
+  "ciphertext = x.ciphertext FROM unnest($1::bigint[], $2::text[], "
+  "$3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[]) "
+  "AS x (id, type, old_key, old_nonce, key_id, nonce, ciphertext) "
+  "WHERE c.subscription_id = x.id AND c.channel_type = x.type "
+  "AND c.key_id = x.old_key AND c.nonce = x.old_nonce",
+  true};
+
 constexpr auto ping_statement
   = pg::statement{"store_ping", "SELECT 1 FROM subscriptions LIMIT 0", false};
 
@@ -1410,6 +1477,110 @@ public:
     });
   }
 
+  answer<std::int64_t> operator()(const announce_act& q) {
+    return with(announce_act_statement,
+                pg::params{}
+                  .add(q.at)
+                  .add(q.actor)
+                  .add(q.role)
+                  .add(q.act)
+                  .add(q.subject_kind)
+                  .add(q.subject)
+                  .add(q.detail)
+                  .add(q.reason)
+                  .add(q.request_id),
+                [](const pg::result& rows) -> answer<std::int64_t> {
+                  return rows.int64(0, 0);
+                });
+  }
+
+  answer<std::monostate> operator()(const close_act& q) {
+    return with(close_act_statement,
+                pg::params{}.add(q.id).add(q.outcome).add(q.status).add(q.at),
+                nothing_of);
+  }
+
+  answer<list_acts::result> operator()(const list_acts& q) {
+    auto params = pg::params{};
+    params.add(q.before).add(rows_max(q.limit));
+    if (!q.actor.empty())
+      params.add(q.actor);
+    if (!q.subject.empty())
+      params.add(q.subject);
+    const auto& statement
+      = q.actor.empty()
+          ? (q.subject.empty() ? acts_statement : acts_on_subject_statement)
+          : (q.subject.empty() ? acts_of_actor_statement
+                               : acts_of_actor_on_subject_statement);
+    return with(statement, params,
+                [](const pg::result& rows) -> answer<list_acts::result> {
+                  auto out = list_acts::result{};
+                  for (auto i = 0; i < rows.rows(); ++i)
+                    out.push_back(read_act(rows, i));
+                  return out;
+                });
+  }
+
+  answer<list_stale_credentials::found>
+  operator()(const list_stale_credentials& q) {
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    auto place = pg::params{}
+                   .add(q.key_id)
+                   .add(q.after.key_id)
+                   .add(key(q.after.subscription))
+                   .add(q.after.type);
+    auto bounds = place;
+    bounds.add(static_cast<std::int64_t>(q.limit));
+    auto rows = connection->pipeline(
+      {{&stale_statement, &bounds}, {&count_stale_statement, &place}});
+    if (!rows)
+      return tl::unexpected{db_.failed(rows.error(), stale_statement.name)};
+    auto out = list_stale_credentials::found{};
+    const auto& list = (*rows)[0];
+    for (auto i = 0; i < list.rows(); ++i)
+      out.rows.push_back(
+        {to_id(list.int64(i, 1)),
+         {std::string{list.text(i, 2)}, std::string{list.text(i, 0)},
+          std::string{list.bytes(i, 3)}, std::string{list.bytes(i, 4)}}});
+    out.remaining = (*rows)[1].int64(0, 0);
+    return out;
+  }
+
+  answer<std::int64_t> operator()(const replace_credentials& q) {
+    using change = replace_credentials::change;
+    const auto put = [&q](pg::params& to, auto projection) {
+      to.add_array(q.rows, projection);
+    };
+    auto params = pg::params{};
+    put(params, [](const change& x) {
+      return key(x.subscription);
+    });
+    put(params, [](const change& x) -> std::string_view {
+      return x.from.channel_type;
+    });
+    put(params, [](const change& x) -> std::string_view {
+      return x.from.key_id;
+    });
+    put(params, [](const change& x) {
+      return pg::bytea{std::string_view{x.from.nonce}};
+    });
+    put(params, [](const change& x) -> std::string_view {
+      return x.to.key_id;
+    });
+    put(params, [](const change& x) {
+      return pg::bytea{std::string_view{x.to.nonce}};
+    });
+    put(params, [](const change& x) {
+      return pg::bytea{std::string_view{x.to.ciphertext}};
+    });
+    return with(replace_credentials_statement, params,
+                [](const pg::result& rows) -> answer<std::int64_t> {
+                  return rows.affected();
+                });
+  }
+
   answer<std::monostate> operator()(const ping&) {
     return with(ping_statement, pg::params{}, nothing_of);
   }
@@ -1506,6 +1677,24 @@ private:
     x.settled_at = rows.opt_time(i, 10);
     x.settled_by = std::string{rows.text(i, 11)};
     x.settled_why = std::string{rows.text(i, 12)};
+    return x;
+  }
+
+  static list_acts::row read_act(const pg::result& rows, int i) {
+    auto x = list_acts::row{};
+    x.id = rows.int64(i, 0);
+    x.what.at = rows.time(i, 1);
+    x.what.actor = std::string{rows.text(i, 2)};
+    x.what.role = std::string{rows.text(i, 3)};
+    x.what.act = std::string{rows.text(i, 4)};
+    x.what.subject_kind = std::string{rows.text(i, 5)};
+    x.what.subject = std::string{rows.text(i, 6)};
+    x.what.detail = std::string{rows.text(i, 7)};
+    x.what.reason = std::string{rows.text(i, 8)};
+    x.what.request_id = std::string{rows.text(i, 9)};
+    x.outcome = std::string{rows.text(i, 10)};
+    x.status = rows.int16(i, 11);
+    x.done_at = rows.opt_time(i, 12);
     return x;
   }
 

@@ -141,10 +141,10 @@ void put(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_automation_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/ops/automation", "ops_automation",
-         for_operator(ctx, read));
-  to.add(http::method::put, "/api/ops/automation", "ops_automation_put",
-         for_operator(ctx, put));
+  add_route(to, ctx, http::method::get, "/api/ops/automation", "ops_automation",
+            read);
+  add_route(to, ctx, http::method::put, "/api/ops/automation",
+            "ops_automation_put", put);
 }
 
 } // namespace slipway::api

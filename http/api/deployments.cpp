@@ -133,14 +133,16 @@ void cancel(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_deployment_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment/status/{subscriptionId}",
-         "deployment_status", for_user(ctx, read_status));
-  to.add(http::method::get, "/api/deployment-monitor/progress/{instanceId}",
-         "deployment_progress", for_user(ctx, read_progress));
-  to.add(http::method::post, "/api/deployment/retry", "deployment_retry",
-         for_user(ctx, retry));
-  to.add(http::method::delete_, "/api/deployment/cancel", "deployment_cancel",
-         for_user(ctx, cancel));
+  add_route(to, ctx, http::method::get,
+            "/api/deployment/status/{subscriptionId}", "deployment_status",
+            read_status);
+  add_route(to, ctx, http::method::get,
+            "/api/deployment-monitor/progress/{instanceId}",
+            "deployment_progress", read_progress);
+  add_route(to, ctx, http::method::post, "/api/deployment/retry",
+            "deployment_retry", retry);
+  add_route(to, ctx, http::method::delete_, "/api/deployment/cancel",
+            "deployment_cancel", cancel);
 }
 
 } // namespace slipway::api

@@ -98,8 +98,9 @@ render_status_event(const record& row, std::int64_t queue_position) {
 }
 
 void add_event_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment/events/{subscriptionId}",
-         "deployment_events", for_user(ctx, watch_status));
+  add_route(to, ctx, http::method::get,
+            "/api/deployment/events/{subscriptionId}", "deployment_events",
+            watch_status);
 }
 
 } // namespace slipway::api

@@ -261,10 +261,11 @@ void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_log_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment/logs/{subscriptionId}",
-         "deployment_logs", for_user(ctx, read_logs));
-  to.add(http::method::get, "/api/deployment/logs/{subscriptionId}/stream",
-         "deployment_logs_stream", for_user(ctx, stream_logs));
+  add_route(to, ctx, http::method::get, "/api/deployment/logs/{subscriptionId}",
+            "deployment_logs", read_logs);
+  add_route(to, ctx, http::method::get,
+            "/api/deployment/logs/{subscriptionId}/stream",
+            "deployment_logs_stream", stream_logs);
 }
 
 } // namespace slipway::api

@@ -54,10 +54,10 @@ void mark_read(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_notification_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/notifications", "notification_list",
-         for_user(ctx, read_all));
-  to.add(http::method::post, "/api/notifications/{id}/read",
-         "notification_read", for_user(ctx, mark_read));
+  add_route(to, ctx, http::method::get, "/api/notifications",
+            "notification_list", read_all);
+  add_route(to, ctx, http::method::post, "/api/notifications/{id}/read",
+            "notification_read", mark_read);
 }
 
 } // namespace slipway::api

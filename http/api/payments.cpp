@@ -281,10 +281,10 @@ void read(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_payment_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::post, "/api/payment/create", "payment_create",
-         for_user(ctx, create));
-  to.add(http::method::get, "/api/payment/{orderId}", "payment_read",
-         for_user(ctx, read));
+  add_route(to, ctx, http::method::post, "/api/payment/create",
+            "payment_create", create);
+  add_route(to, ctx, http::method::get, "/api/payment/{orderId}",
+            "payment_read", read);
 }
 
 } // namespace slipway::api

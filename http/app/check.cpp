@@ -1,5 +1,6 @@
 #include "http/app/check.hpp"
 
+#include "http/api/auth.hpp"
 #include "http/client/curl_client.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/provider/answer.hpp"
@@ -154,6 +155,10 @@ std::vector<finding> check_connectivity(const config::settings& settings) {
   auto out = std::vector<finding>{};
   out.push_back({"config", finding::good,
                  std::to_string(settings.plans.size()) + " plan(s)"});
+  // Whoever asks has made sure that they are right.
+  const auto keys = api::describe_keys(settings.auth);
+  out.push_back(
+    {"auth", keys ? finding::good : finding::bad, keys ? *keys : keys.error()});
   out.push_back(check_database(settings));
   out.push_back(settings.alipay
                   ? check_alipay(settings)

@@ -2,6 +2,7 @@
 
 #include "config/keys.hpp"
 #include "config/load_settings.hpp"
+#include "http/api/auth.hpp"
 #include "http/app/check.hpp"
 #include "http/app/sandbox.hpp"
 #include "http/app/server.hpp"
@@ -83,13 +84,12 @@ std::optional<config::settings> load(const std::string& file) {
   return std::nullopt;
 }
 
-/// What the configuration may ask for and this version cannot do, one line
-/// each.
+/// What is wrong with the configuration beyond its form, or asked for and not
+/// possible, one line each.
 std::vector<std::string> unsupported(const config::settings& settings) {
   auto out = std::vector<std::string>{};
-  if (settings.auth.hs256_secret.empty())
-    out.emplace_back("auth.hs256_secret_file: expected a file, since tokens of "
-                     "auth.jwks_file cannot be checked yet");
+  if (const auto keys = api::describe_keys(settings.auth); !keys)
+    out.push_back("auth.jwks_file: " + keys.error());
   if (settings.alipay || settings.wechat)
     for (const auto& [name, plan] : settings.plans)
       if (plan.currency != "CNY")

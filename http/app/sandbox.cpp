@@ -120,6 +120,7 @@ struct sandbox::impl {
   std::unique_ptr<app::server> server;
   std::string user_token;
   std::string operator_token;
+  std::string admin_token;
 
   tl::expected<void, std::string> make_dir() {
     auto error = std::error_code{};
@@ -264,6 +265,8 @@ struct sandbox::impl {
     settings.mail.emplace();
     settings.mail->url = mailbox->smtp_url();
     settings.mail->from = "Slipway <no-reply@slipway.example>";
+    // Whoever tries things out has one user for everything.
+    settings.limits.user_requests_per_second = 0;
     settings.deployment.poll_interval = millis{500};
     settings.deployment.backoff_initial = millis{1'000};
     settings.deployment.backoff_max = millis{10'000};
@@ -277,9 +280,14 @@ struct sandbox::impl {
                                        clock.now() + token_life);
     auto staff = api::principal{};
     staff.user_id = "demo-operator";
-    staff.is_operator = true;
+    staff.role = api::role::operator_;
     operator_token = api::make_hs256_token(settings.auth.hs256_secret, staff,
                                            clock.now() + token_life);
+    auto chief = api::principal{};
+    chief.user_id = "demo-admin";
+    chief.role = api::role::admin;
+    admin_token = api::make_hs256_token(settings.auth.hs256_secret, chief,
+                                        clock.now() + token_life);
 
     auto started = app::server::start(std::move(settings));
     if (!started)
@@ -373,7 +381,10 @@ std::string sandbox::banner() const {
          + impl_->user_token
          + "\n"
            "  operator token  "
-         + impl_->operator_token + "\n\n";
+         + impl_->operator_token
+         + "\n"
+           "  admin token     "
+         + impl_->admin_token + "\n\n";
 }
 
 } // namespace slipway::app

@@ -541,7 +541,13 @@ struct server::impl {
     context->env = env;
     context->settings = settings;
     context->keys = keys;
-    context->tokens = api::make_hs256_verifier(settings.auth);
+    auto tokens = api::make_verifier(settings.auth, clock.now());
+    if (!tokens)
+      return tl::unexpected{"auth.jwks_file: " + tokens.error()};
+    context->tokens = std::move(*tokens);
+    context->rates = std::make_unique<api::rate_limiter>(
+      settings.limits.user_requests_per_second,
+      settings.limits.user_request_burst);
     context->accounts = opened.accounts;
     context->words = words;
     auto options = http::server_options{};

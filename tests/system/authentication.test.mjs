@@ -51,6 +51,8 @@ const forOperators = served([
   ['GET', '/api/ops/actors'],
   ['GET', '/api/ops/automation'],
   ['PUT', '/api/ops/automation', { enabled: true }],
+  ['GET', '/api/ops/audit'],
+  ['POST', '/api/ops/credentials/rotate'],
 ]);
 
 test('without a token everything is 401', async () => {
@@ -69,7 +71,7 @@ test('a token of a user opens nothing of the operator: 403 forbidden',
       (await user.send(method, path, { body })).fails(403,
         { error: 'forbidden' });
     }
-    for (const role of ['admin', 'Operator', '', ['operator'], true]) {
+    for (const role of ['Admin', 'Operator', '', ['operator'], true]) {
       const other = world.anonymous.as(token(world.secret,
         { sub: 'u', role }));
       const answer = await other.get('/api/deployment-monitor/stats');
