@@ -1,0 +1,28 @@
+#pragma once
+
+#include "http/server/wire.hpp"
+
+#include <boost/beast/core/role.hpp>
+#include <boost/beast/websocket/teardown.hpp>
+
+#include <utility>
+
+/// How a WebSocket of Boost.Beast ends on a wire; found by the types of the
+/// arguments. For whoever puts `boost::beast::websocket::stream` on one.
+namespace slipway::http {
+
+inline void teardown(boost::beast::role_type role, wire& what,
+                     boost::system::error_code& ec) {
+  what.say_goodbye();
+  boost::beast::websocket::teardown(role, what.socket(), ec);
+}
+
+template <class Handler>
+void async_teardown(boost::beast::role_type role, wire& what,
+                    Handler&& handler) {
+  what.say_goodbye();
+  boost::beast::websocket::async_teardown(role, what.socket(),
+                                          std::forward<Handler>(handler));
+}
+
+} // namespace slipway::http
