@@ -11,6 +11,12 @@
 /// arguments. For whoever puts `boost::beast::websocket::stream` on one.
 namespace slipway::http {
 
+/// When a deadline of its own has passed.
+inline void beast_close_socket(wire& what) {
+  auto ignored = boost::system::error_code{};
+  what.close(ignored);
+}
+
 inline void teardown(boost::beast::role_type role, wire& what,
                      boost::system::error_code& ec) {
   what.say_goodbye();
