@@ -22,13 +22,25 @@ packages=$(awk '/^FROM/ {on = 0; stages++} stages == 2 && /apt-get install/ {on 
   on && /&&/ {on = 0} on {gsub(/[\\ ]/, ""); print}' packaging/Containerfile)
 [[ -n $packages ]] || offend "Containerfile: no packages found in the last stage"
 
-# owner FILE prints the package that has it. /lib is a link to /usr/lib.
+# Which package has a library: one question for all of them. /lib is a link to
+# /usr/lib, and packages name either.
+declare -A owners=()
+loaded=$(ldd "$program")
+candidates=$(awk '$3 ~ /^\// {print $3}' <<< "$loaded" | while read -r file; do
+  for name in "$file" "$(realpath "$file")"; do
+    printf '%s\n' "$name" "/usr$name" "${name#/usr}"
+  done
+done | sort -u)
+while IFS=: read -r package rest; do
+  owners[${rest##* }]=$package
+done < <(xargs dpkg-query -S <<< "$candidates" 2> /dev/null)
+
+# owner FILE prints the package that has it.
 owner() {
-  local file
-  for file in "$(realpath "$1")" "$1"; do
-    for file in "$file" "/usr$file" "${file#/usr}"; do
-      dpkg-query -S "$file" 2> /dev/null | sed -n 's/^\([^: ,]*\).*/\1/p' | head -1 |
-        grep . && return
+  local name
+  for name in "$1" "$(realpath "$1")"; do
+    for name in "$name" "/usr$name" "${name#/usr}"; do
+      [[ -n ${owners[$name]:-} ]] && echo "${owners[$name]}" && return
     done
   done
 }
@@ -37,20 +49,20 @@ owner() {
 declare -A brought=()
 queue=$packages
 while [[ -n $queue ]]; do
-  next=
+  new=()
   for package in $queue; do
-    [[ -n ${brought[$package]:-} ]] && continue
+    [[ -n ${brought[$package]:-} ]] || new+=("$package")
     brought[$package]=yes
-    depends=$(dpkg-query -W -f '${Depends},${Pre-Depends}\n' "$package" 2> /dev/null |
-      tr ',|' '\n\n' | sed 's/([^)]*)//; s/:any//; s/ //g')
-    next+=" $depends"
   done
-  queue=$(tr ' ' '\n' <<< "$next" | sort -u | grep .)
+  queue=
+  ((${#new[@]} > 0)) &&
+    queue=$(dpkg-query -W -f '${Depends},${Pre-Depends}\n' "${new[@]}" 2> /dev/null |
+      tr ',|' '\n\n' | sed 's/([^)]*)//; s/:any//; s/ //g' | sort -u | grep .)
 done
 
 declare -A wanted=()
 while read -r library; do
-  file=$(ldd "$program" | awk -v name="$library" '$1 == name {print $3}')
+  file=$(awk -v name="$library" '$1 == name {print $3}' <<< "$loaded")
   package=$(owner "${file:-$library}")
   case $package in
     '') offend "no package has $library" ;;
@@ -66,7 +78,7 @@ while read -r file; do
   package=$(owner "$file")
   [[ -n ${brought[${package:-none}]:-} || $package == libc6 || $package == libgcc-s1 ]] ||
     offend "Containerfile: nothing brings along ${package:-a package for $file}"
-done < <(ldd "$program" | awk '$3 ~ /^\// {print $3}')
+done < <(awk '$3 ~ /^\// {print $3}' <<< "$loaded")
 for package in $packages; do
   [[ $package == ca-certificates || $package == curl || -n ${wanted[$package]:-} ]] ||
     offend "Containerfile: $package is installed, and nothing is linked with it"
