@@ -163,6 +163,7 @@ struct server::impl {
   std::shared_ptr<std::atomic<bool>> recovered
     = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<api::context> context;
+  std::shared_ptr<http::tls_keeper> certificate; ///< Null without TLS.
   std::unique_ptr<http::server> listener;
   std::unique_ptr<http::server> admin;
   bool stopped = false;
@@ -236,10 +237,12 @@ struct server::impl {
       return tl::unexpected{made.error()};
     opened = std::move(*made);
     words.plans = settings.plans;
-    words.public_url = settings.http.public_url.empty()
-                         ? "http://" + settings.http.listen.host + ":"
-                             + std::to_string(settings.http.listen.port)
-                         : settings.http.public_url;
+    words.public_url
+      = settings.http.public_url.empty()
+          ? (settings.http.tls_cert_file.empty() ? "http://" : "https://")
+              + settings.http.listen.host + ":"
+              + std::to_string(settings.http.listen.port)
+          : settings.http.public_url;
     if (settings.alipay)
       words.return_url = settings.alipay->return_url;
     return {};
@@ -533,6 +536,19 @@ struct server::impl {
     return {};
   }
 
+  tl::expected<void, std::string> open_certificate() {
+    const auto files = http::tls_files{settings.http.tls_cert_file,
+                                       settings.http.tls_key_file};
+    if (files.certificate.empty())
+      return {};
+    auto opened = http::tls_keeper::open(files);
+    if (!opened)
+      return tl::unexpected{to_string(opened.error(), files)};
+    certificate = std::move(*opened);
+    certificate->watch();
+    return {};
+  }
+
   tl::expected<void, std::string> start_listeners() {
     context = std::make_shared<api::context>();
     context->recovered = recovered;
@@ -567,6 +583,9 @@ struct server::impl {
     options.body_timeout = settings.http.body_timeout;
     options.idle_timeout = settings.http.idle_timeout;
     options.request_timeout = settings.http.request_timeout;
+    if (auto done = open_certificate(); !done)
+      return done;
+    options.tls = certificate;
     auto hooks = http::server_hooks{};
     hooks.on_response
       = [m = &metrics](std::string_view route, int status, double seconds,
@@ -595,6 +614,7 @@ struct server::impl {
     options.host = settings.http.admin_listen.host;
     options.port = settings.http.admin_listen.port;
     options.threads = 1;
+    options.tls = settings.http.admin_tls ? certificate : nullptr;
     admin = std::make_unique<http::server>(options,
                                            api::make_admin_router(context));
     if (auto done = admin->start(); !done)
