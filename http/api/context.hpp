@@ -48,7 +48,8 @@ struct context {
 
   /// Feeds a fact to a subscription and calls `done` with the outcome.
   void command_to(subscription_id id, lifecycle::event what,
-                  std::string on_behalf_of, reply_slot::function done) const;
+                  std::string on_behalf_of, trace::origin by,
+                  reply_slot::function done) const;
 
   void send(const store_actor& to, store_job_ptr what) const;
 
@@ -105,6 +106,9 @@ using context_handler
 /// `with_operator` for one of those.
 [[nodiscard]] http::handler
 for_operator(context_ptr ctx, context_handler handler);
+
+/// What a request begins, for logs and spans.
+[[nodiscard]] trace::origin origin_of(const http::request& in);
 
 // -- requests
 // --------------------------------------------------------------------
