@@ -168,7 +168,8 @@ test('nobody waits for a reader who does not read', async () => {
       child.once('exit', (code, signal) => resolve({ code, signal }));
     });
     await own.eventually('the server is ready', async () => (
-      await request(`${own.adminUrl}/readyz`, { timeout: 2000 })).status === 200);
+      await request(`${own.adminUrl}/readyz`, { timeout: 2000 })).status === 200,
+    { within: 60_000 });
     // Far more than a pipe and the queue hold.
     const long = `/${'x'.repeat(12_000)}`;
     for (let round = 0; round < 60; round += 1) {
