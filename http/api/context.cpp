@@ -56,14 +56,19 @@ void unauthorized(http::exchange& to, std::string_view why) {
 } // namespace
 
 void context::command_to(subscription_id id, lifecycle::event what,
-                         std::string on_behalf_of,
+                         std::string on_behalf_of, trace::origin by,
                          reply_slot::function done) const {
   auto cmd = std::make_shared<command>();
   cmd->subscription = id;
   cmd->what = std::move(what);
   cmd->on_behalf_of = std::move(on_behalf_of);
+  cmd->origin = std::move(by);
   cmd->reply = std::make_shared<reply_slot>(std::move(done));
   send(std::move(cmd));
+}
+
+trace::origin origin_of(const http::request& in) {
+  return {in.id, in.trace.where};
 }
 
 void context::send(const store_actor& to, store_job_ptr what) const {

@@ -69,7 +69,8 @@ struct context {
 
   /// Feeds a fact to a subscription and calls `done` with the outcome.
   void command_to(subscription_id id, lifecycle::event what,
-                  std::string on_behalf_of, reply_slot::function done) const;
+                  std::string on_behalf_of, trace::origin by,
+                  reply_slot::function done) const;
 
   void send(const store_actor& to, store_job_ptr what) const;
 
@@ -126,6 +127,9 @@ void add_route(http::router& to, const context_ptr& ctx, http::method verb,
 void carry_out_audited(const context_ptr& ctx, exchange_ptr x,
                        const principal& who, const access_rule& what,
                        context_handler act);
+
+/// What a request begins, for logs and spans.
+[[nodiscard]] trace::origin origin_of(const http::request& in);
 
 // -- requests
 // --------------------------------------------------------------------

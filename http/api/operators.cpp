@@ -148,6 +148,7 @@ void carry_out(const context_ptr& ctx, exchange_ptr x, const principal& who,
   }
   auto cmd = std::make_shared<command>();
   cmd->subscription = *id;
+  cmd->origin = origin_of(x->in());
   cmd->what = what.fact(ctx->now());
   cmd->act = history_entry{ctx->now(), history_kind::operator_,
                            what.summary + who.user_id + ": " + *reason,
@@ -211,6 +212,7 @@ void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   }
   auto cmd = std::make_shared<command>();
   cmd->subscription = *id;
+  cmd->origin = origin_of(x->in());
   cmd->what = refund_requested{ctx->now(), order_id ? order_id->seq : 0,
                                refund_cause::operator_};
   cmd->act

@@ -1,9 +1,9 @@
 #include "http/mail/notifier.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 
 #include <caf/send.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <utility>
@@ -126,17 +126,34 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
   message.date = mail.what.at;
   message.language = to_tag(language_of(mail.locale));
   const auto mark_of_it = outward_mark{env->load};
+  auto around = trace::context{};
+  auto span = trace::span{};
+  if (env->tracer != nullptr) {
+    around = env->tracer->journey(mail.subscription);
+    span = env->tracer->begin(around, "mail", trace::span_kind::client);
+  }
   const auto end = options.send(message);
+  if (span) {
+    span.set("slipway.subscription_id", to_text(mail.subscription));
+    span.set("slipway.notice", std::string{slipway::to_string(mail.what.kind)});
+    span.set("slipway.outcome", std::string{to_string(end.status)});
+    if (end.status != send_status::sent)
+      span.fail(std::string{to_string(end.status)});
+    span.end();
+  }
+  auto about = log::about{mail.subscription};
+  about.actor(name);
+  if (around)
+    about.trace(around.trace);
   env->metrics->notification("mail", to_string(end.status));
   switch (end.status) {
     case send_status::sent:
-      spdlog::info("{}: mail {} sent", to_text(mail.subscription),
-                   slipway::to_string(mail.what.kind));
+      about.info("mail {} sent", slipway::to_string(mail.what.kind));
       mark(mail, query::mail_status::sent, at, {});
       return;
     case send_status::rejected:
-      spdlog::warn("{}: mail {} undeliverable: {}", to_text(mail.subscription),
-                   slipway::to_string(mail.what.kind), end.message);
+      about.warn("mail {} undeliverable: {}",
+                 slipway::to_string(mail.what.kind), end.message);
       mark(mail, query::mail_status::undeliverable, at, end.message);
       return;
     case send_status::deferred:
@@ -152,8 +169,8 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
   auto delay = options.retry_initial;
   for (auto i = 0u; i < mail.tries && delay < options.retry_max; ++i)
     delay *= 2;
-  spdlog::warn("{}: mail {} deferred: {}", to_text(mail.subscription),
-               slipway::to_string(mail.what.kind), end.message);
+  about.warn("mail {} deferred: {}", slipway::to_string(mail.what.kind),
+             end.message);
   mark(mail, query::mail_status::owed,
        env->clock->now() + std::min(delay, options.retry_max), end.message);
 }
@@ -179,9 +196,9 @@ void notifier_state::record(query::mark_mail what) {
                                          job<query::mark_mail>::reply done) {
                if (done)
                  return;
-               spdlog::warn("{}: a mail's end is not recorded yet: {}",
-                            to_text(again.subscription),
-                            slipway::to_string(done.error()));
+               log::about{again.subscription}.actor(name).warn(
+                 "a mail's end is not recorded yet: {}",
+                 slipway::to_string(done.error()));
                left->add(again);
              }));
 }

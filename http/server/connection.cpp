@@ -1,5 +1,6 @@
 #include "http/server/connection.hpp"
 
+#include "actors/observe/log.hpp"
 #include "http/server/target.hpp"
 #include "http/server/upgrade.hpp"
 
@@ -8,7 +9,6 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/status.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -674,14 +674,18 @@ void connection::dispatch() {
     }
     taken = permit{shared_->gate};
   }
+  if (shared_->hooks.on_request)
+    shared_->hooks.on_request(*in_);
   enter(phase::handling, shared_->options.request_timeout);
   auto ticket = std::make_shared<exchange>(in_, shared_from_this(), number_,
                                            std::move(taken));
   try {
     match_.to->run(ticket);
   } catch (const std::exception& e) {
-    spdlog::error("http: the handler of {} threw: {}", match_.to->name,
-                  e.what());
+    log::about{}
+      .request(in_->id)
+      .trace(in_->trace.where.trace)
+      .error("http: the handler of {} threw: {}", match_.to->name, e.what());
     ticket->fail(500, "internal", "Something went wrong on our side.");
   }
 }
@@ -728,9 +732,10 @@ void connection::refuse(int status, std::string_view error,
 
 void connection::respond(response&& what) {
   if (!is_sendable(what)) {
-    spdlog::error("http: request {}: the answer has a header or status that "
-                  "must not be sent",
-                  in_->id);
+    log::about{}
+      .request(in_->id)
+      .trace(in_->trace.where.trace)
+      .error("http: the answer has a header or status that must not be sent");
     what = error_response(500, "internal", "Something went wrong on our side.",
                           in_->id);
   }

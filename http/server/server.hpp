@@ -79,6 +79,9 @@ struct server_hooks {
   /// After work was refused for want of room. `reason` is `in_flight`, `full`,
   /// `bodies`, `connections`, `streams` or `timeout`.
   std::function<void(std::string_view reason)> on_shed = nullptr;
+  /// After the head and the body have been read and a route was found, before
+  /// the handler runs: may set `trace`.
+  std::function<void(request& in)> on_request = nullptr;
 };
 
 /// An HTTP/1.1 server on threads of its own: keep-alive, one request at a time
