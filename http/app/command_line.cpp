@@ -10,7 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
-#include <exception>
+#include <memory>
 #include <utility>
 
 namespace slipway::app {
