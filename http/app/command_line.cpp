@@ -2,6 +2,7 @@
 
 #include "actors/lifecycle/time.hpp"
 #include "config/load_settings.hpp"
+#include "config/text.hpp"
 #include "http/cli/commands.hpp"
 #include "http/cli/completion.hpp"
 #include "http/cli/grammar.hpp"
@@ -10,6 +11,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -115,6 +117,23 @@ command_line::command_line(std::string version)
 int command_line::run(int argc, const char* const* argv, bool faults) {
   try {
     root_.parse(argc, argv);
+  } catch (const CLI::RequiredError& e) {
+    const auto& at = *ops_ ? *ops_ : root_;
+    const auto extra = at.remaining();
+    if (extra.empty() || !at.get_subcommands().empty()) {
+      root_.exit(e);
+      return exit_usage;
+    }
+    auto known = std::vector<std::string>{};
+    for (const auto* sub :
+         at.get_subcommands(std::function<bool(const CLI::App*)>{}))
+      known.push_back(sub->get_name());
+    std::fprintf(stderr,
+                 "expected a command, found %s; the nearest one is %s\n"
+                 "Run with --help for more information.\n",
+                 config::one_line(extra.front()).c_str(),
+                 config::nearest(extra.front(), known).c_str());
+    return exit_usage;
   } catch (const CLI::ParseError& e) {
     // Help and version are no mistakes; all others end the same way.
     return root_.exit(e) == 0 ? exit_ok : exit_usage;

@@ -79,8 +79,13 @@ test('a failed one is found, read, started again and seen running', async () => 
 test('JSON is the data of the server, a list of any length is one', async () => {
   const made = [];
   for (let i = 0; i < 3; i += 1) made.push((await world.subscribe()).id);
-  const all = await json(['list', '--all']);
-  assert.deepEqual(all, await world.operator.all('/api/ops/subscriptions'));
+  // Others may still move: until nothing did in between.
+  const all = await world.eventually('the same list', async () => {
+    const listed = await json(['list', '--all']);
+    assert.deepEqual(listed,
+      await world.operator.all('/api/ops/subscriptions'));
+    return listed;
+  });
   for (const id of made) assert.ok(all.some((x) => x.subscriptionId === id));
 
   const some = await ops(['list', '--limit', '2', '--json']);
@@ -224,7 +229,9 @@ test('a wrong command line or configuration is told and ends with 2',
   async () => {
     const id = ['nonsense'];
     for (const [args, what] of [
-      [['frobnicate'], /frobnicate/],
+      [['frobnicate'], /expected a command, found frobnicate/],
+      [['timelin', 'x'], /the nearest one is timeline/],
+      [[], /subcommand is required/],
       [['list', '--status', 'sleepy'], /sleepy/],
       [['list', '--limit', '0'], /limit/],
       [['list', '--json', '--jsonl'], /jsonl/],
