@@ -11,6 +11,7 @@ namespace {
 
 constexpr auto rules = std::to_array<access_rule>({
   {"plans", access::anyone},
+  {"openapi", access::anyone},
   // The gateways sign what they send; the provider's address is a secret.
   {"alipay_notify", access::anyone},
   {"alipay_refund_notify", access::anyone},
@@ -38,6 +39,9 @@ constexpr auto rules = std::to_array<access_rule>({
   {"ops_subscriptions", access::viewer},
   {"ops_subscription", access::viewer},
   {"ops_timeline", access::viewer},
+  {"ops_events", access::viewer},
+  {"ops_logs", access::viewer},
+  {"ops_logs_stream", access::viewer},
   {"callback_list", access::viewer},
   {"callback_read", access::viewer},
   {"ops_actors", access::viewer},
