@@ -14,6 +14,7 @@
 #include "http/client/curl_client.hpp"
 #include "http/client/websocket.hpp"
 #include "http/mail/notifier.hpp"
+#include "http/mail/templates.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/payment/reconciler.hpp"
 #include "http/provider/janitor.hpp"
@@ -150,6 +151,7 @@ struct server::impl {
   std::shared_ptr<client::websocket_client> sockets; ///< Null without provider.
   payment::opened_accounts opened;
   payment::order_words words;
+  std::shared_ptr<mail::template_store> templates; ///< Null without mail.
   std::unique_ptr<caf::actor_system_config> actor_config;
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
@@ -242,6 +244,16 @@ struct server::impl {
                          : settings.http.public_url;
     if (settings.alipay)
       words.return_url = settings.alipay->return_url;
+    return {};
+  }
+
+  tl::expected<void, std::string> open_templates() {
+    if (!settings.mail)
+      return {};
+    auto made = mail::template_store::open(settings.mail->templates_dir);
+    if (!made)
+      return tl::unexpected{"mail.templates_dir: " + made.error().front()};
+    templates = std::move(*made);
     return {};
   }
 
@@ -430,6 +442,8 @@ struct server::impl {
         auto options = mail::notifier_options{};
         options.plans = settings.plans;
         options.domain = domain_of(settings.mail->from);
+        options.templates = templates;
+        options.unsubscribe_url = settings.mail->unsubscribe_url;
         options.send = [sender = mail::smtp_sender{*settings.mail}](
                          const mail::mail_message& message) {
           return sender.send(message);
@@ -543,6 +557,7 @@ struct server::impl {
     context->tokens = api::make_hs256_verifier(settings.auth);
     context->accounts = opened.accounts;
     context->words = words;
+    context->templates = templates;
     auto options = http::server_options{};
     options.host = settings.http.listen.host;
     options.port = settings.http.listen.port;
@@ -601,6 +616,8 @@ struct server::impl {
     if (settings.railway)
       sockets = std::make_shared<client::websocket_client>();
     if (auto done = open_accounts(); !done)
+      return done;
+    if (auto done = open_templates(); !done)
       return done;
     if (auto done = start_database(); !done)
       return done;
