@@ -195,7 +195,7 @@ std::optional<mail::returned_mail> read_json_bounce(const exchange_ptr& x) {
   if (!out.message_id.empty() && !mail::parse_message_id(out.message_id))
     return refuse("messageId is none of ours; expected what stands in the "
                   "mail's Message-ID, such as "
-                  "<0123456789abc.7.1@example.com>");
+                  "<sub_0123456789abc.7.1@example.com>");
   if (!recipient.empty()) {
     auto address = mail::bare_address(recipient);
     if (!address)

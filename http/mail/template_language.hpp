@@ -34,7 +34,7 @@ struct known_names {
   std::vector<std::string_view> markup;
   /// Web addresses: the only ones an href or src may start with.
   std::vector<std::string_view> addresses;
-  /// Of letters and digits only: may stand anywhere in an address.
+  /// Of letters, digits and `_` only: may stand anywhere in an address.
   std::vector<std::string_view> codes;
 
   [[nodiscard]] bool contains(std::string_view name) const noexcept;

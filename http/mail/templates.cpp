@@ -443,7 +443,7 @@ const template_kind* find_template(std::string_view name) {
 notice_facts sample_facts(const template_kind& of) {
   auto facts = notice_facts{};
   facts.kind = of.kind;
-  facts.subscription_id = "0123456789abc";
+  facts.subscription_id = "sub_0123456789abc";
   facts.instance_name = "slipway-0123456789abc";
   facts.plan_title = "专业版";
   facts.amount = "99.00";

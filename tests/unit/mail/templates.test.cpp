@@ -392,7 +392,7 @@ CAF_TEST(files take the places of the built - in ones one by one) {
   CAF_CHECK_EQUAL(en.message, "¥99.00 came");
   CAF_CHECK_EQUAL(en.mail_subject, "We got ¥99.00");
   CAF_CHECK_EQUAL(en.mail_text,
-                  "[Hello,\n¥99.00 for 专业版 (0123456789abc).]\n");
+                  "[Hello,\n¥99.00 for 专业版 (sub_0123456789abc).]\n");
   // The HTML is another file.
   CAF_CHECK(contains(en.mail_html, "Thank you."));
   CAF_CHECK(contains(en.mail_html, "Thanks!"));
