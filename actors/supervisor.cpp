@@ -57,6 +57,7 @@ notice make_notice(notice_kind kind, const record& about, timestamp at) {
       what.by_mail = true;
       break;
     case notice_kind::deployment_cancelled:
+    case notice_kind::deployment_started:
       break;
     case notice_kind::instance_down:
       what.error = s.deployment.error;
@@ -114,6 +115,20 @@ notice make_refund_notice(const lifecycle::state& before, const record& about,
     if (const auto* was = lifecycle::find_order(before, x.seq))
       what.amount += x.refunded - was->refunded;
   return what;
+}
+
+/// Whoever has waited in the queue for longer than this has gone to do
+/// something else, and is told in-app that it goes on. For all others the
+/// success or failure that follows is news enough: a notice is a row with three
+/// indexes.
+constexpr auto long_wait = millis{120'000};
+
+/// Whether this is the moment in which a long wait in the queue ends.
+bool has_waited_long(const lifecycle::state& before,
+                     const lifecycle::state& after, timestamp at) {
+  return before.deployment.at == phase::queued
+         && after.deployment.at == phase::creating_project
+         && at - before.deployment.phase_at >= long_wait;
 }
 
 bool is_being_taken_away(phase at) {
@@ -282,6 +297,9 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
       t->notices.push_back(*kind == notice_kind::refund_completed
                              ? make_refund_notice(current.state, t->next, at)
                              : make_notice(*kind, t->next, at));
+  if (has_waited_long(current.state, t->next.state, at))
+    t->notices.push_back(
+      make_notice(notice_kind::deployment_started, t->next, at));
   if (!env->mail)
     for (auto& x : t->notices)
       x.by_mail = false;

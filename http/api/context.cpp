@@ -420,6 +420,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_log_routes(out, ctx);
   add_webhook_routes(out, ctx);
   add_notification_routes(out, ctx);
+  add_mail_routes(out, ctx);
   add_search_routes(out, ctx);
   add_operator_routes(out, ctx);
   add_actor_routes(out, ctx);

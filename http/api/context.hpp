@@ -8,6 +8,7 @@
 #include "http/api/auth.hpp"
 #include "http/api/rate_limit.hpp"
 #include "http/gateway/intake.hpp"
+#include "http/mail/templates.hpp"
 #include "http/payment/pay_order.hpp"
 #include "http/server/router.hpp"
 
@@ -50,6 +51,8 @@ struct context {
   std::unique_ptr<key_rotation> rotation = std::make_unique<key_rotation>();
   gateway::accounts accounts;
   payment::order_words words;
+  /// Null: the built-in templates.
+  std::shared_ptr<const mail::template_store> templates;
   std::shared_ptr<std::atomic<bool>> recovered;
 
   // -- asking -----------------------------------------------------------------
@@ -88,6 +91,11 @@ struct context {
 
   [[nodiscard]] timestamp now() const {
     return env->clock->now();
+  }
+
+  [[nodiscard]] mail::template_set_ptr notice_templates() const {
+    return templates == nullptr ? mail::builtin_templates()
+                                : templates->current();
   }
 
   /// Keeps a sample of a message that was not proven to be a gateway's: so few
@@ -238,6 +246,7 @@ void add_event_routes(http::router& to, const context_ptr& ctx);
 void add_log_routes(http::router& to, const context_ptr& ctx);
 void add_webhook_routes(http::router& to, const context_ptr& ctx);
 void add_notification_routes(http::router& to, const context_ptr& ctx);
+void add_mail_routes(http::router& to, const context_ptr& ctx);
 void add_search_routes(http::router& to, const context_ptr& ctx);
 void add_operator_routes(http::router& to, const context_ptr& ctx);
 void add_actor_routes(http::router& to, const context_ptr& ctx);

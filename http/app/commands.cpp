@@ -7,6 +7,8 @@
 #include "http/app/sandbox.hpp"
 #include "http/app/server.hpp"
 #include "http/app/verify.hpp"
+#include "http/mail/templates.hpp"
+#include "http/mail/unsubscribe.hpp"
 #include "http/server/tls.hpp"
 #include "persistence/automation.hpp"
 #include "persistence/embedded.hpp"
@@ -116,6 +118,24 @@ std::optional<std::string> unusable(const config::http_settings& settings) {
          + (of_key ? settings.tls_key_file : settings.tls_cert_file);
 }
 
+/// Mistakes in what [mail] points to, one line each.
+std::vector<std::string>
+mistakes_of_mail(const std::string& file, const config::settings& settings) {
+  auto out = std::vector<std::string>{};
+  if (!settings.mail)
+    return out;
+  const auto& url = settings.mail->unsubscribe_url;
+  if (!url.empty())
+    if (const auto wrong = mail::check_unsubscribe_url(url))
+      out.push_back(file + ": mail.unsubscribe_url: " + *wrong);
+  if (!settings.mail->templates_dir.empty())
+    if (auto made = mail::template_set::load(settings.mail->templates_dir);
+        !made)
+      for (auto& line : made.error())
+        out.push_back(std::move(line));
+  return out;
+}
+
 /// Loads what the server is to run with; prints what is in the way.
 std::optional<config::settings> load_for_serving(const std::string& file) {
   auto settings = load(file);
@@ -126,7 +146,10 @@ std::optional<config::settings> load_for_serving(const std::string& file) {
     missing.push_back(std::move(*line));
   for (const auto& line : missing)
     std::fprintf(stderr, "%s: %s\n", file.c_str(), line.c_str());
-  if (!missing.empty())
+  const auto wrong = mistakes_of_mail(file, *settings);
+  for (const auto& line : wrong)
+    std::fprintf(stderr, "%s\n", line.c_str());
+  if (!missing.empty() || !wrong.empty())
     return std::nullopt;
   return settings;
 }

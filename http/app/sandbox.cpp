@@ -7,6 +7,7 @@
 #include "http/crypto/digest.hpp"
 #include "http/crypto/encoding.hpp"
 #include "http/crypto/rsa.hpp"
+#include "http/mail/templates.hpp"
 #include "http/sandbox/alipay_simulator.hpp"
 #include "http/sandbox/mailbox_simulator.hpp"
 #include "http/sandbox/railway_simulator.hpp"
@@ -103,6 +104,20 @@ tl::expected<std::uint16_t, std::string> free_port() {
   if (!good)
     return tl::unexpected{std::string{"no free port on 127.0.0.1"}};
   return ntohs(address.sin_port);
+}
+
+/// What the mails of each kind look like, with made-up facts.
+std::vector<slipway::sandbox::mail_preview> mail_previews() {
+  auto out = std::vector<slipway::sandbox::mail_preview>{};
+  for (const auto& kind : mail::template_kinds())
+    for (const auto in : mail::languages) {
+      const auto locale = mail::to_tag(in);
+      auto shown = mail::render_notice(mail::sample_facts(kind), locale);
+      out.push_back({std::string{kind.name}, std::string{locale},
+                     std::move(shown.mail_subject), std::move(shown.mail_text),
+                     std::move(shown.mail_html)});
+    }
+  return out;
 }
 
 } // namespace
@@ -227,8 +242,10 @@ struct sandbox::impl {
       std::move(cloud), clock);
     if (auto done = railway->start(); !done)
       return tl::unexpected{"Railway: " + done.error()};
+    auto post = slipway::sandbox::mailbox_simulator_options{};
+    post.previews = mail_previews;
     mailbox = std::make_unique<slipway::sandbox::mailbox_simulator>(
-      slipway::sandbox::mailbox_simulator_options{}, clock);
+      std::move(post), clock);
     if (auto done = mailbox->start(); !done)
       return tl::unexpected{"mailbox: " + done.error()};
 

@@ -17,6 +17,7 @@
 #include "http/client/curl_client.hpp"
 #include "http/client/websocket.hpp"
 #include "http/mail/notifier.hpp"
+#include "http/mail/templates.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/payment/reconciler.hpp"
 #include "http/provider/janitor.hpp"
@@ -179,6 +180,7 @@ struct server::impl {
   std::shared_ptr<client::websocket_client> sockets; ///< Null without provider.
   payment::opened_accounts opened;
   payment::order_words words;
+  std::shared_ptr<mail::template_store> templates; ///< Null without mail.
   std::unique_ptr<caf::actor_system_config> actor_config;
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
@@ -305,6 +307,16 @@ struct server::impl {
     with.now = span_clock();
     with.sink = spans.get();
     tracer = std::make_unique<trace::tracer>(std::move(with));
+  }
+
+  tl::expected<void, std::string> open_templates() {
+    if (!settings.mail)
+      return {};
+    auto made = mail::template_store::open(settings.mail->templates_dir);
+    if (!made)
+      return tl::unexpected{"mail.templates_dir: " + made.error().front()};
+    templates = std::move(*made);
+    return {};
   }
 
   void make_environment() {
@@ -497,6 +509,8 @@ struct server::impl {
         auto options = mail::notifier_options{};
         options.plans = settings.plans;
         options.domain = domain_of(settings.mail->from);
+        options.templates = templates;
+        options.unsubscribe_url = settings.mail->unsubscribe_url;
         options.send = [sender = mail::smtp_sender{*settings.mail}](
                          const mail::mail_message& message) {
           return sender.send(message);
@@ -629,6 +643,7 @@ struct server::impl {
       settings.limits.user_request_burst);
     context->accounts = opened.accounts;
     context->words = words;
+    context->templates = templates;
     auto options = http::server_options{};
     options.host = settings.http.listen.host;
     options.port = settings.http.listen.port;
@@ -694,6 +709,8 @@ struct server::impl {
     if (settings.railway)
       sockets = std::make_shared<client::websocket_client>();
     if (auto done = open_accounts(); !done)
+      return done;
+    if (auto done = open_templates(); !done)
       return done;
     if (auto done = start_database(); !done)
       return done;

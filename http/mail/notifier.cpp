@@ -2,6 +2,7 @@
 
 #include "actors/guardian.hpp"
 #include "actors/observe/log.hpp"
+#include "http/mail/unsubscribe.hpp"
 
 #include <caf/send.hpp>
 
@@ -35,6 +36,8 @@ notice_kind kind_of(slipway::notice_kind x) {
       return notice_kind::instance_recovered;
     case slipway::notice_kind::instance_changed:
       return notice_kind::instance_changed;
+    case slipway::notice_kind::deployment_started:
+      return notice_kind::deployment_started;
   }
   return notice_kind::payment_received;
 }
@@ -45,6 +48,7 @@ notice_facts facts_of(const slipway::notice& what, subscription_id subscription,
                       const std::string& plan, const plan_map& plans) {
   auto facts = notice_facts{};
   facts.kind = kind_of(what.kind);
+  facts.subscription_id = to_text(subscription);
   facts.instance_name = project_name(subscription);
   facts.public_url = what.public_url;
   if (what.duration)
@@ -112,9 +116,24 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
     mark(mail, query::mail_status::no_address, at, {});
     return;
   }
-  const auto words = render_notice(
-    facts_of(mail.what, mail.subscription, mail.plan, options.plans),
-    mail.locale);
+  const auto facts
+    = facts_of(mail.what, mail.subscription, mail.plan, options.plans);
+  const auto may_be_unwanted = is_progress(facts.kind);
+  if (may_be_unwanted && !mail.wants_progress) {
+    env->metrics->notification("mail", "unwanted");
+    mark(mail, query::mail_status::unwanted, at, {});
+    return;
+  }
+  if (!mail.bounced.empty()) {
+    env->metrics->notification("mail", "bounced");
+    mark(mail, query::mail_status::undeliverable, at,
+         "not sent, since mails to this address come back: " + mail.bounced);
+    return;
+  }
+  const auto templates = options.templates == nullptr
+                           ? builtin_templates()
+                           : options.templates->current();
+  const auto words = templates->render(facts, mail.locale);
   auto message = mail_message{};
   message.to = mail.email;
   message.subject = words.mail_subject;
@@ -125,6 +144,11 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
       + std::to_string(static_cast<int>(mail.what.kind)) + "@" + options.domain;
   message.date = mail.what.at;
   message.language = to_tag(language_of(mail.locale));
+  if (may_be_unwanted && !options.unsubscribe_url.empty()) {
+    message.unsubscribe_url
+      = unsubscribe_url_for(options.unsubscribe_url, mail.user_id);
+    message.one_click = is_one_click(options.unsubscribe_url);
+  }
   const auto mark_of_it = outward_mark{env->load};
   auto around = trace::context{};
   auto span = trace::span{};
@@ -186,6 +210,8 @@ void notifier_state::mark(const query::due_mails::row& mail,
   what.at = env->clock->now();
   what.next_at = next_at;
   what.detail = std::move(detail);
+  if (status == query::mail_status::sent)
+    what.address = mail.email;
   record(std::move(what));
 }
 
