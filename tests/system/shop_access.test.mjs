@@ -79,9 +79,7 @@ async function everyPage(page, user, look) {
   await page.waitForSelector('.sure');
   await look('a question');
   const id = page.url().split('/').at(-1);
-  const { id: deployment } = await sandbox.deploymentOf(id);
-  await request(`${sandbox.railway}sandbox/railway/deployments/${deployment}/release`,
-    { method: 'POST' });
+  await sandbox.release(id);
   await page.waitForSelector('#retry', { timeout: WITHIN });
   await look('failed');
   await press(page, '#retry');
@@ -260,8 +258,7 @@ test('markup in credentials, names, logs and addresses stays text', () => inBrow
     assert.ok(said.status < 400, said.text);
     await page.waitForFunction((text) => [...document.querySelectorAll('.said')]
       .some((x) => x.textContent === text), { timeout: WITHIN }, MARKUP);
-    await request(`${sandbox.railway}sandbox/railway/deployments/${deployment}/release`,
-      { method: 'POST' });
+    await sandbox.release(id);
     await running(page);
     assert.equal(await page.evaluate(() => window.hacked), undefined);
     assert.equal(await page.$('img, main script'), null);

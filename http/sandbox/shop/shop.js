@@ -72,6 +72,7 @@ const app = {
       app.signInFirst();
       return;
     }
+    current.abort(); // Nobody sees any more what the page would go on with.
     show(view, failure(error, route));
     if (!(error instanceof ApiError)) throw error;
   },
@@ -165,6 +166,7 @@ async function route() {
     const head = root.querySelector('h1');
     if (!head) return;
     isNew = false;
+    watch.disconnect();
     app.title(head.textContent);
     if (shown) head.focus({ preventScroll: true });
     shown = true;

@@ -76,6 +76,14 @@ export class Sandbox {
     return new Api(this.url, token);
   }
 
+  /** What hangs there goes on. */
+  async release(subscriptionId) {
+    const { id } = await this.deploymentOf(subscriptionId);
+    const answer = await request(`${this.railway}sandbox/railway/deployments/${
+      id}/release`, { method: 'POST' });
+    assert.ok(answer.status < 400, answer.text);
+  }
+
   /** The API for whoever is signed in on a page. */
   async apiOf(page) {
     const token = await page.evaluate(() => JSON.parse(
@@ -203,16 +211,17 @@ export async function bought(page, sandbox, user, way = 'ALIPAY.qr') {
 
 export const running = (page) => page.waitForSelector('#address', { timeout: WITHIN });
 
-/**
- * A picture for the documentation, when SLIPWAY_SCREENSHOTS is set. They are small:
- * a few colours are enough.
- */
+/** A picture for the documentation, when SLIPWAY_SCREENSHOTS is set. */
 export async function screenshot(page, name) {
   if (!process.env.SLIPWAY_SCREENSHOTS) return;
   const file = path.resolve(here, `../../../docs/images/shop-${name}.png`);
   fs.mkdirSync(path.dirname(file), { recursive: true });
   // Where animations would be is left to chance otherwise.
-  await page.emulateMediaFeatures([{ name: 'prefers-reduced-motion', value: 'reduce' }]);
-  await page.screenshot({ path: file, optimizeForSpeed: false });
+  const dark = await page.evaluate(() => matchMedia('(prefers-color-scheme: dark)').matches);
+  const scheme = { name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' };
+  await page.emulateMediaFeatures([scheme, { name: 'prefers-reduced-motion',
+    value: 'reduce' }]);
+  await page.screenshot({ path: file });
+  await page.emulateMediaFeatures([scheme]);
   assert.ok(fs.statSync(file).size < 150 * 1024, `${file} is too large`);
 }
