@@ -32,7 +32,7 @@ export class Sandbox {
         throw fatal(`it ended:\n${sandbox.server.tail()}`);
       }
       return /operator token +\S+\s/.test(sandbox.server.stdout);
-    }, { within: 90_000 });
+    }, { within: 150_000 });
     const printed = (name) => new RegExp(`^  ${name} +(\\S+)`, 'm')
       .exec(sandbox.server.stdout)?.[1];
     sandbox.shop = printed('try it');
