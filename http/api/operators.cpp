@@ -57,7 +57,7 @@ json::object render_stats(const query::read_stats::found& found) {
 }
 
 void read_stats(const context_ptr& ctx, exchange_ptr x, const principal&) {
-  ctx->ask(query::read_stats{}, [x](job<query::read_stats>::reply found) {
+  ctx->count(query::read_stats{}, [x](job<query::read_stats>::reply found) {
     if (found)
       succeed(*x, render_stats(*found));
     else
