@@ -131,13 +131,13 @@ test('zh-CN on a phone of 360 px, light: no barriers, nothing too wide', () => i
     await page.goto(`${sandbox.shop}#/subscriptions`);
     await press(page, 'main li a');
     await running(page);
+    await screenshot(page, 'phone-running');
     const words = await page.$eval('main', (x) => {
       x.querySelectorAll('.said, code, #address, .address').forEach((y) => y.remove());
       return x.innerText;
     });
     assert.deepEqual(words.match(/[A-Za-z]{3,}/g)?.filter((x) => x !== 'Railway'
       && !/^(PRO|ALIPAY|WECHAT)$/.test(x)) ?? [], []);
-    await screenshot(page, 'phone-running');
   }));
 
 test('English on a desk, in the dark: no barriers', () => inBrowser(
