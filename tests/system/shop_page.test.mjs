@@ -74,11 +74,9 @@ test('Alipay: from the plans to a running instance, live', () => onPage(async (p
   await press(page, '#sign-in');
   await heading(page, /channels/);
   await fill(page, '.pair .field:nth-of-type(2) input', '123456:secret');
-  await screenshot(page, 'channels');
   await press(page, 'form button[type=submit]');
   await page.waitForSelector('.ways');
   const id = idOn(page);
-  await screenshot(page, 'ways');
   const made = await choose(page, 'ALIPAY.page');
   assert.equal(await textOf(page, '.order .price'), `¥${made.amount}`);
   await record(page);
@@ -116,7 +114,6 @@ test('Alipay: from the plans to a running instance, live', () => onPage(async (p
   await page.select('#log-source', 'build');
   assert.ok(await page.$$eval('.lines li', (all) => all.filter((x) => x.checkVisibility())
     .every((x) => x.classList.contains('from-build'))));
-  await screenshot(page, 'running');
   // The notifications, read one by one.
   const unread = await page.waitForFunction(() => Number(
     document.getElementById('unread')?.innerText) || false, { timeout: WITHIN });
@@ -124,7 +121,6 @@ test('Alipay: from the plans to a running instance, live', () => onPage(async (p
   assert.ok(count >= 2, `${count}`);
   await press(page, 'header nav a', /notifications/);
   await page.waitForSelector('li.unread', { timeout: WITHIN });
-  await screenshot(page, 'notifications');
   await press(page, 'li.unread button', /mark as read/);
   await page.waitForFunction((n) => Number(
     document.getElementById('unread')?.innerText) === n, { timeout: WITHIN }, count - 1);
@@ -251,7 +247,6 @@ test('connection lost and back: it says so, and goes on', () => onPage(async (pa
     await page.waitForSelector('.mode[data-mode=lost]', { timeout: WITHIN });
     await page.waitForFunction(() => document.getElementById('offline').checkVisibility(),
       { timeout: WITHIN });
-    await screenshot(page, 'lost');
     // What happens meanwhile is not missed.
     await sandbox.release(id);
     await eventually('it runs', async () => (await (await sandbox.apiOf(page))
