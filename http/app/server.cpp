@@ -164,6 +164,7 @@ std::string domain_of(const std::string& mailbox) {
 struct server::impl {
   config::settings settings;
   bool faults = false;
+  std::function<void(http::router&)> add_routes;
   std::unique_ptr<embedded_cluster> cluster;
   std::string database_url;
   std::unique_ptr<slipway::lease> lease;
@@ -685,8 +686,11 @@ struct server::impl {
     hooks.on_shed = [m = &metrics](std::string_view reason) {
       m->shed(reason);
     };
-    listener = std::make_unique<http::server>(
-      options, api::make_public_router(context), hooks);
+    auto routes = api::make_public_router(context);
+    if (add_routes)
+      add_routes(routes);
+    listener
+      = std::make_unique<http::server>(options, std::move(routes), hooks);
     if (auto done = listener->start(); !done)
       return tl::unexpected{"http.listen: " + done.error()};
     options.host = settings.http.admin_listen.host;
@@ -820,10 +824,12 @@ server::server(std::unique_ptr<impl> state) : impl_{std::move(state)} {
 server::~server() = default;
 
 tl::expected<std::unique_ptr<server>, std::string>
-server::start(config::settings settings, bool faults) {
+server::start(config::settings settings, bool faults,
+              std::function<void(http::router&)> add_routes) {
   auto state = std::make_unique<impl>();
   state->settings = std::move(settings);
   state->faults = faults;
+  state->add_routes = std::move(add_routes);
   if (auto done = state->start(); !done)
     return tl::unexpected{done.error()};
   return std::unique_ptr<server>{new server{std::move(state)}};
