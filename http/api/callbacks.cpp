@@ -7,6 +7,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <atomic>
+
 namespace slipway::api {
 
 using namespace lifecycle;
@@ -26,6 +28,9 @@ std::string printable(std::string text) {
   return crypto::to_valid_utf8(text);
 }
 
+/// @see callbacks_answered
+auto answered = std::atomic<std::uint64_t>{0};
+
 /// One message on its way to an answer.
 struct delivery {
   context_ptr ctx;
@@ -44,6 +49,7 @@ struct delivery {
 
   void count(std::string_view outcome) const {
     ctx->env->metrics->callback(gateway::gateway_name(from), outcome);
+    answered.fetch_add(1, std::memory_order_relaxed);
   }
 
   /// Applied, applied before, or nothing to us.
@@ -237,6 +243,10 @@ void wechat_notify(const context_ptr& ctx, exchange_ptr x, bool refund) {
 }
 
 } // namespace
+
+std::uint64_t callbacks_answered() noexcept {
+  return answered.load(std::memory_order_relaxed);
+}
 
 std::string keep_headers(const http::fields& headers) {
   auto out = std::string{};

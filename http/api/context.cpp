@@ -1,6 +1,7 @@
 #include "http/api/context.hpp"
 
 #include "http/api/etag.hpp"
+#include "http/api/ops_page.hpp"
 #include "http/api/problem.hpp"
 #include "http/crypto/text.hpp"
 
@@ -390,6 +391,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_actor_routes(out, ctx);
   add_automation_routes(out, ctx);
   add_inbox_routes(out, ctx);
+  add_ops_page_routes(out);
   return out;
 }
 
