@@ -72,9 +72,12 @@ void dispatcher_state::read(const slots_read& what) {
     const auto in_use = static_cast<double>(used());
     env->metrics->deploy_slots(in_use, env->max_concurrent - in_use);
   }
-  if (read_again) {
-    read_again = false;
-    refresh();
+  // Somebody came while the rows were read, or a slot became free: only who
+  // finds nobody in line has to read them once more.
+  if (std::exchange(read_again, false)) {
+    line_is_whole = false;
+    if (line.empty() && has_room())
+      refresh();
   }
 }
 

@@ -1,5 +1,7 @@
 #include "actors/guardian.hpp"
 
+#include "actors/backoff.hpp"
+
 #include <caf/exit_reason.hpp>
 #include <caf/message_view.hpp>
 #include <caf/scheduled_actor.hpp>
@@ -152,13 +154,10 @@ void guardian_state::failed(std::size_t index, const caf::error& why) {
 void guardian_state::restart_later(std::size_t index) {
   auto& x = children_[index];
   const auto& limits = options_.limits;
-  const auto doublings
-    = std::min<std::size_t>(x.failures.empty() ? 0 : x.failures.size() - 1, 16);
-  auto delay
-    = std::min(limits.backoff_max, limits.backoff_initial * (1 << doublings));
-  // Between half of it and all of it, so that neighbours do not march in step.
-  delay = delay / 2 + delay / 2 * (env_->chance() % 1024) / 1024;
-  self_->delayed_send(self_, delay, start_wish{index});
+  self_->delayed_send(self_,
+                      backoff_delay(limits.backoff_initial, limits.backoff_max,
+                                    x.failures.size(), env_->chance()),
+                      start_wish{index});
 }
 
 void guardian_state::restart_group(std::size_t group, const std::string& why) {

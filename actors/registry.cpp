@@ -1,5 +1,6 @@
 #include "actors/registry.hpp"
 
+#include "actors/backoff.hpp"
 #include "actors/guardian.hpp"
 
 #include <caf/send.hpp>
@@ -334,12 +335,11 @@ void registry_state::back_off(subscription_id id, entry& where) {
     return;
   }
   where.is = presence::backoff;
-  const auto doublings = std::min(where.ill->failures - 1, 16u);
-  auto delay = std::min(env->limits.restart_backoff_max,
-                        env->limits.restart_backoff_initial * (1 << doublings));
-  // Between half of it and all of it, so that neighbours do not march in step.
-  delay = delay / 2 + delay / 2 * (env->chance() % 1024) / 1024;
-  self->delayed_send(self, delay, restart_wish{id});
+  self->delayed_send(self,
+                     backoff_delay(env->limits.restart_backoff_initial,
+                                   env->limits.restart_backoff_max,
+                                   where.ill->failures, env->chance()),
+                     restart_wish{id});
 }
 
 void registry_state::quarantine(subscription_id id, entry& where) {

@@ -286,24 +286,25 @@ void supervisor_state::note_cause(transition& to, const command& what,
            std::string{lifecycle::to_string(made.next.deployment.at)}});
       };
   note(what.what, current.state);
+  auto further_facts = false;
   for (const auto& x : what.then) {
     auto further = lifecycle::decide(made.next, x, rules());
     if (further.is != verdict::applied)
-      return;
+      break;
     // One commit, one revision.
     further.next.revision = made.next.revision;
     const auto before = std::exchange(made.next, std::move(further.next));
     note(x, before);
-    // Of steps only the last one is to be taken, if there is one.
-    std::erase(made.effects, effect::run_step);
     made.effects.insert(made.effects.end(), further.effects.begin(),
                         further.effects.end());
-    if (lifecycle::has_step(made.next.deployment.at)
-        && std::count(made.effects.begin(), made.effects.end(),
-                      effect::run_step)
-             == 0)
-      made.effects.push_back(effect::run_step);
+    further_facts = true;
   }
+  if (!further_facts)
+    return;
+  // Of the steps only the last one is to be taken, if there is one.
+  std::erase(made.effects, effect::run_step);
+  if (lifecycle::has_step(made.next.deployment.at))
+    made.effects.push_back(effect::run_step);
 }
 
 void supervisor_state::committed(const commit_result& what) {

@@ -75,11 +75,10 @@ const auto changes_sql = select_records(
   "JOIN subscriptions x ON x.id = w.id AND x.revision > w.revision) s",
   "ORDER BY s.id, p.seq");
 
-const auto load_sql
-  = select_records(", coalesce(s.owner = $2, false), " NOBODY_OWNS_IT,
-                   "(SELECT * FROM subscriptions WHERE id = ANY ("
-                   SIZE_UNSEEN("$1") ")) s",
-                   "ORDER BY s.id, p.seq");
+const auto load_sql = select_records(
+  ", coalesce(s.owner = $2, false), " NOBODY_OWNS_IT,
+  "(SELECT * FROM subscriptions WHERE id = ANY (" SIZE_UNSEEN("$1") ")) s",
+  "ORDER BY s.id, p.seq");
 
 const auto list_sql = select_records(
   "",
@@ -288,8 +287,9 @@ constexpr auto key_statement = pg::statement{
 
 constexpr auto credentials_statement = pg::statement{
   "store_credentials",
-  "SELECT channel_type, key_id, nonce, ciphertext FROM channel_credentials "
-  "WHERE subscription_id = $1 ORDER BY channel_type",
+  "SELECT subscription_id, channel_type, key_id, nonce, ciphertext "
+  "FROM channel_credentials WHERE subscription_id = ANY (" SIZE_UNSEEN(
+    "$1") ") ORDER BY subscription_id, channel_type",
   false};
 
 constexpr auto history_statement = pg::statement{
@@ -1057,16 +1057,36 @@ public:
   }
 
   answer<std::vector<sealed_credential>> operator()(const list_credentials& q) {
-    return with(
-      credentials_statement, pg::params{}.add(key(q.id)),
-      [](const pg::result& rows) -> answer<std::vector<sealed_credential>> {
-        auto out = std::vector<sealed_credential>{};
+    return std::move(credentials({q.id}).front());
+  }
+
+  /// Those of all of these by one query.
+  /// @param ids May repeat.
+  std::vector<answer<std::vector<sealed_credential>>>
+  credentials(const std::vector<subscription_id>& ids) {
+    using list = std::vector<sealed_credential>;
+    auto keys = std::vector<std::int64_t>{};
+    for (auto id : ids)
+      keys.push_back(key(id));
+    auto found = with(
+      credentials_statement, pg::params{}.add_array(keys),
+      [](const pg::result& rows)
+        -> answer<std::unordered_map<std::int64_t, list>> {
+        auto out = std::unordered_map<std::int64_t, list>{};
         for (auto i = 0; i < rows.rows(); ++i)
-          out.push_back(
-            {std::string{rows.text(i, 0)}, std::string{rows.text(i, 1)},
-             std::string{rows.bytes(i, 2)}, std::string{rows.bytes(i, 3)}});
+          out[rows.int64(i, 0)].push_back(
+            {std::string{rows.text(i, 1)}, std::string{rows.text(i, 2)},
+             std::string{rows.bytes(i, 3)}, std::string{rows.bytes(i, 4)}});
         return out;
       });
+    auto out = std::vector<answer<list>>{};
+    for (auto id : keys) {
+      if (!found)
+        out.push_back(tl::unexpected{found.error()});
+      else
+        out.push_back((*found)[id]);
+    }
+    return out;
   }
 
   answer<list_history::result> operator()(const list_history& q) {
@@ -1532,18 +1552,31 @@ private:
 
 } // namespace
 
+// Under load a query answers more at once when it comes a little later: setting
+// it up costs as much as many of its rows.
+namespace {
+
+/// From how many in one query on the next one gathers.
+constexpr auto gather_from = std::size_t{4};
+
+/// How long that may take at most.
+constexpr auto gather_max_wait = std::chrono::milliseconds{4};
+
+} // namespace
+
 void store_state::run(const store_job_ptr& what) {
-  if (std::holds_alternative<job<claim_record>>(*what)) {
-    claims.push_back(what);
-    if (claims.size() >= options.claims_max)
-      claim();
-    else if (!std::exchange(claim_asked, true))
-      // Goes to the end of the mailbox: everybody who waits there comes along.
-      self->send(self, tick{});
+  const auto is_claim = std::holds_alternative<job<claim_record>>(*what);
+  if (is_claim || std::holds_alternative<job<list_credentials>>(*what)) {
+    auto& waiting = is_claim ? claims : credentials;
+    waiting.push_back(what);
+    if (waiting.size() >= options.gather_max)
+      answer_gathered();
+    else
+      ask_to_answer();
     return;
   }
   // Nobody is overtaken.
-  claim();
+  answer_gathered();
   std::visit(
     [this](auto& x) {
       x.done(desk{*db, options.server}(x.what));
@@ -1551,29 +1584,62 @@ void store_state::run(const store_job_ptr& what) {
     *what);
 }
 
+void store_state::ask_to_answer() {
+  // Goes to the end of the mailbox: everybody who waits there comes along.
+  if (std::exchange(gather_asked, true))
+    return;
+  const auto wait = gather_until - std::chrono::steady_clock::now();
+  if (wait > std::chrono::steady_clock::duration::zero())
+    self->delayed_send(self, wait, tick{});
+  else
+    self->send(self, tick{});
+}
+
+void store_state::answer_gathered() {
+  const auto many = std::max(claims.size(), credentials.size());
+  const auto begin = std::chrono::steady_clock::now();
+  claim();
+  read_credentials();
+  if (many < gather_from)
+    return;
+  const auto end = std::chrono::steady_clock::now();
+  gather_until = end
+                 + std::min<std::chrono::steady_clock::duration>(
+                   (end - begin) * 2, gather_max_wait);
+}
+
+void store_state::read_credentials() {
+  if (credentials.empty())
+    return;
+  const auto jobs = std::exchange(credentials, {});
+  auto ids = std::vector<subscription_id>{};
+  for (const auto& x : jobs)
+    ids.push_back(std::get<job<list_credentials>>(*x).what.id);
+  auto found = desk{*db, options.server}.credentials(ids);
+  for (size_t i = 0; i < jobs.size(); ++i)
+    std::get<job<list_credentials>>(*jobs[i]).done(std::move(found[i]));
+}
+
 void store_state::claim() {
   if (claims.empty())
     return;
   const auto jobs = std::exchange(claims, {});
   auto ids = std::vector<subscription_id>{};
-  auto later = std::vector<store_job_ptr>{};
-  auto now = std::vector<job<claim_record>*>{};
-  auto seen = std::unordered_set<std::uint64_t>{};
+  auto places = std::unordered_map<std::uint64_t, std::size_t>{};
   for (const auto& x : jobs) {
-    auto& one = std::get<job<claim_record>>(*x);
-    if (seen.insert(raw(one.what.id)).second) {
-      ids.push_back(one.what.id);
-      now.push_back(&one);
-    } else {
-      later.push_back(x);
-    }
+    const auto id = std::get<job<claim_record>>(*x).what.id;
+    if (places.try_emplace(raw(id), ids.size()).second)
+      ids.push_back(id);
   }
   auto found = desk{*db, options.server}.claim(ids);
-  for (size_t i = 0; i < now.size(); ++i)
-    now[i]->done(std::move(found[i]));
-  for (const auto& x : later) {
+  const auto all_differ = ids.size() == jobs.size();
+  for (const auto& x : jobs) {
     auto& one = std::get<job<claim_record>>(*x);
-    one.done(desk{*db, options.server}(one.what));
+    auto& its = found[places.at(raw(one.what.id))];
+    if (all_differ)
+      one.done(std::move(its));
+    else
+      one.done(its);
   }
 }
 
@@ -1592,8 +1658,8 @@ store(store_actor::stateful_pointer<store_state> self, metrics* meters,
       self->state.run(what);
     },
     [self](const tick&) {
-      self->state.claim_asked = false;
-      self->state.claim();
+      self->state.gather_asked = false;
+      self->state.answer_gathered();
     },
   };
 }

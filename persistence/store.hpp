@@ -6,6 +6,7 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include <chrono>
 #include <functional>
 #include <optional>
 
@@ -17,8 +18,8 @@ struct store_options {
   std::int64_t server = 0;
   /// Called when the database says that this server owns nothing any more.
   std::function<void()> on_fenced = nullptr;
-  /// Claimed by one query at most.
-  std::size_t claims_max = 256;
+  /// Claims, and credentials, that one query answers at most.
+  std::size_t gather_max = 256;
 };
 
 /// State of the STORE actor: answers one query after the other on a connection
@@ -28,18 +29,24 @@ struct store_state {
 
   store_actor::pointer self = nullptr;
 
-  /// Runs the query and calls its continuation, whatever happens. Claims wait
-  /// for those who stand behind them in the mailbox.
+  /// Runs the query and calls its continuation, whatever happens. Claims and
+  /// credentials wait for those who stand behind them in the mailbox.
   void run(const store_job_ptr& what);
 
-  /// Claims for everybody who has asked so far.
+  /// Answers everybody who has asked for a claim or for credentials so far.
+  void answer_gathered();
+
+  void ask_to_answer();
   void claim();
+  void read_credentials();
 
   metrics* meters = nullptr;
   store_options options;
   std::optional<session> db;
   std::vector<store_job_ptr> claims;
-  bool claim_asked = false;
+  std::vector<store_job_ptr> credentials;
+  bool gather_asked = false;
+  std::chrono::steady_clock::time_point gather_until{};
   alive_guard alive;
 };
 

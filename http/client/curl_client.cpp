@@ -1,18 +1,26 @@
 #include "http/client/curl_client.hpp"
 
 #include <curl/curl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <climits>
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
+#include <unistd.h>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace slipway::client {
 
@@ -33,6 +41,13 @@ constexpr millis deadline_grace{50};
 /// An idle connection is not used again after this many seconds. Most servers
 /// keep one longer, so that a request rarely meets a connection being closed.
 constexpr long connection_age_max_s = 30;
+
+/// Handles that are kept for the next requests: making one costs more than
+/// clearing one.
+constexpr std::size_t spare_handles_max = 64;
+
+/// Sockets that are served between two looks at what was asked meanwhile.
+constexpr std::size_t events_max = 64;
 
 struct slist_free {
   void operator()(curl_slist* list) const noexcept {
@@ -213,6 +228,29 @@ void set(CURLM* handle, CURLMoption option, T value) {
                              + std::string{curl_multi_strerror(code)}};
 }
 
+/// A descriptor of our own.
+class descriptor {
+public:
+  descriptor(int fd, const char* what) : fd_{fd} {
+    if (fd < 0)
+      throw std::system_error{errno, std::generic_category(), what};
+  }
+
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+
+  ~descriptor() {
+    ::close(fd_);
+  }
+
+  [[nodiscard]] int get() const noexcept {
+    return fd_;
+  }
+
+private:
+  int fd_;
+};
+
 void start_curl() {
   static const CURLcode result = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (result != CURLE_OK)
@@ -238,6 +276,14 @@ struct curl_client::impl {
     set(multi.get(), CURLMOPT_MAXCONNECTS,
         static_cast<long>(options.idle_connections_max));
     set(multi.get(), CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    // curl tells which sockets it waits for, and is told which are ready: no
+    // event costs a look at all the others.
+    set(multi.get(), CURLMOPT_SOCKETFUNCTION, &impl::on_socket);
+    set(multi.get(), CURLMOPT_SOCKETDATA, this);
+    set(multi.get(), CURLMOPT_TIMERFUNCTION, &impl::on_timer);
+    set(multi.get(), CURLMOPT_TIMERDATA, this);
+    if (!watch(EPOLL_CTL_ADD, woken.get(), EPOLLIN))
+      throw std::system_error{errno, std::generic_category(), "epoll_ctl"};
     worker = std::thread{[this] {
       run();
     }};
@@ -258,8 +304,7 @@ struct curl_client::impl {
                                    millis{std::chrono::hours{24}});
       queue.push_back(job{std::move(request), std::move(done), deadline});
       ++pending;
-      // Under the lock: `stop` destroys the handle only after it has had it.
-      curl_multi_wakeup(multi.get());
+      wake();
       return nullptr;
     }();
     if (refusal != nullptr)
@@ -270,10 +315,16 @@ struct curl_client::impl {
     {
       std::lock_guard guard{mutex};
       stopping = true;
-      curl_multi_wakeup(multi.get());
+      wake();
     }
     if (worker.joinable())
       worker.join();
+  }
+
+  void wake() noexcept {
+    const auto once = std::uint64_t{1};
+    // Full means that it is awake.
+    [[maybe_unused]] const auto put = ::write(woken.get(), &once, sizeof(once));
   }
 
   // -- the client's thread
@@ -281,19 +332,81 @@ struct curl_client::impl {
 
   void run() noexcept {
     while (!take_jobs()) {
-      int running = 0;
-      curl_multi_perform(multi.get(), &running);
+      const auto waiting = pending.load();
+      // A slot that has just become free is filled at once.
+      const auto at_once
+        = waiting > active.size() && active.size() < options.in_flight_max;
+      serve(at_once ? millis{0} : waiting > 0 ? busy_poll : idle_poll);
       collect();
       sweep();
-      auto waiting = pending.load();
-      // A slot that has just become free is filled at once.
-      if (waiting > active.size() && active.size() < options.in_flight_max)
-        continue;
-      auto limit = waiting > 0 ? busy_poll : idle_poll;
-      curl_multi_poll(multi.get(), nullptr, 0, static_cast<int>(limit.count()),
-                      nullptr);
     }
     give_up();
+  }
+
+  /// Waits until a socket is ready, curl's timer is due or somebody wakes us,
+  /// and has curl go on with whatever it is.
+  void serve(steady::duration limit) {
+    const auto until = std::min(timer, steady::now() + limit);
+    const auto left = std::max(until - steady::now(), steady::duration::zero());
+    auto events = std::array<epoll_event, events_max>{};
+    const auto count = ::epoll_wait(
+      poller.get(), events.data(), static_cast<int>(events.size()),
+      static_cast<int>(std::chrono::ceil<millis>(left).count()));
+    int running = 0;
+    for (auto i = 0; i < count; ++i) {
+      const auto& x = events[static_cast<std::size_t>(i)];
+      if (x.data.fd == woken.get()) {
+        // Whoever woke us is looked after by the caller.
+        auto times = std::uint64_t{};
+        [[maybe_unused]] const auto got
+          = ::read(woken.get(), &times, sizeof(times));
+        continue;
+      }
+      const auto ready
+        = ((x.events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0)
+          | ((x.events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0)
+          | ((x.events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
+      curl_multi_socket_action(multi.get(), x.data.fd, ready, &running);
+    }
+    if (steady::now() >= timer) {
+      timer = steady::time_point::max();
+      curl_multi_socket_action(multi.get(), CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+  }
+
+  /// @returns whether it is watched now, or not any more.
+  bool watch(int how, int fd, std::uint32_t events) noexcept {
+    auto what = epoll_event{};
+    what.events = events;
+    what.data.fd = fd;
+    return ::epoll_ctl(poller.get(), how, fd, &what) == 0;
+  }
+
+  // Called by curl. `known` is what was assigned to the socket: anything once
+  // it is watched.
+  static int on_socket(CURL*, curl_socket_t fd, int wanted, void* user,
+                       void* known) noexcept {
+    auto& self = *static_cast<impl*>(user);
+    if (wanted == CURL_POLL_REMOVE) {
+      // Fails where it has been closed already.
+      self.watch(EPOLL_CTL_DEL, fd, 0);
+      curl_multi_assign(self.multi.get(), fd, nullptr);
+      return 0;
+    }
+    const auto events = ((wanted & CURL_POLL_IN) != 0 ? EPOLLIN : 0u)
+                        | ((wanted & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0u);
+    const auto how = known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    if (!self.watch(how, fd, events))
+      return -1;
+    curl_multi_assign(self.multi.get(), fd, &self);
+    return 0;
+  }
+
+  static int on_timer(CURLM*, long milliseconds, void* user) noexcept {
+    auto& self = *static_cast<impl*>(user);
+    self.timer = milliseconds < 0 ? steady::time_point::max()
+                                  : steady::now() + millis{milliseconds};
+    return 0;
   }
 
   /// Starts waiting jobs while there are slots.
@@ -336,9 +449,7 @@ struct curl_client::impl {
     auto state = std::make_unique<transfer>();
     state->work = std::move(work);
     state->label = std::move(label);
-    state->handle.reset(curl_easy_init());
-    if (!state->handle)
-      throw std::bad_alloc{};
+    state->handle = take_handle();
     prepare(*state, is_loopback(host), now);
     auto* handle = state->handle.get();
     auto code = curl_multi_add_handle(multi.get(), handle);
@@ -428,9 +539,30 @@ struct curl_client::impl {
       auto code = message->data.result;
       if (auto state = take(message->easy_handle)) {
         auto outcome = outcome_of(*state, code);
+        keep_handle(std::move(state->handle));
         finish(std::move(state->work), std::move(outcome));
       }
     }
+  }
+
+  easy_ptr take_handle() {
+    if (!spare.empty()) {
+      auto handle = std::move(spare.back());
+      spare.pop_back();
+      return handle;
+    }
+    auto handle = easy_ptr{curl_easy_init()};
+    if (!handle)
+      throw std::bad_alloc{};
+    return handle;
+  }
+
+  /// Forgets all that it was told, pointers included.
+  void keep_handle(easy_ptr handle) {
+    if (spare.size() >= spare_handles_max)
+      return;
+    curl_easy_reset(handle.get());
+    spare.push_back(std::move(handle));
   }
 
   /// Ends what is over its deadline and curl has not noticed: jobs that wait
@@ -474,8 +606,7 @@ struct curl_client::impl {
       queue.clear();
     }
     // Answers that have arrived already are still answers.
-    int running = 0;
-    curl_multi_perform(multi.get(), &running);
+    serve(millis{0});
     collect();
     while (!active.empty()) {
       auto state = take(active.begin()->first);
@@ -543,8 +674,13 @@ struct curl_client::impl {
   std::atomic<std::size_t> pending = 0;
   std::atomic<std::size_t> in_flight = 0;
 
-  /// Of the client's thread, but for wakeups. Destroyed after `active`.
+  descriptor poller{::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"};
+  descriptor woken{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"};
+
+  /// Of the client's thread, as everything below. Destroyed after `active`.
   multi_ptr multi;
+  std::vector<easy_ptr> spare;
+  steady::time_point timer = steady::time_point::max(); ///< curl's.
   std::unordered_map<CURL*, std::unique_ptr<transfer>> active;
   steady::time_point next_sweep{};
 

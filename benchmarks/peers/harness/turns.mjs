@@ -44,6 +44,16 @@ async function allRunning(how, contestant, { orders, first, last }, since) {
   return { seconds, lost: orders.length - running };
 }
 
+/** How many projects were made twice; shows what led to it. */
+async function doubledBy(how, world, contestant) {
+  const { doubled } = await world.control();
+  if (doubled > 0) {
+    how.say(`${contestant.label}: ${doubled} doubled\n${
+      contestant.log.slice(-4000)}`);
+  }
+  return doubled;
+}
+
 /** What was acknowledged has to be in the database. */
 async function assertActive(contestant, { orders, first, last }) {
   const { active } = await contestant.count(first, last);
@@ -104,7 +114,8 @@ export async function callbacksTurn(how, world, contestant, batch) {
     paidCpu: ((paid - cpu) * 1000) / n,
     cpu: ((cpuOf(world, contestant) - cpu) * 1000) / n,
     calls: (total(after.calls) - total(calls)) / n,
-    lost: drained.lost, doubled: after.doubled };
+    lost: drained.lost,
+    doubled: await doubledBy(how, world, contestant) };
 }
 
 /** Open loop, deployed meanwhile. */
@@ -118,7 +129,8 @@ export async function rateTurn(how, world, contestant, batch, rate) {
   const drained = await allRunning(how, contestant, batch, begun);
   return { p50, p99, p999, max, generator,
     cpu: ((cpuOf(world, contestant) - cpu) * 1000) / batch.orders.length,
-    lost: drained.lost, doubled: (await world.control()).doubled };
+    lost: drained.lost,
+    doubled: await doubledBy(how, world, contestant) };
 }
 
 /** The provider has been asked and keeps the answer to itself. */
