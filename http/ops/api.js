@@ -51,23 +51,8 @@ export function onLeave(then) {
   leave = then;
 }
 
-let expiry;
-
-function watchExpiry() {
-  clearTimeout(expiry);
-  const { exp } = claims();
-  if (typeof exp !== 'number') return;
-  const left = exp * 1000 - Date.now();
-  // Longer than a day: looked at again then. Timers have an end.
-  expiry = setTimeout(() => {
-    if (Date.now() >= exp * 1000) signOut(t('expired'));
-    else watchExpiry();
-  }, Math.min(Math.max(left, 0), 86_400_000));
-}
-
 export function restore() {
   token = sessionStorage.getItem(PLACE);
-  if (token !== null) watchExpiry();
   return token !== null;
 }
 
@@ -80,11 +65,9 @@ export async function signIn(text) {
   await send('GET', '/api/deployment-monitor/stats', { as: given });
   token = given;
   sessionStorage.setItem(PLACE, given);
-  watchExpiry();
 }
 
 export function signOut(reason = null) {
-  clearTimeout(expiry);
   token = null;
   known.clear();
   sessionStorage.removeItem(PLACE);

@@ -30,15 +30,15 @@ export function tree(main, _, signal) {
     || (!closed.has(row.id) && !(children.length > 12
       && children[0].id.startsWith(SUPERVISOR)));
 
-  function node(row, below, level) {
+  /** The line of an actor, and those of what is open below it: a flat list,
+      in which each line says how deep it is. */
+  function lines(row, below, level) {
     const children = below.get(row.id) ?? [];
     const open = children.length > 0 && isOpen(row, children);
-    const item = h('li', { role: 'treeitem', 'data-id': row.id,
+    return [h('li', { role: 'treeitem', 'data-id': row.id,
       'data-key': `actor ${row.id}`, 'aria-level': level,
       'aria-expanded': children.length > 0 ? String(open) : undefined,
       'aria-selected': String(row.id === chosen),
-      'aria-label': t('actorLine', { id: row.id, state: t.of(row.state),
-        restarts: number(row.restarts), depth: number(row.mailboxDepth) }),
       tabindex: row.id === chosen ? '0' : '-1' },
     h('div', { class: 'node' },
       h('span', { class: 'twist', 'aria-hidden': 'true' },
@@ -48,16 +48,13 @@ export function tree(main, _, signal) {
           ` ${number(children.length)}`)),
       h('span', { class: 'condition' }, chip(row.state)),
       h('span', { class: `measure${row.mailboxDepth > 100 ? ' warn' : ''}`,
-        title: t('mailboxDepth') }, number(row.mailboxDepth)),
+        title: t('mailboxDepth') }, number(row.mailboxDepth),
+      h('span', { class: 'visually-hidden' }, ` ${t('mailboxDepth')}`)),
       h('span', { class: `measure${row.restarts > 0 ? ' warn' : ''}`,
-        title: t('restarts') }, row.restarts > 0 ? `↻ ${number(row.restarts)}`
-        : '–'),
-      h('span', { class: 'last dim' }, row.lastFailure ?? '')));
-    if (open) {
-      item.append(h('ul', { role: 'group' }, children.map(
-        (child) => node(child, below, level + 1))));
-    }
-    return item;
+        title: t('restarts') }, number(row.restarts),
+      h('span', { class: 'visually-hidden' }, ` ${t('restarts')}`)),
+      h('span', { class: 'last dim' }, row.lastFailure ?? ''))),
+    ...(open ? children.flatMap((child) => lines(child, below, level + 1)) : [])];
   }
 
   function draw() {
@@ -87,7 +84,7 @@ export function tree(main, _, signal) {
           h('span', { class: 'measure' }, t('restarts')),
           h('span', { class: 'last' }, t('lastFailure'))), list);
       }
-      fillWith(list, mark, () => roots.map((row) => node(row, below, 1)));
+      fillWith(list, mark, () => roots.flatMap((row) => lines(row, below, 1)));
     }
     const row = rows.find((x) => x.id === chosen);
     fillWith(detail, row ?? null, () => (row ? about(row) : empty(t('nothing'))));
@@ -149,6 +146,7 @@ export function tree(main, _, signal) {
     const all = [...list.querySelectorAll('[role=treeitem]')];
     const at = all.indexOf(item);
     const expanded = item.getAttribute('aria-expanded');
+    const depth = (x) => Number(x.getAttribute('aria-level'));
     const to = (x) => x && choose(x.dataset.id, { focus: true });
     const does = {
       ArrowDown: () => to(all[at + 1]),
@@ -158,7 +156,7 @@ export function tree(main, _, signal) {
       ArrowRight: () => (expanded === 'false' ? fold(item.dataset.id, true)
         : expanded === 'true' && to(all[at + 1])),
       ArrowLeft: () => (expanded === 'true' ? fold(item.dataset.id, false)
-        : to(item.parentElement.closest('[role=treeitem]'))),
+        : to(all.slice(0, at).reverse().find((x) => depth(x) < depth(item)))),
       Enter: () => (expanded === null
         ? detail.querySelector('button, a')?.focus()
         : fold(item.dataset.id, expanded !== 'true')),
