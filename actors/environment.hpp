@@ -7,6 +7,7 @@
 #include "actors/metrics.hpp"
 #include "actors/slot.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -131,6 +132,8 @@ struct environment {
   std::shared_ptr<server_load> load = std::make_shared<server_load>();
 
   std::vector<actor_slot<journal_actor>> journals;
+  /// The last one is for what looks at many rows; where there is only one, it
+  /// does everything.
   std::vector<actor_slot<store_actor>> stores;
   actor_slot<registry_actor> registry;
   actor_slot<dispatcher_actor> dispatcher;
@@ -159,7 +162,17 @@ struct environment {
 
   /// A store for this subscription's queries.
   [[nodiscard]] store_actor store_of(subscription_id id) const {
-    return stores[raw(id) % stores.size()]();
+    return store_in_turn(raw(id));
+  }
+
+  /// One of the stores for what somebody waits for.
+  [[nodiscard]] store_actor store_in_turn(std::uint64_t turn) const {
+    return stores[turn % std::max<std::size_t>(1, stores.size() - 1)]();
+  }
+
+  /// The store for what looks at many rows: nobody waits behind that.
+  [[nodiscard]] store_actor counting_store() const {
+    return stores.back()();
   }
 
   /// Whether the database has fallen behind so far that new requests have to

@@ -252,7 +252,7 @@ void registry_state::ask_for_timers() {
     return;
   timers_asked = true;
   self->send(
-    env->stores.back()(),
+    env->stores.front()(),
     make_job(query::due_timers{env->clock->now(), env->limits.page_rows},
              [me = registry_actor{self}](job<query::due_timers>::reply ids) {
                auto back = timers_due{};

@@ -1,5 +1,6 @@
 #include "http/api/context.hpp"
 
+#include "http/api/description.hpp"
 #include "http/api/etag.hpp"
 #include "http/api/ops_page.hpp"
 #include "http/api/problem.hpp"
@@ -377,6 +378,7 @@ void succeed_page(http::exchange& to, json::array data,
 
 http::router make_public_router(const context_ptr& ctx) {
   auto out = http::router{};
+  add_description_routes(out, ctx->settings);
   add_plan_routes(out, ctx);
   add_subscription_routes(out, ctx);
   add_payment_routes(out, ctx);

@@ -42,8 +42,13 @@ struct context {
   template <class Query, class F>
   void ask(Query what, F done) const {
     const auto turn = next_store.fetch_add(1, std::memory_order_relaxed);
-    send(env->stores[turn % env->stores.size()](),
-         make_job(std::move(what), std::move(done)));
+    send(env->store_in_turn(turn), make_job(std::move(what), std::move(done)));
+  }
+
+  /// Sends a query that looks at many rows to the store for those.
+  template <class Query, class F>
+  void count(Query what, F done) const {
+    send(env->counting_store(), make_job(std::move(what), std::move(done)));
   }
 
   /// Feeds a fact to a subscription and calls `done` with the outcome.

@@ -64,12 +64,13 @@ render_stats(const context& ctx, const query::read_stats::found& found) {
 }
 
 void read_stats(const context_ptr& ctx, exchange_ptr x, const principal&) {
-  ctx->ask(query::read_stats{}, [ctx, x](job<query::read_stats>::reply found) {
-    if (found)
-      succeed_unless_known(*x, render_stats(*ctx, *found));
-    else
-      fail(*x, problem_of(found.error()));
-  });
+  ctx->count(query::read_stats{},
+             [ctx, x](job<query::read_stats>::reply found) {
+               if (found)
+                 succeed_unless_known(*x, render_stats(*ctx, *found));
+               else
+                 fail(*x, problem_of(found.error()));
+             });
 }
 
 json::object render_attention(const query::list_attention::row& row) {

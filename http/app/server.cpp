@@ -267,7 +267,8 @@ struct server::impl {
     env->max_concurrent
       = settings.railway ? settings.deployment.max_concurrent : 0;
     env->journals.resize(settings.database.journal_connections);
-    env->stores.resize(settings.database.reader_connections);
+    // And one for what looks at many rows.
+    env->stores.resize(settings.database.reader_connections + 1);
   }
 
   // -- the parts, as the GUARDIAN starts them
