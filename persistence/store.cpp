@@ -655,7 +655,8 @@ listing_of(std::optional<callback_outcome> outcome, bool of_order) {
 
 constexpr auto callback_statement = pg::statement{
   "store_callback",
-  "SELECT " CALLBACK_COLUMNS ", headers, body FROM callbacks WHERE id = $1",
+  "SELECT " CALLBACK_COLUMNS ", headers, body, dedupe_key FROM callbacks "
+  "WHERE id = $1",
   false};
 
 // On the right of SET everything is as it was before.
@@ -1545,6 +1546,9 @@ public:
                   x.entry.headers = std::string{rows.text(0, callback_columns)};
                   x.entry.body
                     = std::string{rows.bytes(0, callback_columns + 1)};
+                  // Whoever feeds it in once more means this row.
+                  x.entry.dedupe_key
+                    = std::string{rows.text(0, callback_columns + 2)};
                   return x;
                 });
   }

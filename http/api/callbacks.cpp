@@ -6,6 +6,8 @@
 #include "http/crypto/encoding.hpp"
 #include "http/crypto/text.hpp"
 
+#include <atomic>
+
 namespace slipway::api {
 
 using namespace lifecycle;
@@ -25,6 +27,9 @@ std::string printable(std::string text) {
   return crypto::to_valid_utf8(text);
 }
 
+/// @see callbacks_answered
+auto answered = std::atomic<std::uint64_t>{0};
+
 /// One message on its way to an answer.
 struct delivery {
   context_ptr ctx;
@@ -43,6 +48,7 @@ struct delivery {
 
   void count(std::string_view outcome) const {
     ctx->env->metrics->callback(gateway::gateway_name(from), outcome);
+    answered.fetch_add(1, std::memory_order_relaxed);
   }
 
   /// Applied, applied before, or nothing to us.
@@ -245,6 +251,10 @@ void wechat_notify(const context_ptr& ctx, exchange_ptr x, bool refund) {
 }
 
 } // namespace
+
+std::uint64_t callbacks_answered() noexcept {
+  return answered.load(std::memory_order_relaxed);
+}
 
 std::string keep_headers(const http::fields& headers) {
   auto out = std::string{};

@@ -2,6 +2,7 @@
 
 #include "http/api/description.hpp"
 #include "http/api/etag.hpp"
+#include "http/api/ops_page.hpp"
 #include "http/api/problem.hpp"
 #include "http/crypto/text.hpp"
 
@@ -428,6 +429,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_audit_routes(out, ctx);
   add_credential_routes(out, ctx);
   add_inbox_routes(out, ctx);
+  add_ops_page_routes(out);
   return out;
 }
 
