@@ -245,7 +245,7 @@ void broadcaster_state::look() {
   auto what = query::list_changes{};
   what.of = looking_;
   self_->send(
-    env_->stores.back()(),
+    env_->stores.front()(),
     make_job(std::move(what), [me = broadcaster_actor{self_}](
                                 job<query::list_changes>::reply found) {
       auto back = changes_read{};

@@ -5,8 +5,10 @@
 #include "actors/interfaces.hpp"
 #include "actors/lifecycle/machine.hpp"
 #include "actors/metrics.hpp"
+#include "actors/observe/tracer.hpp"
 #include "actors/slot.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -113,6 +115,7 @@ struct environment {
   const slipway::clock* clock = nullptr;
   slipway::entropy* entropy = nullptr;
   slipway::metrics* metrics = nullptr;
+  trace::tracer* tracer = nullptr; ///< Null: nobody wants spans.
   lifecycle::rules rules;
   /// Where a plan has rules of its own.
   std::map<std::string, lifecycle::rules> plan_rules;
@@ -128,9 +131,15 @@ struct environment {
   std::function<bool()> holds_lease = [] {
     return true;
   };
+  /// Whether what was under way at the start has been looked at.
+  std::function<bool()> is_recovered = [] {
+    return true;
+  };
   std::shared_ptr<server_load> load = std::make_shared<server_load>();
 
   std::vector<actor_slot<journal_actor>> journals;
+  /// The last one is for what looks at many rows; where there is only one, it
+  /// does everything.
   std::vector<actor_slot<store_actor>> stores;
   actor_slot<registry_actor> registry;
   actor_slot<dispatcher_actor> dispatcher;
@@ -159,7 +168,17 @@ struct environment {
 
   /// A store for this subscription's queries.
   [[nodiscard]] store_actor store_of(subscription_id id) const {
-    return stores[raw(id) % stores.size()]();
+    return store_in_turn(raw(id));
+  }
+
+  /// One of the stores for what somebody waits for.
+  [[nodiscard]] store_actor store_in_turn(std::uint64_t turn) const {
+    return stores[turn % std::max<std::size_t>(1, stores.size() - 1)]();
+  }
+
+  /// The store for what looks at many rows: nobody waits behind that.
+  [[nodiscard]] store_actor counting_store() const {
+    return stores.back()();
   }
 
   /// Whether the database has fallen behind so far that new requests have to

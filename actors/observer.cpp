@@ -1,9 +1,12 @@
 #include "actors/observer.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 
+#include <caf/send.hpp>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <map>
 
 namespace slipway {
@@ -16,12 +19,14 @@ constexpr auto attention_max = std::size_t{1'000};
 } // namespace
 
 void observer_state::on_tick() {
-  const auto store = env->stores.back()();
+  const auto store = env->counting_store();
   // Several servers agree on the main switch by looking at the same row.
   self->send(
     store,
     make_job(query::read_automation{},
              [env = env](job<query::read_automation>::reply found) {
+               // Once a second the database is asked anyway.
+               env->metrics->ready(found && env->is_recovered());
                if (!found)
                  return;
                if (env->automation->learn(*found))
@@ -30,19 +35,8 @@ void observer_state::on_tick() {
                               found->reason.empty() ? "" : ": ", found->reason);
                env->metrics->automation_enabled(env->automation->enabled());
              }));
-  // The continuations run on the store's thread: metrics may be set from there.
-  if (ticks++ % stats_every == 0)
-    self->send(
-      store, make_job(query::read_stats{},
-                      [m = env->metrics](job<query::read_stats>::reply found) {
-                        if (!found)
-                          return;
-                        for (size_t i = 0; i < found->by_status.size(); ++i)
-                          m->subscriptions(
-                            lifecycle::to_string(
-                              static_cast<lifecycle::subscription_status>(i)),
-                            static_cast<double>(found->by_status[i]));
-                      }));
+  if (count_at && self->clock().now() >= *count_at)
+    count_rows();
   self->send(
     store,
     make_job(query::list_attention{env->clock->now(), env->rules.deadline,
@@ -56,7 +50,33 @@ void observer_state::on_tick() {
                for (const auto* kind : attention_kinds)
                  m->attention(kind, counts[kind]);
              }));
+  env->metrics->lease_held(env->holds_lease());
+  env->metrics->log_lines_dropped(static_cast<double>(log::dropped()));
   self->delayed_send(self, interval, tick{});
+}
+
+void observer_state::count_rows() {
+  count_at.reset();
+  // The continuation runs on the store's thread: metrics may be set from there.
+  self->send(
+    env->counting_store(),
+    make_job(query::read_stats{},
+             [this, me = observer_actor{self}, begun = self->clock().now(),
+              m = env->metrics](job<query::read_stats>::reply found) {
+               if (found)
+                 for (size_t i = 0; i < found->by_status.size(); ++i)
+                   m->subscriptions(
+                     lifecycle::to_string(
+                       static_cast<lifecycle::subscription_status>(i)),
+                     static_cast<double>(found->by_status[i]));
+               caf::anon_send(
+                 me, std::make_shared<std::function<void()>>([this, begun] {
+                   const auto now = self->clock().now();
+                   count_at = now
+                              + std::max<caf::actor_clock::duration_type>(
+                                stats_interval, (now - begun) * stats_share);
+                 }));
+             }));
 }
 
 observer_actor::behavior_type
@@ -70,6 +90,9 @@ observer(observer_actor::stateful_pointer<observer_state> self,
   return {
     [self](const tick&) {
       self->state.on_tick();
+    },
+    [](const continuation& what) {
+      (*what)();
     },
   };
 }

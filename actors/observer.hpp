@@ -2,28 +2,38 @@
 
 #include "actors/environment.hpp"
 
+#include <caf/actor_clock.hpp>
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
+
+#include <optional>
 
 namespace slipway {
 
 /// The OBSERVER: counts rows for the gauges, every now and then.
 using observer_actor = caf::typed_actor<
   // INTERNAL: Counts.
-  caf::reacts_to<tick>>;
+  caf::reacts_to<tick>,
+  // INTERNAL: All rows are counted.
+  caf::reacts_to<continuation>>;
 
 struct observer_state {
   static inline const char* name = "observer";
 
   void on_tick();
+  void count_rows();
 
   observer_actor::pointer self = nullptr;
   environment_ptr env;
   millis interval{1'000};
   /// Counting all rows costs more than looking at what needs attention: it is
-  /// done at every so many ticks.
-  std::uint32_t stats_every = 15;
-  std::uint32_t ticks = 0;
+  /// done once in so long, and takes no more than one part in so many of the
+  /// time.
+  millis stats_interval{15'000};
+  std::uint32_t stats_share = 20;
+  /// None while they are being counted.
+  std::optional<caf::actor_clock::time_point> count_at
+    = caf::actor_clock::time_point{};
   alive_guard alive;
 };
 

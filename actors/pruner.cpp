@@ -32,7 +32,7 @@ void pruner_state::on_tick() {
   what.before = env->clock->now() - at->second;
   what.limit = options.rows;
   self->send(
-    env->stores.back()(),
+    env->counting_store(),
     make_job(what, [me = pruner_actor{self}](job<query::prune>::reply found) {
       auto back = pruned{};
       if (found)

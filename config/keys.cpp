@@ -85,7 +85,8 @@ constexpr key table[]{
   {"database", "journal_connections",
    "Connections that commit transitions, each with a batch of its own.",
    kind::integer, 1, 64, "", optional, AT(database.journal_connections)},
-  {"database", "reader_connections", "Connections that serve reads.",
+  {"database", "reader_connections",
+   "Connections that serve reads. One more counts rows, for the metrics.",
    kind::integer, 1, 64, "", optional, AT(database.reader_connections)},
   {"database", "connect_timeout", "How long connecting may take.",
    kind::duration, 100 * ms, 5 * m, "", optional, AT(database.connect_timeout)},
@@ -1150,6 +1151,7 @@ std::vector<key_info> known_keys() {
   initial.wechat.emplace();
   initial.railway.emplace();
   initial.mail.emplace();
+  initial.traces.emplace();
   auto result = std::vector<key_info>{};
   for (const auto& each : table) {
     const auto plan = each.section == "plans";

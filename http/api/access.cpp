@@ -11,6 +11,10 @@ namespace {
 
 constexpr auto rules = std::to_array<access_rule>({
   {"plans", access::anyone},
+  {"openapi", access::anyone},
+  // The page is nothing without a token, which it asks for.
+  {"ops_page", access::anyone},
+  {"ops_page_file", access::anyone},
   // The gateways sign what they send; the provider's address is a secret.
   {"alipay_notify", access::anyone},
   {"alipay_refund_notify", access::anyone},
@@ -32,16 +36,26 @@ constexpr auto rules = std::to_array<access_rule>({
   {"deployment_logs_stream", access::user},
   {"notification_list", access::user},
   {"notification_read", access::user},
+  {"notification_unread", access::user},
+  {"notification_read_all", access::user},
+  {"preferences_read", access::user},
+  {"preferences_write", access::user},
 
   {"deployment_stats", access::viewer},
   {"attention", access::viewer},
   {"ops_subscriptions", access::viewer},
   {"ops_subscription", access::viewer},
   {"ops_timeline", access::viewer},
+  {"ops_events", access::viewer},
+  {"ops_logs", access::viewer},
+  {"ops_logs_stream", access::viewer},
   {"callback_list", access::viewer},
   {"callback_read", access::viewer},
   {"ops_actors", access::viewer},
   {"ops_automation", access::viewer},
+  {"template_list", access::viewer},
+  {"template_preview", access::viewer},
+  {"bounce_list", access::viewer},
 
   {"ops_retry", access::operator_, "retry", "subscription"},
   {"ops_cancel", access::operator_, "cancel", "subscription"},
@@ -49,6 +63,8 @@ constexpr auto rules = std::to_array<access_rule>({
   {"ops_terminate", access::operator_, "terminate", "subscription"},
   {"callback_replay", access::operator_, "replay", "callback", true},
   {"callback_settle", access::operator_, "settle", "callback"},
+  {"bounce_note", access::operator_, "note_bounce", "mail"},
+  {"bounce_lift", access::operator_, "lift_bounce", "mail"},
   {"ops_automation_put", access::operator_, "automation", "automation"},
   {"ops_actor_restart", access::operator_, "restart_actor", "actor"},
   {"ops_actor_kill", access::operator_, "kill_actor", "actor", false, true},

@@ -1,9 +1,9 @@
+#include "actors/observe/log.hpp"
 #include "http/api/context.hpp"
 #include "http/api/problem.hpp"
 #include "http/api/render.hpp"
 
 #include <caf/send.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -140,7 +140,9 @@ void restart_actor(const context_ptr& ctx, exchange_ptr x,
             "Only supervisors are restarted by hand: supervisor:ID");
     return;
   }
-  spdlog::warn("{} is restarted by {}: {}", to_text(*id), who.user_id, *reason);
+  log::about{*id}
+    .begun_by(origin_of(x->in()))
+    .warn("supervisor is restarted by {}: {}", who.user_id, *reason);
   auto note = query::note_history{};
   note.id = *id;
   note.entry

@@ -3,6 +3,7 @@
 #include "http/api/jwks.hpp"
 #include "http/crypto/digest.hpp"
 #include "http/crypto/encoding.hpp"
+#include "http/crypto/token.hpp"
 #include "http/gateway/strict_json.hpp"
 
 #include <boost/json/array.hpp>
@@ -295,11 +296,7 @@ std::string make_hs256_token(const config::secret& secret, const principal& who,
     claims["locale"] = who.locale;
   if (who.role != role::user)
     claims["role"] = to_string(who.role);
-  const auto head = json::object{{"alg", "HS256"}, {"typ", "JWT"}};
-  auto out = crypto::base64url_encode(json::serialize(head)) + '.'
-             + crypto::base64url_encode(json::serialize(claims));
-  const auto signature = crypto::hmac_sha256(secret.reveal(), out);
-  return out + '.' + crypto::base64url_encode(signature);
+  return crypto::sign_hs256_token(secret.reveal(), json::serialize(claims));
 }
 
 } // namespace slipway::api

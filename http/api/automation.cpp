@@ -1,8 +1,7 @@
+#include "actors/observe/log.hpp"
 #include "http/api/context.hpp"
 #include "http/api/problem.hpp"
 #include "http/api/render.hpp"
-
-#include <spdlog/spdlog.h>
 
 namespace slipway::api {
 
@@ -130,9 +129,11 @@ void put(const context_ptr& ctx, exchange_ptr x, const principal& who) {
         fail(*x, problem_of(done.error()));
         return;
       }
-      spdlog::warn("automation is switched {} by {}{}{}",
-                   done->enabled ? "on" : "off", by,
-                   done->reason.empty() ? "" : ": ", done->reason);
+      log::about{}
+        .begun_by(origin_of(x->in()))
+        .warn("automation is switched {} by {}{}{}",
+              done->enabled ? "on" : "off", by,
+              done->reason.empty() ? "" : ": ", done->reason);
       learn(*ctx->env, *done);
       answer(ctx, x, *done);
     });

@@ -1,6 +1,8 @@
 #include "http/api/context.hpp"
 
+#include "http/api/description.hpp"
 #include "http/api/etag.hpp"
+#include "http/api/ops_page.hpp"
 #include "http/api/problem.hpp"
 #include "http/crypto/text.hpp"
 
@@ -55,14 +57,19 @@ void unauthorized(http::exchange& to, std::string_view why) {
 } // namespace
 
 void context::command_to(subscription_id id, lifecycle::event what,
-                         std::string on_behalf_of,
+                         std::string on_behalf_of, trace::origin by,
                          reply_slot::function done) const {
   auto cmd = std::make_shared<command>();
   cmd->subscription = id;
   cmd->what = std::move(what);
   cmd->on_behalf_of = std::move(on_behalf_of);
+  cmd->origin = std::move(by);
   cmd->reply = std::make_shared<reply_slot>(std::move(done));
   send(std::move(cmd));
+}
+
+trace::origin origin_of(const http::request& in) {
+  return {in.id, in.trace.where};
 }
 
 void context::send(const store_actor& to, store_job_ptr what) const {
@@ -404,6 +411,7 @@ void succeed_page(http::exchange& to, json::array data,
 
 http::router make_public_router(const context_ptr& ctx) {
   auto out = http::router{};
+  add_description_routes(out, ctx->settings);
   add_plan_routes(out, ctx);
   add_subscription_routes(out, ctx);
   add_payment_routes(out, ctx);
@@ -413,6 +421,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_log_routes(out, ctx);
   add_webhook_routes(out, ctx);
   add_notification_routes(out, ctx);
+  add_mail_routes(out, ctx);
   add_search_routes(out, ctx);
   add_operator_routes(out, ctx);
   add_actor_routes(out, ctx);
@@ -420,6 +429,7 @@ http::router make_public_router(const context_ptr& ctx) {
   add_audit_routes(out, ctx);
   add_credential_routes(out, ctx);
   add_inbox_routes(out, ctx);
+  add_ops_page_routes(out);
   return out;
 }
 

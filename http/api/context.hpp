@@ -8,6 +8,7 @@
 #include "http/api/auth.hpp"
 #include "http/api/rate_limit.hpp"
 #include "http/gateway/intake.hpp"
+#include "http/mail/templates.hpp"
 #include "http/payment/pay_order.hpp"
 #include "http/server/router.hpp"
 
@@ -50,6 +51,8 @@ struct context {
   std::unique_ptr<key_rotation> rotation = std::make_unique<key_rotation>();
   gateway::accounts accounts;
   payment::order_words words;
+  /// Null: the built-in templates.
+  std::shared_ptr<const mail::template_store> templates;
   std::shared_ptr<std::atomic<bool>> recovered;
 
   // -- asking -----------------------------------------------------------------
@@ -58,13 +61,19 @@ struct context {
   template <class Query, class F>
   void ask(Query what, F done) const {
     const auto turn = next_store.fetch_add(1, std::memory_order_relaxed);
-    send(env->stores[turn % env->stores.size()](),
-         make_job(std::move(what), std::move(done)));
+    send(env->store_in_turn(turn), make_job(std::move(what), std::move(done)));
+  }
+
+  /// Sends a query that looks at many rows to the store for those.
+  template <class Query, class F>
+  void count(Query what, F done) const {
+    send(env->counting_store(), make_job(std::move(what), std::move(done)));
   }
 
   /// Feeds a fact to a subscription and calls `done` with the outcome.
   void command_to(subscription_id id, lifecycle::event what,
-                  std::string on_behalf_of, reply_slot::function done) const;
+                  std::string on_behalf_of, trace::origin by,
+                  reply_slot::function done) const;
 
   void send(const store_actor& to, store_job_ptr what) const;
 
@@ -82,6 +91,11 @@ struct context {
 
   [[nodiscard]] timestamp now() const {
     return env->clock->now();
+  }
+
+  [[nodiscard]] mail::template_set_ptr notice_templates() const {
+    return templates == nullptr ? mail::builtin_templates()
+                                : templates->current();
   }
 
   /// Keeps a sample of a message that was not proven to be a gateway's: so few
@@ -121,6 +135,9 @@ void add_route(http::router& to, const context_ptr& ctx, http::method verb,
 void carry_out_audited(const context_ptr& ctx, exchange_ptr x,
                        const principal& who, const access_rule& what,
                        context_handler act);
+
+/// What a request begins, for logs and spans.
+[[nodiscard]] trace::origin origin_of(const http::request& in);
 
 // -- requests
 // --------------------------------------------------------------------
@@ -229,6 +246,7 @@ void add_event_routes(http::router& to, const context_ptr& ctx);
 void add_log_routes(http::router& to, const context_ptr& ctx);
 void add_webhook_routes(http::router& to, const context_ptr& ctx);
 void add_notification_routes(http::router& to, const context_ptr& ctx);
+void add_mail_routes(http::router& to, const context_ptr& ctx);
 void add_search_routes(http::router& to, const context_ptr& ctx);
 void add_operator_routes(http::router& to, const context_ptr& ctx);
 void add_actor_routes(http::router& to, const context_ptr& ctx);

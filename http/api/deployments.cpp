@@ -85,9 +85,10 @@ void retry(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   const auto id = subscription_in(x);
   if (!id)
     return;
+  auto by = origin_of(x->in());
   ctx->command_to(
     *id, retry_requested{ctx->now(), actor_kind::user}, who.user_id,
-    [x = std::move(x)](const outcome& end) {
+    std::move(by), [x = std::move(x)](const outcome& end) {
       if (end.error != errc::none)
         fail_act(*x, end.error);
       else if (end.is != verdict::applied)
@@ -105,9 +106,10 @@ void cancel(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   const auto id = subscription_in(x);
   if (!id)
     return;
+  auto by = origin_of(x->in());
   ctx->command_to(
     *id, cancel_requested{ctx->now(), actor_kind::user}, who.user_id,
-    [x = std::move(x)](const outcome& end) {
+    std::move(by), [x = std::move(x)](const outcome& end) {
       if (end.error != errc::none) {
         fail_act(*x, end.error);
         return;

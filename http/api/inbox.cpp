@@ -243,6 +243,7 @@ void apply(const context_ptr& ctx, const exchange_ptr& x,
            const query::list_callbacks::row& row, const std::string& by) {
   auto cmd = std::make_shared<command>();
   cmd->subscription = fact.order.subscription;
+  cmd->origin = origin_of(x->in());
   cmd->what = fact.what;
   auto entry = std::make_shared<callback_entry>(row.entry);
   entry->subscription = fact.order.subscription;

@@ -60,6 +60,7 @@ void place(const context_ptr& ctx, exchange_ptr x,
   cmd->on_behalf_of = what->user_id;
   cmd->what = subscription_created{at, plan.amount_minor, plan.period_days};
   cmd->create = std::move(make);
+  cmd->origin = origin_of(x->in());
   cmd->reply = std::make_shared<reply_slot>(
     [ctx, x = std::move(x), what, tries](const outcome& end) {
       const auto taken

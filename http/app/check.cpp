@@ -4,6 +4,7 @@
 #include "http/client/curl_client.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/provider/answer.hpp"
+#include "http/server/tls.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/migrate.hpp"
 
@@ -149,6 +150,25 @@ finding check_railway(const config::railway_settings& settings) {
   return out;
 }
 
+/// The files have been found good already, or this is a race that is lost.
+finding check_tls(const config::http_settings& settings) {
+  if (settings.tls_cert_file.empty())
+    return {"tls", finding::off, "no http.tls_cert_file"};
+  const auto files
+    = http::tls_files{settings.tls_cert_file, settings.tls_key_file};
+  const auto opened = http::tls_keeper::open(files);
+  if (!opened)
+    return {"tls", finding::bad, to_string(opened.error(), files)};
+  const auto& certificate = **opened;
+  const auto now = http::tls_keeper::clock::now();
+  const auto whose = "the certificate of " + certificate.subject();
+  if (const auto notice = http::expiry_notice(certificate.valid_until(), now))
+    return {"tls",
+            certificate.valid_until() <= now ? finding::bad : finding::doubtful,
+            whose + " " + *notice};
+  return {"tls", finding::good, whose};
+}
+
 } // namespace
 
 std::vector<finding> check_connectivity(const config::settings& settings) {
@@ -159,6 +179,7 @@ std::vector<finding> check_connectivity(const config::settings& settings) {
   const auto keys = api::describe_keys(settings.auth);
   out.push_back(
     {"auth", keys ? finding::good : finding::bad, keys ? *keys : keys.error()});
+  out.push_back(check_tls(settings.http));
   out.push_back(check_database(settings));
   out.push_back(settings.alipay
                   ? check_alipay(settings)

@@ -168,8 +168,9 @@ connect_keywords(const connection_options& options, const url_parts& parts) {
     session += ' ';
   session
     += "-c statement_timeout="
-       + std::to_string(options.statement_timeout.count()) + " -c lock_timeout="
-       + std::to_string(options.lock_timeout.count()) + " -c TimeZone=UTC";
+       + std::to_string(options.statement_timeout.count())
+       + " -c lock_timeout=" + std::to_string(options.lock_timeout.count())
+       + " -c TimeZone=UTC -c max_parallel_workers_per_gather=0";
   if (options.plans_for_all)
     session += " -c plan_cache_mode=force_generic_plan";
   return {

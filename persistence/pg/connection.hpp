@@ -63,11 +63,12 @@ struct connection_options {
   millis tcp_user_timeout{15'000};
 };
 
-/// A connection to PostgreSQL. Every call blocks, for a bounded time. When the
-/// connection breaks, or the server does not answer in time, the call says
-/// `connection_lost` or `in_doubt` (or `unavailable` when the server announced
-/// its end while a read was under way), the object is dead, and the owner opens
-/// another one.
+/// A connection to PostgreSQL. Its statements take no parallel workers:
+/// counting many rows shall not take all processors from those who wait. Every
+/// call blocks, for a bounded time. When the connection breaks, or the server
+/// does not answer in time, the call says `connection_lost` or `in_doubt` (or
+/// `unavailable` when the server announced its end while a read was under way),
+/// the object is dead, and the owner opens another one.
 ///
 /// Thread: any, one at a time; meant for detached actors.
 class connection {

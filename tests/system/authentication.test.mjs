@@ -33,6 +33,10 @@ const forUsers = served([
   ['GET', `/api/deployment/logs/${unknown}`],
   ['GET', `/api/deployment/logs/${unknown}/stream`],
   ['GET', '/api/notifications'],
+  ['GET', '/api/notifications/unread-count'],
+  ['POST', '/api/notifications/read-all'],
+  ['GET', '/api/notifications/preferences'],
+  ['PUT', '/api/notifications/preferences', { mail: { progress: true } }],
   ['POST', `/api/notifications/${unknown}/read`],
 ]);
 
@@ -48,6 +52,12 @@ const forOperators = served([
   ['GET', '/api/ops/callbacks'],
   ['GET', `/api/ops/callbacks/${unknown}`],
   ['POST', `/api/ops/callbacks/${unknown}/replay?dryRun=true`],
+  ['GET', '/api/ops/templates'],
+  ['GET', '/api/ops/templates/deployment_success'],
+  ['GET', '/api/ops/mail/bounces'],
+  ['POST', '/api/ops/mail/bounces', { recipient: 'a@example.com',
+    reason: 'x' }],
+  ['DELETE', '/api/ops/mail/bounces?address=a@example.com'],
   ['GET', '/api/ops/actors'],
   ['GET', '/api/ops/automation'],
   ['PUT', '/api/ops/automation', { enabled: true }],

@@ -84,7 +84,8 @@ export class Api {
     return new Api(this.base, token);
   }
 
-  async send(method, path, { body, headers = {}, bytes, timeout } = {}) {
+  async send(method, path, { body, headers = {}, bytes, timeout,
+                             described } = {}) {
     const sent = {
       ...(this.token === undefined ? {}
         : { Authorization: `Bearer ${this.token}` }),
@@ -93,7 +94,7 @@ export class Api {
       ...headers,
     };
     const answer = await request(`${this.base}${path}`, {
-      method, timeout, headers: sent,
+      method, timeout, described, headers: sent,
       body: bytes ?? (body === undefined ? undefined : JSON.stringify(body)),
     });
     return new Answer(`${method} ${path}`, answer);

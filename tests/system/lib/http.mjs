@@ -3,12 +3,15 @@
 
 import http from 'node:http';
 import net from 'node:net';
+import { hold, holdEvent } from './description.mjs';
 
 /**
+ * @param options.described false for a request that is none of the API's, so
+ *   that its answer need not be as described
  * @returns {{status, headers, raw: Buffer, text: string, json: function}}
  */
 export function request(url, { method = 'GET', headers = {}, body,
-                               timeout = 20_000 } = {}) {
+                               timeout = 20_000, described = true } = {}) {
   const bytes = body === undefined ? undefined
     : Buffer.isBuffer(body) ? body : Buffer.from(body);
   return new Promise((resolve, reject) => {
@@ -33,6 +36,16 @@ export function request(url, { method = 'GET', headers = {}, body,
         clearTimeout(timer);
         const raw = Buffer.concat(chunks);
         const text = raw.toString('utf8');
+        try {
+          if (described) {
+            hold({ method, url, status: response.statusCode,
+              headers: response.headers, text,
+              sent: { headers, text: bytes?.toString('utf8') } });
+          }
+        } catch (error) {
+          reject(error);
+          return;
+        }
         resolve({
           status: response.statusCode,
           headers: response.headers,
@@ -106,13 +119,20 @@ export class EventStream {
       this.#call.on('response', (response) => {
         this.status = response.statusCode;
         this.headers = response.headers;
+        try {
+          hold({ method: 'GET', url, status: this.status,
+            headers: this.headers, sent: { headers } });
+        } catch (error) {
+          reject(error);
+          return;
+        }
         let rest = '';
         response.setEncoding('utf8');
         response.on('data', (text) => {
           rest += text;
           const blocks = rest.split(/\r?\n\r?\n/);
           rest = blocks.pop();
-          for (const block of blocks) this.#take(block);
+          for (const block of blocks) this.#take(url, block);
         });
         response.on('error', () => { this.ended = true; });
         response.on('close', () => { this.ended = true; });
@@ -126,7 +146,7 @@ export class EventStream {
     return this.#opened;
   }
 
-  #take(block) {
+  #take(url, block) {
     const event = { event: 'message', id: undefined, data: [] };
     for (const line of block.split(/\r?\n/)) {
       if (line.startsWith(':')) {
@@ -147,6 +167,7 @@ export class EventStream {
     } catch {
       event.data = text;
     }
+    holdEvent(url, event);
     this.events.push(event);
   }
 
