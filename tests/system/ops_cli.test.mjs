@@ -180,7 +180,8 @@ test('the main switch and the parts of the server', async () => {
 
 test('what this server does not have is told', async () => {
   // The trail and the rotation may be there or not: either way it is clear.
-  for (const args of [['audit'], ['rotate-keys', '--role', 'admin']]) {
+  for (const args of [['audit', '--role', 'admin'],
+      ['rotate-keys', '--role', 'admin']]) {
     const result = await run(['ops', ...args, '--config', world.config],
       { dir: world.dir, within: 30_000 });
     assert.ok(result.code === 0
