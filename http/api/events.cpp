@@ -119,10 +119,11 @@ render_status_event(const record& row, std::int64_t queue_position) {
 }
 
 void add_event_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment/events/{subscriptionId}",
-         "deployment_events", for_user(ctx, watch_own));
-  to.add(http::method::get, "/api/ops/subscriptions/{id}/events", "ops_events",
-         for_operator(ctx, watch_any));
+  add_route(to, ctx, http::method::get,
+            "/api/deployment/events/{subscriptionId}", "deployment_events",
+            watch_own);
+  add_route(to, ctx, http::method::get, "/api/ops/subscriptions/{id}/events",
+            "ops_events", watch_any);
 }
 
 } // namespace slipway::api

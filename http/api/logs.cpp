@@ -289,14 +289,16 @@ void stream_any(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_log_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment/logs/{subscriptionId}",
-         "deployment_logs", for_user(ctx, read_own));
-  to.add(http::method::get, "/api/deployment/logs/{subscriptionId}/stream",
-         "deployment_logs_stream", for_user(ctx, stream_own));
-  to.add(http::method::get, "/api/ops/subscriptions/{id}/logs", "ops_logs",
-         for_operator(ctx, read_any));
-  to.add(http::method::get, "/api/ops/subscriptions/{id}/logs/stream",
-         "ops_logs_stream", for_operator(ctx, stream_any));
+  add_route(to, ctx, http::method::get, "/api/deployment/logs/{subscriptionId}",
+            "deployment_logs", read_own);
+  add_route(to, ctx, http::method::get,
+            "/api/deployment/logs/{subscriptionId}/stream",
+            "deployment_logs_stream", stream_own);
+  add_route(to, ctx, http::method::get, "/api/ops/subscriptions/{id}/logs",
+            "ops_logs", read_any);
+  add_route(to, ctx, http::method::get,
+            "/api/ops/subscriptions/{id}/logs/stream", "ops_logs_stream",
+            stream_any);
 }
 
 } // namespace slipway::api
