@@ -2,6 +2,7 @@
 
 #include "http/api/context.hpp"
 
+#include <cstdint>
 #include <optional>
 
 namespace slipway::api {
@@ -29,5 +30,9 @@ fact_of(const gateway::reading& from, timestamp at);
 [[nodiscard]] callback_entry
 entry_of(const gateway::inbound& message, const gateway::reading& from,
          std::string headers);
+
+/// How many callbacks of gateways this process has answered since it started.
+/// From any thread.
+[[nodiscard]] std::uint64_t callbacks_answered() noexcept;
 
 } // namespace slipway::api

@@ -1,3 +1,4 @@
+#include "http/api/callbacks.hpp"
 #include "http/api/context.hpp"
 #include "http/api/problem.hpp"
 #include "http/api/render.hpp"
@@ -13,7 +14,8 @@ using namespace lifecycle;
 
 namespace {
 
-json::object render_stats(const query::read_stats::found& found) {
+json::object
+render_stats(const context& ctx, const query::read_stats::found& found) {
   auto by_status = std::array<std::int64_t, 7>{};
   auto total = std::int64_t{0};
   auto active = std::int64_t{0};
@@ -45,6 +47,8 @@ json::object render_stats(const query::read_stats::found& found) {
     {"active", active},
     {"queued", count_of(phase::queued)},
     {"skipped", count_of(phase::skipped)},
+    // How many may be active at once; none without a provider.
+    {"slots", ctx.env->max_concurrent},
     // Of all that came to an end; null before the first one did.
     {"successRate", found.completed == 0
                       ? json::value(nullptr)
@@ -53,16 +57,20 @@ json::object render_stats(const query::read_stats::found& found) {
     {"averageDeploymentMs", static_cast<std::int64_t>(found.average_ms)},
     {"p95DeploymentMs", static_cast<std::int64_t>(found.p95_ms)},
     {"subscriptions", std::move(subscriptions)},
+    // Those that this server has answered since it started: two readings make a
+    // rate.
+    {"callbacks", callbacks_answered()},
   };
 }
 
 void read_stats(const context_ptr& ctx, exchange_ptr x, const principal&) {
-  ctx->count(query::read_stats{}, [x](job<query::read_stats>::reply found) {
-    if (found)
-      succeed(*x, render_stats(*found));
-    else
-      fail(*x, problem_of(found.error()));
-  });
+  ctx->count(query::read_stats{},
+             [ctx, x](job<query::read_stats>::reply found) {
+               if (found)
+                 succeed_unless_known(*x, render_stats(*ctx, *found));
+               else
+                 fail(*x, problem_of(found.error()));
+             });
 }
 
 json::object render_attention(const query::list_attention::row& row) {
@@ -148,6 +156,7 @@ void carry_out(const context_ptr& ctx, exchange_ptr x, const principal& who,
   }
   auto cmd = std::make_shared<command>();
   cmd->subscription = *id;
+  cmd->origin = origin_of(x->in());
   cmd->what = what.fact(ctx->now());
   cmd->act = history_entry{ctx->now(), history_kind::operator_,
                            what.summary + who.user_id + ": " + *reason,
@@ -211,6 +220,7 @@ void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   }
   auto cmd = std::make_shared<command>();
   cmd->subscription = *id;
+  cmd->origin = origin_of(x->in());
   cmd->what = refund_requested{ctx->now(), order_id ? order_id->seq : 0,
                                refund_cause::operator_};
   cmd->act
@@ -243,18 +253,19 @@ void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_operator_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment-monitor/stats", "deployment_stats",
-         for_operator(ctx, read_stats));
-  to.add(http::method::get, "/api/deployment/attention", "attention",
-         for_operator(ctx, read_attention));
-  to.add(http::method::post, "/api/ops/subscriptions/{id}/refund", "ops_refund",
-         for_operator(ctx, refund));
-  to.add(http::method::post, "/api/ops/subscriptions/{id}/retry", "ops_retry",
-         for_operator(ctx, retry));
-  to.add(http::method::post, "/api/ops/subscriptions/{id}/cancel", "ops_cancel",
-         for_operator(ctx, cancel));
-  to.add(http::method::post, "/api/ops/subscriptions/{id}/terminate",
-         "ops_terminate", for_operator(ctx, terminate));
+  add_route(to, ctx, http::method::get, "/api/deployment-monitor/stats",
+            "deployment_stats", read_stats);
+  add_route(to, ctx, http::method::get, "/api/deployment/attention",
+            "attention", read_attention);
+  add_route(to, ctx, http::method::post, "/api/ops/subscriptions/{id}/refund",
+            "ops_refund", refund);
+  add_route(to, ctx, http::method::post, "/api/ops/subscriptions/{id}/retry",
+            "ops_retry", retry);
+  add_route(to, ctx, http::method::post, "/api/ops/subscriptions/{id}/cancel",
+            "ops_cancel", cancel);
+  add_route(to, ctx, http::method::post,
+            "/api/ops/subscriptions/{id}/terminate", "ops_terminate",
+            terminate);
 }
 
 http::router make_admin_router(const context_ptr& ctx) {

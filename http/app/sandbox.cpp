@@ -7,6 +7,7 @@
 #include "http/crypto/digest.hpp"
 #include "http/crypto/encoding.hpp"
 #include "http/crypto/rsa.hpp"
+#include "http/mail/templates.hpp"
 #include "http/sandbox/alipay_simulator.hpp"
 #include "http/sandbox/mailbox_simulator.hpp"
 #include "http/sandbox/railway_simulator.hpp"
@@ -106,6 +107,20 @@ tl::expected<std::uint16_t, std::string> free_port() {
   return ntohs(address.sin_port);
 }
 
+/// What the mails of each kind look like, with made-up facts.
+std::vector<slipway::sandbox::mail_preview> mail_previews() {
+  auto out = std::vector<slipway::sandbox::mail_preview>{};
+  for (const auto& kind : mail::template_kinds())
+    for (const auto in : mail::languages) {
+      const auto locale = mail::to_tag(in);
+      auto shown = mail::render_notice(mail::sample_facts(kind), locale);
+      out.push_back({std::string{kind.name}, std::string{locale},
+                     std::move(shown.mail_subject), std::move(shown.mail_text),
+                     std::move(shown.mail_html)});
+    }
+  return out;
+}
+
 std::string loopback_url(std::uint16_t port) {
   return "http://127.0.0.1:" + std::to_string(port) + "/";
 }
@@ -125,6 +140,7 @@ struct sandbox::impl {
   std::unique_ptr<app::server> server;
   std::string user_token;
   std::string operator_token;
+  std::string admin_token;
 
   tl::expected<void, std::string> make_dir() {
     auto error = std::error_code{};
@@ -231,8 +247,10 @@ struct sandbox::impl {
       std::move(cloud), clock);
     if (auto done = railway->start(); !done)
       return tl::unexpected{"Railway: " + done.error()};
+    auto post = slipway::sandbox::mailbox_simulator_options{};
+    post.previews = mail_previews;
     mailbox = std::make_unique<slipway::sandbox::mailbox_simulator>(
-      slipway::sandbox::mailbox_simulator_options{}, clock);
+      std::move(post), clock);
     if (auto done = mailbox->start(); !done)
       return tl::unexpected{"mailbox: " + done.error()};
 
@@ -270,6 +288,8 @@ struct sandbox::impl {
     settings.mail.emplace();
     settings.mail->url = mailbox->smtp_url();
     settings.mail->from = "Slipway <no-reply@slipway.example>";
+    // Whoever tries things out has one user for everything.
+    settings.limits.user_requests_per_second = 0;
     settings.deployment.poll_interval = millis{500};
     settings.deployment.backoff_initial = millis{1'000};
     settings.deployment.backoff_max = millis{10'000};
@@ -293,9 +313,14 @@ struct sandbox::impl {
     user_token = token_of(pages.visitor);
     auto staff = api::principal{};
     staff.user_id = "demo-operator";
-    staff.is_operator = true;
+    staff.role = api::role::operator_;
     operator_token = api::make_hs256_token(settings.auth.hs256_secret, staff,
                                            clock.now() + token_life);
+    auto chief = api::principal{};
+    chief.user_id = "demo-admin";
+    chief.role = api::role::admin;
+    admin_token = api::make_hs256_token(settings.auth.hs256_secret, chief,
+                                        clock.now() + token_life);
 
     auto started = app::server::start(
       std::move(settings), false, [pages](http::router& routes) {
@@ -392,7 +417,10 @@ std::string sandbox::banner() const {
          + impl_->user_token
          + "\n"
            "  operator token  "
-         + impl_->operator_token + "\n\n";
+         + impl_->operator_token
+         + "\n"
+           "  admin token     "
+         + impl_->admin_token + "\n\n";
 }
 
 } // namespace slipway::app
