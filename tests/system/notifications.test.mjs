@@ -49,7 +49,7 @@ const undeliverable = async ({ id }) => (await world.operator
 test('files take the places of templates, in the app and in mails', async () => {
   const user = world.user({ locale: 'en' });
   const { mail } = await mailed(user);
-  assert.match(mail.subject, /^slipway-\S+ is ready$/);
+  assert.match(mail.subject, /^\S+ is ready$/);
   assert.match(mail.text, /^It runs\s+Have a look at https:\/\/\S+\.\s/);
   // Its HTML is another file, and still the built-in one.
   assert.match(mail.html, /Your instance slipway-\S+ has been deployed/);

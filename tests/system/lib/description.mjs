@@ -224,8 +224,15 @@ export class Description {
     const body = operation.requestBody?.content['application/json'];
     // What is not ours to define is in the words of those who post it.
     if (!body || operation.tags.includes('Callbacks')) return wrong;
-    if (text === undefined) wrong.push('taken without a body');
-    else {
+    const type = String(given.header['content-type'] ?? 'application/json')
+      .split(';')[0].trim().toLowerCase();
+    if (text === undefined || text === '') {
+      if (operation.requestBody.required) wrong.push('taken without a body');
+    } else if (type !== 'application/json') {
+      if (!operation.requestBody.content[type]) {
+        wrong.push(`taken with a body of type ${type}`);
+      }
+    } else {
       wrong.push(...this.#wrong([...keys, 'requestBody', 'content',
         'application/json', 'schema'], parsed(text))
         .map((why) => `taken with the body: ${why}`));
