@@ -117,7 +117,7 @@ test('a whole purchase leaves no secret in the log, at level trace',
       'mail address': [subscription.user.email, other.user.email],
     };
     await world.eventually('the last line', () => lines()
-      .some((l) => l.route === 'ops_callbacks'));
+      .some((l) => l.route === 'callback_list'));
     for (const [what, texts] of Object.entries(secrets)) {
       assert.ok(texts.length > 0, what);
       for (const text of texts) {
