@@ -5,6 +5,7 @@
 #include "actors/interfaces.hpp"
 #include "actors/lifecycle/machine.hpp"
 #include "actors/metrics.hpp"
+#include "actors/observe/tracer.hpp"
 #include "actors/slot.hpp"
 
 #include <algorithm>
@@ -114,6 +115,7 @@ struct environment {
   const slipway::clock* clock = nullptr;
   slipway::entropy* entropy = nullptr;
   slipway::metrics* metrics = nullptr;
+  trace::tracer* tracer = nullptr; ///< Null: nobody wants spans.
   lifecycle::rules rules;
   /// Where a plan has rules of its own.
   std::map<std::string, lifecycle::rules> plan_rules;
@@ -127,6 +129,10 @@ struct environment {
   /// Whether nobody can have taken over from this server, and it is not
   /// stopping.
   std::function<bool()> holds_lease = [] {
+    return true;
+  };
+  /// Whether what was under way at the start has been looked at.
+  std::function<bool()> is_recovered = [] {
     return true;
   };
   std::shared_ptr<server_load> load = std::make_shared<server_load>();

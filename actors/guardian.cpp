@@ -1,6 +1,7 @@
 #include "actors/guardian.hpp"
 
 #include "actors/backoff.hpp"
+#include "actors/observe/log.hpp"
 
 #include <caf/exit_reason.hpp>
 #include <caf/message_view.hpp>
@@ -143,7 +144,9 @@ void guardian_state::failed(std::size_t index, const caf::error& why) {
   x.failures.push_back(passing());
   forget(x.failures);
   env_->metrics->actor_restarted(x.spec->kind, restart_reason(why));
-  spdlog::error("{} went down: {}", x.spec->id, x.last_failure);
+  log::about{}
+    .actor(x.spec->id)
+    .error("{} went down: {}", x.spec->id, x.last_failure);
   if (x.failures.size() > options_.limits.child_max)
     restart_group(x.group, x.spec->id + " cannot be kept alive ("
                              + x.last_failure + ")");
@@ -194,7 +197,7 @@ void guardian_state::revive(std::size_t index) {
     return;
   ++x.restarts;
   launch(index, true);
-  spdlog::info("{} was started again", x.spec->id);
+  log::about{}.actor(x.spec->id).info("{} was started again", x.spec->id);
 }
 
 void guardian_state::kill(kill_order& what) {

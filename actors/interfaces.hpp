@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/answer_once.hpp"
+#include "actors/observe/trace.hpp"
 #include "actors/queries.hpp"
 #include "actors/record.hpp"
 
@@ -77,6 +78,8 @@ struct command {
   reply_ptr reply; ///< May be null.
   /// Of our own making: never refused for want of room.
   bool control = false;
+  /// The request that it came by, if it did.
+  trace::origin origin;
 };
 
 using command_ptr = std::shared_ptr<command>;
@@ -395,7 +398,8 @@ struct gateway_errand {
   std::string payer_ip; ///< h5: the payer's address.
   std::string refund_id;
   std::shared_ptr<callback_entry> callback;
-  reply_ptr reply; ///< May be null.
+  reply_ptr reply;      ///< May be null.
+  trace::origin origin; ///< The request that it came by.
 };
 
 using gateway_errand_ptr = std::shared_ptr<gateway_errand>;

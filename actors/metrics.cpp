@@ -139,6 +139,30 @@ struct metrics::impl {
                                     "Whether anything may leave: the main "
                                     "switch.")
                         .Add({});
+  Gauge& is_ready
+    = family<Gauge>("slipway_ready", "Whether the server can serve: the "
+                                     "database answers, and what was under "
+                                     "way has been looked at.")
+        .Add({});
+  Gauge& holds_lease
+    = family<Gauge>("slipway_lease_held",
+                    "Whether nobody can have taken over from this server.")
+        .Add({});
+  Counter& exported_spans
+    = family<Counter>("slipway_spans_exported_total",
+                      "Spans that the collector has taken.")
+        .Add({});
+  Family<Counter>& dropped_spans = family<Counter>(
+    "slipway_spans_dropped_total", "Spans that nobody has taken, by reason.");
+  Counter& dropped_lines
+    = family<Counter>("slipway_log_lines_dropped_total",
+                      "Lines left out of the log, since nobody read them in "
+                      "time.")
+        .Add({});
+  Gauge& started_at
+    = family<Gauge>("slipway_start_time_seconds",
+                    "When this server started, in seconds since 1970.")
+        .Add({});
   Family<Counter>& pruned = family<Counter>(
     "slipway_pruned_rows_total", "Rows that left for being old, by table.");
   Gauge& watching
@@ -151,12 +175,17 @@ metrics::metrics() : impl_{std::make_unique<impl>()} {
   // What an alert looks at has to exist before the first event.
   impl_->sheds.Add({{"reason", "in_flight"}});
   impl_->sheds.Add({{"reason", "slow_watcher"}});
-  impl_->callbacks.of("alipay", "applied");
+  for (const auto* gateway : {"alipay", "wechat"})
+    for (const auto* outcome : {"applied", "repeated", "acknowledged",
+                                "contradicted", "forged", "probe", "error"})
+      impl_->callbacks.of(gateway, outcome);
   impl_->restarts.Add({{"kind", "supervisor"}, {"reason", "failure"}});
   impl_->notifications.of("mail", "sent");
   impl_->provider_requests.of("projects", "ok");
   impl_->http_requests.of("plans", "200");
   impl_->automation.Set(1);
+  for (const auto* reason : {"queue_full", "failed", "stopping"})
+    impl_->dropped_spans.Add({{"reason", reason}});
   impl_->pruned.Add({{"table", "callbacks"}});
   for (const auto* kind : attention_kinds)
     impl_->attention_rows.Add({{"kind", kind}});
@@ -257,6 +286,32 @@ void metrics::attention(std::string_view kind, double rows) {
 
 void metrics::automation_enabled(bool is_on) {
   impl_->automation.Set(is_on ? 1 : 0);
+}
+
+void metrics::ready(bool is_ready) {
+  impl_->is_ready.Set(is_ready ? 1 : 0);
+}
+
+void metrics::lease_held(bool is_held) {
+  impl_->holds_lease.Set(is_held ? 1 : 0);
+}
+
+void metrics::started(double seconds) {
+  impl_->started_at.Set(seconds);
+}
+
+void metrics::spans_exported(double spans) {
+  impl_->exported_spans.Increment(spans);
+}
+
+void metrics::spans_dropped(std::string_view reason, double spans) {
+  impl_->dropped_spans.Add({{"reason", std::string{reason}}}).Increment(spans);
+}
+
+void metrics::log_lines_dropped(double lines) {
+  const auto more = lines - impl_->dropped_lines.Value();
+  if (more > 0)
+    impl_->dropped_lines.Increment(more);
 }
 
 void metrics::pruned_rows(std::string_view table, double rows) {

@@ -88,6 +88,24 @@ public:
   /// Whether the main switch is on.
   void automation_enabled(bool is_on);
 
+  /// Whether the server can serve: the database answers, and what was under
+  /// way has been looked at.
+  void ready(bool is_ready);
+
+  /// When the server started, in seconds since 1970.
+  void started(double seconds);
+
+  /// Whether nobody can have taken over from this server.
+  void lease_held(bool is_held);
+
+  /// What became of spans: `exported`, or why they were dropped.
+  void spans_exported(double spans);
+
+  void spans_dropped(std::string_view reason, double spans);
+
+  /// Lines of the log that were left out since the start.
+  void log_lines_dropped(double lines);
+
   /// Rows that left for being old.
   void pruned_rows(std::string_view table, double rows);
 

@@ -1,6 +1,7 @@
 #include "actors/observer.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
@@ -24,6 +25,8 @@ void observer_state::on_tick() {
     store,
     make_job(query::read_automation{},
              [env = env](job<query::read_automation>::reply found) {
+               // Once a second the database is asked anyway.
+               env->metrics->ready(found && env->is_recovered());
                if (!found)
                  return;
                if (env->automation->learn(*found))
@@ -47,6 +50,8 @@ void observer_state::on_tick() {
                for (const auto* kind : attention_kinds)
                  m->attention(kind, counts[kind]);
              }));
+  env->metrics->lease_held(env->holds_lease());
+  env->metrics->log_lines_dropped(static_cast<double>(log::dropped()));
   self->delayed_send(self, interval, tick{});
 }
 

@@ -265,6 +265,22 @@ struct list_history {
   std::size_t limit = 0;
 };
 
+/// How many of a user's notifications, the newest, are looked at for one answer
+/// about unread ones: what it costs stays bounded, however many there are.
+inline constexpr std::size_t notifications_scan = 2'000;
+
+/// How many unread ones a user has.
+struct count_unread {
+  struct found {
+    std::int64_t count = 0; ///< At most `count_max`.
+    bool at_least = false;  ///< There may be more of them.
+  };
+  using result = found;
+  std::string user_id;
+  std::size_t count_max = 1'000;
+  std::size_t scan_max = notifications_scan;
+};
+
 /// A user's in-app notifications, newest first.
 struct list_notifications {
   struct row {
@@ -274,10 +290,19 @@ struct list_notifications {
     notice what;
     std::optional<timestamp> read_at;
   };
-  using result = std::vector<row>;
+  struct found {
+    std::vector<row> rows;
+    /// Where the next page goes on; 0: this was the last one. A page of unread
+    /// ones may be short, even empty, and not be the last.
+    std::int64_t next = 0;
+    count_unread::found unread;
+  };
+  using result = found;
   std::string user_id;
   std::int64_t before = 0; ///< 0: from the newest.
   std::size_t limit = 0;
+  bool unread_only = false;
+  std::size_t scan_max = notifications_scan;
 };
 
 /// Marks a notification as read; errc::not_found when it is not the user's.
@@ -285,6 +310,36 @@ struct mark_notification_read {
   using result = list_notifications::row;
   std::string user_id;
   std::int64_t id = 0;
+  timestamp at{};
+};
+
+/// Marks those of a user as read that are among the next `scan_max`, newest
+/// first.
+struct mark_all_read {
+  struct found {
+    std::int64_t marked = 0;
+    std::int64_t next = 0; ///< Where the next step goes on; 0: it was the last.
+  };
+  using result = found;
+  std::string user_id;
+  std::int64_t before = 0; ///< 0: from the newest.
+  timestamp at{};
+  std::size_t scan_max = notifications_scan;
+};
+
+/// What a user wants to be told of. Who was never heard of wants everything.
+struct read_preferences {
+  struct found {
+    bool mail_progress = true; ///< Mails about how a deployment is doing.
+  };
+  using result = found;
+  std::string user_id;
+};
+
+struct write_preferences {
+  using result = read_preferences::found;
+  std::string user_id;
+  read_preferences::found wanted;
   timestamp at{};
 };
 
@@ -316,6 +371,10 @@ struct due_mails {
     std::string locale;
     std::string plan;
     std::uint32_t tries = 0;
+    std::string user_id;
+    bool wants_progress = true;
+    /// Why mails to this address come back; empty: they do not.
+    std::string bounced;
   };
   using result = std::vector<row>;
   timestamp now{};
@@ -327,6 +386,7 @@ enum class mail_status : std::uint8_t {
   sent = 1,
   undeliverable = 2,
   no_address = 3,
+  unwanted = 4, ///< The user has turned off mails of this kind.
 };
 
 /// Records how a mail fared.
@@ -339,6 +399,53 @@ struct mark_mail {
   timestamp at{};
   timestamp next_at{}; ///< When to try again, while it is owed.
   std::string detail;  ///< The mail server's words.
+  std::string address; ///< Where it was sent to.
+};
+
+/// Names one mail that has left.
+struct mail_ref {
+  subscription_id subscription{};
+  std::uint64_t revision = 0;
+  notice_kind kind = notice_kind::deployment_success;
+};
+
+/// A mail came back after the mail server had taken it over: it is
+/// undeliverable. Where the address is at fault, nothing is sent there any
+/// more. errc::not_found when neither the mail nor the address is one of ours.
+struct note_bounce {
+  struct found {
+    std::string address;            ///< Nothing is sent there; may be empty.
+    subscription_id subscription{}; ///< Whose mail it is; 0: none is known.
+    bool marked = false;            ///< It counted as sent until now.
+  };
+  using result = found;
+  std::optional<mail_ref> mail;
+  std::string address;   ///< May be empty where the mail is named.
+  bool permanent = true; ///< The address is at fault.
+  std::string reason;
+  std::string by;
+  timestamp at{};
+};
+
+/// Addresses that nothing is sent to, the latest first.
+struct list_bounces {
+  struct row {
+    std::int64_t id = 0;
+    std::string address; ///< In small letters.
+    std::string reason;
+    timestamp since{};
+    std::string reported_by;
+    subscription_id subscription{}; ///< Whose mail came back; 0: unknown.
+  };
+  using result = std::vector<row>;
+  std::int64_t before = 0; ///< 0: from the latest.
+  std::size_t limit = 0;
+};
+
+/// The address works again; errc::not_found when nothing was wrong with it.
+struct lift_bounce {
+  using result = std::monostate;
+  std::string address;
 };
 
 /// Numbers for the operator.
@@ -493,6 +600,82 @@ struct list_pending {
   std::size_t limit = 0; ///< Rows of each kind.
 };
 
+/// Writes down what an operator is about to do, before it is done.
+/// @returns the row's number, for `close_act`.
+struct announce_act {
+  using result = std::int64_t;
+  timestamp at{};
+  std::string actor;        ///< The user id of the operator.
+  std::string role;         ///< `operator`, `admin`
+  std::string act;          ///< `retry`, `refund` …
+  std::string subject_kind; ///< `subscription`, `callback`, `actor` …
+  std::string subject;      ///< Its id; empty where there is only one.
+  std::string detail;       ///< What else the request said.
+  std::string reason;
+  std::string request_id;
+};
+
+/// What became of it. The first one counts.
+struct close_act {
+  using result = std::monostate;
+  std::int64_t id = 0;
+  std::string outcome;     ///< `done`, `under_way`, or the error's stable code.
+  std::int16_t status = 0; ///< Of the answer.
+  timestamp at{};
+};
+
+/// The audit trail, newest first.
+struct list_acts {
+  struct row {
+    std::int64_t id = 0;
+    announce_act what;
+    std::string outcome; ///< Empty: not known, the server has died meanwhile.
+    std::int16_t status = 0;
+    std::optional<timestamp> done_at;
+  };
+  using result = std::vector<row>;
+  std::int64_t before = 0; ///< 0: from the newest.
+  std::size_t limit = 0;
+  std::string actor;   ///< Empty: of all.
+  std::string subject; ///< Likewise.
+};
+
+/// Credentials that are sealed with another key than the first one, in the
+/// order of key, subscription and type.
+struct list_stale_credentials {
+  struct place {
+    std::string key_id;
+    subscription_id subscription{};
+    std::string type;
+    bool operator==(const place&) const = default;
+  };
+  struct row {
+    subscription_id subscription{};
+    sealed_credential what;
+  };
+  struct found {
+    std::vector<row> rows;
+    /// How many there are behind the place, the rows included.
+    std::int64_t remaining = 0;
+  };
+  using result = found;
+  std::string key_id; ///< The first key's.
+  place after;        ///< Empty: from the beginning.
+  std::size_t limit = 0;
+};
+
+/// Puts other seals in the place of those that are still as they were read.
+/// @returns how many were.
+struct replace_credentials {
+  struct change {
+    subscription_id subscription{};
+    sealed_credential from;
+    sealed_credential to;
+  };
+  using result = std::int64_t;
+  std::vector<change> rows;
+};
+
 /// What leaves the database once it is old.
 enum class prunable : std::uint8_t {
   callbacks = 0,
@@ -552,12 +735,17 @@ using store_job = std::variant<
   job<query::list_timeline>, job<query::list_records>,
   job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
   job<query::list_notifications>, job<query::mark_notification_read>,
+  job<query::count_unread>, job<query::mark_all_read>,
+  job<query::read_preferences>, job<query::write_preferences>,
+  job<query::note_bounce>, job<query::list_bounces>, job<query::lift_bounce>,
   job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
   job<query::read_stats>, job<query::list_attention>,
   job<query::list_callbacks>, job<query::find_callback>,
   job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
   job<query::ask_soon>, job<query::read_automation>,
   job<query::switch_automation>, job<query::list_pending>, job<query::prune>,
+  job<query::announce_act>, job<query::close_act>, job<query::list_acts>,
+  job<query::list_stale_credentials>, job<query::replace_credentials>,
   job<query::ping>>;
 
 using store_job_ptr = std::shared_ptr<store_job>;

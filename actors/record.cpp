@@ -72,6 +72,8 @@ std::string_view to_string(notice_kind x) noexcept {
       return "INSTANCE_RECOVERED";
     case notice_kind::instance_changed:
       return "INSTANCE_CHANGED";
+    case notice_kind::deployment_started:
+      return "DEPLOYMENT_STARTED";
   }
   return "?";
 }

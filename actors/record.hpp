@@ -116,7 +116,11 @@ enum class notice_kind : std::uint8_t {
   /// It still does what it was bought for; `error` says what changed:
   /// `sleeping`, `degraded` or `redeployed`.
   instance_changed = 8,
+  /// Its turn has come, after it had waited in the queue.
+  deployment_started = 9,
 };
+
+inline constexpr std::size_t notice_kind_count = 10;
 
 /// What the outside calls it: `DEPLOYMENT_SUCCESS`.
 [[nodiscard]] std::string_view to_string(notice_kind x) noexcept;

@@ -2,6 +2,7 @@
 
 #include "actors/backoff.hpp"
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 
 #include <caf/send.hpp>
 #include <spdlog/spdlog.h>
@@ -301,7 +302,8 @@ void registry_state::went_down(const caf::down_msg& what) {
   if (where == entries.end())
     return;
   auto reason = failure_text(what.reason);
-  spdlog::warn("supervisor of {} went down: {}", to_text(id), reason);
+  log::about{id}.actor(name).warn("supervisor of {} went down: {}", to_text(id),
+                                  reason);
   env->metrics->actor_restarted(supervisor_state::name,
                                 restart_reason(what.reason));
   where->second.handle = nullptr;
@@ -344,8 +346,9 @@ void registry_state::back_off(subscription_id id, entry& where) {
 
 void registry_state::quarantine(subscription_id id, entry& where) {
   where.is = presence::quarantined;
-  spdlog::error("{} goes into quarantine after {} failures: {}", to_text(id),
-                where.ill->failures, where.ill->reason);
+  log::about{id}.actor(name).error(
+    "{} goes into quarantine after {} failures: {}", to_text(id),
+    where.ill->failures, where.ill->reason);
   for (auto& cmd : std::exchange(where.waiting, {})) {
     keep_for_later(cmd);
     answer(*cmd, errc::quarantined);
@@ -357,9 +360,9 @@ void registry_state::quarantine(subscription_id id, entry& where) {
                                     where.ill->failures, where.ill->reason},
              [id](job<query::note_quarantine>::reply done) {
                if (!done)
-                 spdlog::warn("{}: its quarantine is not written down: "
-                              "{}",
-                              to_text(id), to_string(done.error()));
+                 log::about{id}.actor(name).warn(
+                   "its quarantine is not written down: {}",
+                   to_string(done.error()));
              }));
   self->delayed_send(self, env->limits.quarantine_retry, restart_wish{id});
 }

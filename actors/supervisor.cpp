@@ -1,9 +1,9 @@
 #include "actors/supervisor.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 
 #include <caf/send.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <optional>
@@ -57,6 +57,7 @@ notice make_notice(notice_kind kind, const record& about, timestamp at) {
       what.by_mail = true;
       break;
     case notice_kind::deployment_cancelled:
+    case notice_kind::deployment_started:
       break;
     case notice_kind::instance_down:
       what.error = s.deployment.error;
@@ -116,9 +117,51 @@ notice make_refund_notice(const lifecycle::state& before, const record& about,
   return what;
 }
 
+/// Whoever has waited in the queue for longer than this has gone to do
+/// something else, and is told in-app that it goes on. For all others the
+/// success or failure that follows is news enough: a notice is a row with three
+/// indexes.
+constexpr auto long_wait = millis{120'000};
+
+/// Whether this is the moment in which a long wait in the queue ends.
+bool has_waited_long(const lifecycle::state& before,
+                     const lifecycle::state& after, timestamp at) {
+  return before.deployment.at == phase::queued
+         && after.deployment.at == phase::creating_project
+         && at - before.deployment.phase_at >= long_wait;
+}
+
 bool is_being_taken_away(phase at) {
   return at == phase::cancelling || at == phase::terminating;
 }
+
+/// Whether nothing is under way: what comes next begins by itself.
+bool is_at_rest(phase at) {
+  switch (at) {
+    case phase::idle:
+    case phase::skipped:
+    case phase::running:
+    case phase::failed:
+    case phase::stopped:
+    case phase::lapsed:
+      return true;
+    case phase::queued:
+    case phase::creating_project:
+    case phase::deploying_template:
+    case phase::awaiting_workflow:
+    case phase::configuring:
+    case phase::deploying:
+    case phase::cancelling:
+    case phase::backing_off:
+    case phase::terminating:
+    case phase::halting:
+      return false;
+  }
+  return true;
+}
+
+/// Remembered for what the dice have left out.
+const auto not_recorded = trace::context{{0, 1}, 0, false, {}};
 
 /// Whether the caller wants to hear of the provider's confirmation.
 bool wants_it_taken_away(const lifecycle::event& what) {
@@ -254,6 +297,9 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
       t->notices.push_back(*kind == notice_kind::refund_completed
                              ? make_refund_notice(current.state, t->next, at)
                              : make_notice(*kind, t->next, at));
+  if (has_waited_long(current.state, t->next.state, at))
+    t->notices.push_back(
+      make_notice(notice_kind::deployment_started, t->next, at));
   if (!env->mail)
     for (auto& x : t->notices)
       x.by_mail = false;
@@ -263,6 +309,8 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   effects = std::move(made.effects);
   flight = t;
   flight_command = std::move(what);
+  if (env->tracer != nullptr)
+    flight_began = env->tracer->now();
   self->send(env->journal_of(current.id), make_ticket(t, env->load));
 }
 
@@ -312,6 +360,8 @@ void supervisor_state::committed(const commit_result& what) {
     return;
   auto done = std::exchange(flight, nullptr);
   auto cause = std::exchange(flight_command, nullptr);
+  if (env->tracer != nullptr)
+    trace_commit(*cause, done->next, what.status);
   if (what.status == commit_status::payment_taken && cause->callback) {
     // The database has seen this transaction pay for another order: nothing was
     // written, and a person has to look.
@@ -330,17 +380,22 @@ void supervisor_state::committed(const commit_result& what) {
                            || what.status == commit_status::payment_taken
                          ? errc::rejected
                          : errc::database_down;
-    spdlog::warn("{}: {} not stored ({}), reloading", to_text(current.id),
-                 lifecycle::name_of(cause->what), to_string(error));
+    log::about{current.id}
+      .begun_by(cause->origin)
+      .actor(name)
+      .warn("{} not stored ({}), reloading", lifecycle::name_of(cause->what),
+            to_string(error));
     if (cause->reply)
       cause->reply->deliver({error, verdict::stale, nullptr});
     self->quit(caf::make_error(
       error, std::string{lifecycle::name_of(cause->what)} + " was not stored"));
     return;
   }
-  spdlog::debug("{}: {} -> {}", to_text(current.id),
-                lifecycle::name_of(cause->what),
-                lifecycle::to_string(done->next.state.deployment.at));
+  log::about{current.id}
+    .begun_by(cause->origin)
+    .actor(name)
+    .debug("{} -> {}", lifecycle::name_of(cause->what),
+           lifecycle::to_string(done->next.state.deployment.at));
   current = std::move(done->next);
   if (env->audience->watches(current.id))
     self->send(env->broadcaster(),
@@ -360,6 +415,63 @@ void supervisor_state::committed(const commit_result& what) {
   settle_cancel_waiters();
   arm();
   next();
+}
+
+void supervisor_state::trace_commit(const command& cause, const record& after,
+                                    commit_status how) {
+  auto& tracer = *env->tracer;
+  const auto before = tracer.journey(current.id);
+  const auto rests = is_at_rest(after.state.deployment.at);
+  const auto& given = cause.origin.where;
+  if (!given && !before) {
+    // What nobody asked for, and from which nothing follows, is no story.
+    if (rests) {
+      tracer.rest(current.id);
+      return;
+    }
+    // Once it was said that this is not recorded, it stays said.
+    if (given.trace || before.trace) {
+      tracer.set_journey(current.id, given.trace ? given : before);
+      return;
+    }
+  }
+  auto own = std::string{lifecycle::name_of(cause.what)};
+  auto x = given    ? tracer.begin(given, std::move(own),
+                                   trace::span_kind::internal, flight_began)
+           : before ? tracer.begin(before, std::move(own),
+                                   trace::span_kind::internal, flight_began)
+                    : tracer.begin_alone(std::move(own), flight_began);
+  if (!x) {
+    tracer.set_journey(current.id, not_recorded);
+    return;
+  }
+  x.set("slipway.subscription_id", to_text(current.id));
+  x.set("slipway.phase",
+        std::string{lifecycle::to_string(after.state.deployment.at)});
+  x.set("slipway.attempt",
+        static_cast<std::int64_t>(after.state.deployment.attempt));
+  x.set("slipway.revision", static_cast<std::int64_t>(after.state.revision));
+  if (how != commit_status::stored) {
+    x.fail("not_stored");
+    return;
+  }
+  if (rests) {
+    tracer.rest(current.id);
+    return;
+  }
+  if (before && before.trace == x.where().trace) {
+    // It may have been at rest.
+    tracer.set_journey(current.id, before);
+    return;
+  }
+  // From here on the work belongs to whoever has asked for it.
+  if (before)
+    x.add_link({before.trace, before.span});
+  x.add_link(trace::tracer::anchor_of(current.id));
+  tracer.set_journey(current.id, x.where());
+  tracer.note_at_anchor(
+    current.id, x.where(),
+    std::holds_alternative<lifecycle::payment_settled>(cause.what));
 }
 
 void supervisor_state::wait_for_cancellation(reply_ptr reply) {
@@ -504,6 +616,23 @@ void supervisor_state::resume() {
 }
 
 void supervisor_state::start() {
+  // Work that an earlier server has begun: its trace has ended with it, and
+  // this one's is linked to the same anchor.
+  if (env->tracer != nullptr && current.state.revision != 0
+      && !is_at_rest(current.state.deployment.at)
+      && !env->tracer->journey(current.id).trace) {
+    auto x = env->tracer->begin_alone("resumed");
+    if (x) {
+      x.set("slipway.subscription_id", to_text(current.id));
+      x.set("slipway.phase",
+            std::string{lifecycle::to_string(current.state.deployment.at)});
+      x.add_link(trace::tracer::anchor_of(current.id));
+      env->tracer->set_journey(current.id, x.where());
+      env->tracer->note_at_anchor(current.id, x.where(), false);
+    } else {
+      env->tracer->set_journey(current.id, not_recorded);
+    }
+  }
   for (auto x : lifecycle::resume(current.state))
     run(x);
   arm();

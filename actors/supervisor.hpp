@@ -50,6 +50,8 @@ private:
   /// Takes along what follows from the cause at once, and writes the history.
   void note_cause(transition& to, const command& what,
                   lifecycle::decision& made) const;
+  void
+  trace_commit(const command& cause, const record& after, commit_status how);
   void release_effects();
   void run(lifecycle::effect what);
   void arm();
@@ -76,6 +78,7 @@ public:
   std::uint64_t handled = 0; ///< Commands taken, for passivation.
   transition_ptr flight;     ///< Null when nothing is being committed.
   command_ptr flight_command;
+  std::uint64_t flight_began = 0; ///< For its span, where there is one.
   /// Somebody has forgotten what was ordered, while something was in flight.
   bool resume_owed = false;
   std::vector<lifecycle::effect> effects;

@@ -43,6 +43,11 @@ public:
   /// Wipes the keys.
   ~keyring();
 
+  /// The id of the first key.
+  [[nodiscard]] const std::string& sealing_id() const noexcept {
+    return keys_.front().id;
+  }
+
   /// Encrypts under the first key with a fresh nonce.
   /// @param plaintext What to hide, at most 1 GiB.
   /// @param associated_data Not hidden, but `open` must be told the same: what

@@ -1151,6 +1151,7 @@ std::vector<key_info> known_keys() {
   initial.wechat.emplace();
   initial.railway.emplace();
   initial.mail.emplace();
+  initial.traces.emplace();
   auto result = std::vector<key_info>{};
   for (const auto& each : table) {
     const auto plan = each.section == "plans";

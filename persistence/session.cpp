@@ -1,6 +1,6 @@
 #include "persistence/session.hpp"
 
-#include <spdlog/spdlog.h>
+#include "actors/observe/log.hpp"
 
 #include <algorithm>
 
@@ -53,12 +53,16 @@ pg::connection* session::get() {
   if (!opened) {
     not_before_ = std::chrono::steady_clock::now() + 100ms;
     if (!std::exchange(reported_, true))
-      spdlog::error("{}: no connection to the database: {}",
-                    options_.application_name, to_string(opened.error()));
+      log::about{}
+        .actor(options_.application_name)
+        .error("{}: no connection to the database: {}",
+               options_.application_name, to_string(opened.error()));
     return nullptr;
   }
   if (std::exchange(reported_, false))
-    spdlog::info("{}: the database is back", options_.application_name);
+    log::about{}
+      .actor(options_.application_name)
+      .info("{}: the database is back", options_.application_name);
   connection_.emplace(std::move(*opened));
   plans_for_ = plans_min;
   plans_until_ = now + plans_for_;
@@ -82,19 +86,23 @@ errc session::failed(const pg::error& why, const char* doing) {
     case pg::error_kind::connection_lost:
     case pg::error_kind::in_doubt:
     case pg::error_kind::unavailable:
-      spdlog::warn("{}: {}: {}", options_.application_name, doing,
-                   to_string(why));
+      log::about{}
+        .actor(options_.application_name)
+        .warn("{}: {}: {}", options_.application_name, doing, to_string(why));
       return errc::database_down;
     case pg::error_kind::timeout:
     case pg::error_kind::serialization:
-      spdlog::warn("{}: {}: {}", options_.application_name, doing,
-                   to_string(why));
+      log::about{}
+        .actor(options_.application_name)
+        .warn("{}: {}: {}", options_.application_name, doing, to_string(why));
       return errc::unavailable;
     case pg::error_kind::unique_violation:
     case pg::error_kind::check_violation:
     case pg::error_kind::foreign_key_violation:
-      spdlog::error("{}: {}: {} ({})", options_.application_name, doing,
-                    to_string(why), why.constraint);
+      log::about{}
+        .actor(options_.application_name)
+        .error("{}: {}: {} ({})", options_.application_name, doing,
+               to_string(why), why.constraint);
       return errc::conflict;
     case pg::error_kind::fenced:
       if (on_fenced_)
@@ -103,7 +111,9 @@ errc session::failed(const pg::error& why, const char* doing) {
     case pg::error_kind::other:
       break;
   }
-  spdlog::error("{}: {}: {}", options_.application_name, doing, to_string(why));
+  log::about{}
+    .actor(options_.application_name)
+    .error("{}: {}: {}", options_.application_name, doing, to_string(why));
   return errc::internal;
 }
 

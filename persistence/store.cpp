@@ -121,7 +121,7 @@ const auto match_statement
 constexpr auto found_ids_sql
   = "SELECT id FROM subscriptions WHERE user_id = $1 UNION "
     "SELECT s.id FROM users u JOIN subscriptions s ON s.user_id = u.id "
-    "WHERE u.email = $1 AND u.email <> '' UNION "
+    "WHERE lower(u.email) = lower($1) AND u.email <> '' UNION "
     "SELECT subscription_id FROM payments WHERE gateway IN (0, 1) "
     "AND transaction_id = $1 UNION "
     "SELECT subscription_id FROM instances WHERE project_id = $1 "
@@ -298,6 +298,13 @@ constexpr auto history_statement = pg::statement{
   "WHERE subscription_id = $1 AND id > $2 ORDER BY id LIMIT $3",
   false};
 
+#define NOTICE_NAMES                                                           \
+  "(VALUES (0, 'PAYMENT_RECEIVED'), (1, 'DEPLOYMENT_SUCCESS'), "               \
+  "(2, 'DEPLOYMENT_FAILED'), (3, 'REFUND_COMPLETED'), "                        \
+  "(4, 'DEPLOYMENT_CANCELLED'), (5, 'INSTANCE_TERMINATED'), "                  \
+  "(6, 'INSTANCE_DOWN'), (7, 'INSTANCE_RECOVERED'), "                          \
+  "(8, 'INSTANCE_CHANGED'), (9, 'DEPLOYMENT_STARTED')) n (number, name)"
+
 constexpr auto timeline_statement = pg::statement{"store_timeline", R"sql(
 SELECT at, source, id, kind, summary, operation, outcome FROM (
   (SELECT at, 0::smallint AS source, id,
@@ -324,11 +331,7 @@ SELECT at, source, id, kind, summary, operation, outcome FROM (
   UNION ALL
   (SELECT created_at, 2::smallint, id, 'notification',
           'The user is told of ' || n.name, n.name, CASE WHEN read_at IS NULL THEN 'unread' ELSE 'read' END
-   FROM notifications JOIN (VALUES (0, 'PAYMENT_RECEIVED'),
-     (1, 'DEPLOYMENT_SUCCESS'), (2, 'DEPLOYMENT_FAILED'),
-     (3, 'REFUND_COMPLETED'), (4, 'DEPLOYMENT_CANCELLED'),
-     (5, 'INSTANCE_TERMINATED'), (6, 'INSTANCE_DOWN'),
-     (7, 'INSTANCE_RECOVERED'), (8, 'INSTANCE_CHANGED')) n (number, name)
+   FROM notifications JOIN )sql" NOTICE_NAMES R"sql(
      ON n.number = kind
    WHERE subscription_id = $1)
 ) t WHERE (at, source, id) > ($2, $3, $4) ORDER BY at, source, id LIMIT $5
@@ -339,20 +342,66 @@ SELECT at, source, id, kind, summary, operation, outcome FROM (
   "kind, instance_seq, public_url, error, duration_ms, amount_minor, "         \
   "created_at"
 
+#define NOTIFICATION_COLUMNS                                                   \
+  "id, subscription_id, read_at, (SELECT plan FROM subscriptions s "           \
+  "WHERE s.id = subscription_id), " NOTICE_COLUMNS
+
 constexpr auto notifications_statement = pg::statement{
   "store_notifications",
-  "SELECT id, subscription_id, read_at, (SELECT plan FROM subscriptions s "
-  "WHERE s.id = subscription_id), " NOTICE_COLUMNS
+  "SELECT " NOTIFICATION_COLUMNS
   " FROM notifications WHERE user_id = $1 AND ($2 = 0 OR id < $2) "
   "ORDER BY id DESC LIMIT $3",
   false};
 
+// Unread ones have no index of their own: every notice would pay for it when it
+// is stored, and again when it is read. The newest ones of the user are looked
+// at instead, by the index that is there, and never more than so many.
+constexpr auto unread_statement = pg::statement{
+  "store_unread",
+  "WITH looked AS MATERIALIZED (SELECT * FROM notifications "
+  "WHERE user_id = $1 AND ($2 = 0 OR id < $2) ORDER BY id DESC LIMIT $4) "
+  "SELECT u.*, l.last FROM (SELECT CASE WHEN count(*) = $4 THEN min(id) "
+  "ELSE 0 END AS last FROM looked) l LEFT JOIN LATERAL ("
+  "SELECT " NOTIFICATION_COLUMNS
+  " FROM looked WHERE read_at IS NULL ORDER BY id DESC LIMIT $3) u ON true "
+  "ORDER BY u.id DESC",
+  false};
+
+constexpr auto count_unread_statement = pg::statement{
+  "store_count_unread",
+  "SELECT least(count(*) FILTER (WHERE read_at IS NULL), $2), "
+  "count(*) FILTER (WHERE read_at IS NULL) > $2 OR count(*) = $3 "
+  "FROM (SELECT read_at FROM notifications WHERE user_id = $1 "
+  "ORDER BY id DESC LIMIT $3) looked",
+  false};
+
+constexpr auto mark_all_statement = pg::statement{
+  "store_mark_all_read",
+  "WITH looked AS MATERIALIZED (SELECT id, read_at FROM notifications "
+  "WHERE user_id = $1 AND ($2 = 0 OR id < $2) ORDER BY id DESC LIMIT $4), "
+  "marked AS (UPDATE notifications n SET read_at = $3 FROM looked l "
+  "WHERE n.id = l.id AND l.read_at IS NULL AND n.read_at IS NULL "
+  "RETURNING n.id) "
+  "SELECT (SELECT count(*) FROM marked), (SELECT CASE WHEN count(*) = $4 "
+  "THEN min(id) ELSE 0 END FROM looked)",
+  true};
+
+constexpr auto read_preferences_statement
+  = pg::statement{"store_read_preferences",
+                  "SELECT mail_progress FROM users WHERE id = $1", false};
+
+constexpr auto write_preferences_statement = pg::statement{
+  "store_write_preferences",
+  "INSERT INTO users AS u (id, created_at, updated_at, mail_progress) "
+  "VALUES ($1, $2, $2, $3) ON CONFLICT (id) DO UPDATE SET "
+  "mail_progress = excluded.mail_progress, updated_at = excluded.updated_at "
+  "RETURNING mail_progress",
+  true};
+
 constexpr auto mark_read_statement = pg::statement{
   "store_mark_read",
   "UPDATE notifications SET read_at = coalesce(read_at, $3) "
-  "WHERE user_id = $1 AND id = $2 "
-  "RETURNING id, subscription_id, read_at, (SELECT plan FROM subscriptions s "
-  "WHERE s.id = subscription_id), " NOTICE_COLUMNS,
+  "WHERE user_id = $1 AND id = $2 RETURNING " NOTIFICATION_COLUMNS,
   true};
 
 constexpr auto remember_statement = pg::statement{
@@ -370,9 +419,11 @@ constexpr auto mails_statement = pg::statement{
   "store_mails",
   "SELECT o.subscription_id, o.revision, o.tries, u.email, u.locale, s.plan, "
   "o.kind, o.instance_seq, o.public_url, o.error, o.duration_ms, "
-  "o.amount_minor, o.created_at "
+  "o.amount_minor, o.created_at, o.user_id, u.mail_progress, "
+  "coalesce(b.reason, '') "
   "FROM outbox o JOIN subscriptions s ON s.id = o.subscription_id "
   "JOIN users u ON u.id = o.user_id "
+  "LEFT JOIN bounces b ON b.address = lower(u.email) "
   "WHERE o.status = 0 AND o.next_at <= $1 AND (s.owner = $2 OR ("
   // Of those that nobody owns one server takes care.
   NOBODY_OWNS_IT " AND $2 = (SELECT min(v.id) FROM servers v "
@@ -383,12 +434,64 @@ constexpr auto mark_mail_statement = pg::statement{
   "store_mark_mail",
   "WITH marked AS (UPDATE outbox SET status = $4, tries = tries + 1, "
   "next_at = $6, done_at = CASE WHEN $4 = 0 THEN NULL ELSE $5 END, "
-  "detail = $7 WHERE subscription_id = $1 AND revision = $2 AND kind = $3 "
+  "detail = $7, sent_to = $11 "
+  "WHERE subscription_id = $1 AND revision = $2 AND kind = $3 "
   "AND status = 0 RETURNING subscription_id, revision) "
   "INSERT INTO events (subscription_id, revision, at, kind, operation, "
   "outcome, summary) SELECT subscription_id, revision, $5, 2::smallint, $8, "
   "$9, $10 FROM marked",
   true};
+
+// Which mail came back: the one that is named, or else the latest one that was
+// sent to the address, of those who have it now. A mail that is named says
+// where it was sent to; it may have been passed on from there.
+constexpr auto note_bounce_statement = pg::statement{
+  "store_note_bounce",
+  "WITH named AS (SELECT subscription_id, revision, kind, lower(sent_to) AS at "
+  "FROM outbox WHERE subscription_id = $1 AND revision = $2 AND kind = $3), "
+  "place AS (SELECT coalesce(nullif((SELECT at FROM named), ''), lower($4)) "
+  "AS address), "
+  "people AS (SELECT u.id FROM place p JOIN users u "
+  "ON lower(u.email) = p.address AND u.email <> '' LIMIT 20), "
+  "latest AS (SELECT o.subscription_id, o.revision, o.kind FROM people "
+  "CROSS JOIN LATERAL (SELECT s.id FROM subscriptions s "
+  "WHERE s.user_id = people.id ORDER BY s.id DESC LIMIT 20) s "
+  "JOIN outbox o ON o.subscription_id = s.id AND o.status = 1 "
+  "JOIN place p ON lower(o.sent_to) = p.address "
+  "WHERE NOT EXISTS (SELECT FROM named) ORDER BY o.done_at DESC LIMIT 1), "
+  "found AS (SELECT subscription_id, revision, kind FROM named "
+  "UNION ALL SELECT subscription_id, revision, kind FROM latest), "
+  "marked AS (UPDATE outbox o SET status = 2, done_at = $5, detail = $6 "
+  "FROM found f WHERE o.subscription_id = f.subscription_id "
+  "AND o.revision = f.revision AND o.kind = f.kind AND o.status IN (0, 1) "
+  "RETURNING o.subscription_id, o.revision, o.kind), "
+  "kept AS (INSERT INTO bounces AS b (address, reason, since, reported_by, "
+  "subscription_id) SELECT p.address, $6, $5, $7, "
+  "coalesce((SELECT subscription_id FROM found), 0) FROM place p "
+  "WHERE $8 AND p.address <> '' "
+  "AND (EXISTS (SELECT FROM found) OR EXISTS (SELECT FROM people)) "
+  "ON CONFLICT (address) DO UPDATE SET reason = excluded.reason, "
+  "reported_by = excluded.reported_by RETURNING address), "
+  "told AS (INSERT INTO events (subscription_id, revision, at, kind, "
+  "operation, outcome, summary) SELECT m.subscription_id, m.revision, $5, "
+  "2::smallint, n.name, 'undeliverable', "
+  "'Mail ' || n.name || ' came back: ' || $6 "
+  "FROM marked m JOIN " NOTICE_NAMES " ON n.number = m.kind) "
+  "SELECT coalesce((SELECT address FROM kept), ''), "
+  "coalesce((SELECT subscription_id FROM found), 0), "
+  "EXISTS (SELECT FROM marked), "
+  "EXISTS (SELECT FROM found) OR EXISTS (SELECT FROM people)",
+  true};
+
+constexpr auto bounces_statement = pg::statement{
+  "store_bounces",
+  "SELECT id, address, reason, since, reported_by, subscription_id "
+  "FROM bounces WHERE $1 = 0 OR id < $1 ORDER BY id DESC LIMIT $2",
+  false};
+
+constexpr auto lift_bounce_statement = pg::statement{
+  "store_lift_bounce",
+  "DELETE FROM bounces WHERE address = lower($1) RETURNING id", true};
 
 constexpr auto by_phase_statement = pg::statement{
   "store_by_phase",
@@ -713,6 +816,73 @@ constexpr auto changes_statement
                   "SELECT at, enabled, changed_by, reason "
                   "FROM automation_changes ORDER BY id DESC LIMIT 20",
                   false};
+
+constexpr auto announce_act_statement = pg::statement{
+  "store_announce_act",
+  "INSERT INTO audit (at, actor, role, act, subject_kind, subject, detail, "
+  "reason, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) "
+  "RETURNING id",
+  true};
+
+constexpr auto close_act_statement = pg::statement{
+  "store_close_act",
+  "UPDATE audit SET outcome = $2, status = $3, done_at = $4 WHERE id = $1 "
+  "AND outcome IS NULL",
+  true};
+
+#define SELECT_ACTS                                                            \
+  "SELECT id, at, actor, role, act, subject_kind, subject, detail, reason, "   \
+  "request_id, coalesce(outcome, ''), coalesce(status, 0::smallint), done_at " \
+  "FROM audit WHERE ($1 = 0 OR id < $1) "
+
+#define NEWEST_ACTS "ORDER BY id DESC LIMIT $2"
+
+/// As with callbacks: one for each index.
+constexpr auto acts_statement
+  = pg::statement{"store_acts", SELECT_ACTS NEWEST_ACTS, false};
+
+constexpr auto acts_of_actor_statement = pg::statement{
+  "store_acts_of_actor", SELECT_ACTS "AND actor = $3 " NEWEST_ACTS, false};
+
+constexpr auto acts_on_subject_statement = pg::statement{
+  "store_acts_on_subject", SELECT_ACTS "AND subject = $3 " NEWEST_ACTS, false};
+
+constexpr auto acts_of_actor_on_subject_statement = pg::statement{
+  "store_acts_of_actor_on_subject",
+  SELECT_ACTS "AND actor = $3 AND subject = $4 " NEWEST_ACTS, false};
+
+#define STALE(comparison)                                                      \
+  "FROM channel_credentials WHERE key_id " comparison " $1 "                   \
+  "AND (key_id, subscription_id, channel_type) > ($2, $3, $4) "
+
+#define STALE_COLUMNS                                                          \
+  "key_id, subscription_id, channel_type, nonce, ciphertext "
+
+#define STALE_ORDER "ORDER BY key_id, subscription_id, channel_type LIMIT $5"
+
+// Below and above the first key, so that the index leads past the many rows
+// that have it already.
+constexpr auto stale_statement = pg::statement{
+  "store_stale_credentials",
+  "(SELECT " STALE_COLUMNS STALE("<") STALE_ORDER
+  ") UNION ALL "
+  "(SELECT " STALE_COLUMNS STALE(">") STALE_ORDER ") " STALE_ORDER,
+  false};
+
+constexpr auto count_stale_statement = pg::statement{
+  "store_count_stale_credentials",
+  "SELECT (SELECT count(*) " STALE("<") ") + (SELECT count(*) " STALE(">") ")",
+  false};
+
+constexpr auto replace_credentials_statement = pg::statement{
+  "store_replace_credentials",
+  "UPDATE channel_credentials c SET key_id = x.key_id, nonce = x.nonce, "
+  "ciphertext = x.ciphertext FROM unnest($1::bigint[], $2::text[], "
+  "$3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[]) "
+  "AS x (id, type, old_key, old_nonce, key_id, nonce, ciphertext) "
+  "WHERE c.subscription_id = x.id AND c.channel_type = x.type "
+  "AND c.key_id = x.old_key AND c.nonce = x.old_nonce",
+  true};
 
 constexpr auto ping_statement
   = pg::statement{"store_ping", "SELECT 1 FROM subscriptions LIMIT 0", false};
@@ -1108,18 +1278,71 @@ public:
       });
   }
 
-  answer<list_notifications::result> operator()(const list_notifications& q) {
+  answer<list_notifications::found> operator()(const list_notifications& q) {
+    const auto unread = (*this)(count_unread{q.user_id, 1'000, q.scan_max});
+    if (!unread)
+      return tl::unexpected{unread.error()};
+    // One more tells whether there is a next page.
+    auto page
+      = pg::params{}.add(q.user_id).add(q.before).add(rows_max(q.limit + 1));
+    const auto read
+      = [&](const pg::result& rows) -> answer<list_notifications::found> {
+      auto out = list_notifications::found{};
+      out.rows = notifications_of(rows);
+      out.unread = *unread;
+      if (out.rows.size() > q.limit) {
+        out.rows.resize(q.limit);
+        out.next = out.rows.back().id;
+      } else if (q.unread_only) {
+        out.next = rows.int64(0, rows.columns() - 1);
+      }
+      return out;
+    };
+    if (!q.unread_only)
+      return with(notifications_statement, page, read);
+    page.add(rows_max(q.scan_max));
+    return with(unread_statement, page, read);
+  }
+
+  answer<count_unread::found> operator()(const count_unread& q) {
     return with(
-      notifications_statement,
-      pg::params{}.add(q.user_id).add(q.before).add(rows_max(q.limit)),
-      notifications_of);
+      count_unread_statement,
+      pg::params{}
+        .add(q.user_id)
+        .add(rows_max(q.count_max))
+        .add(rows_max(q.scan_max)),
+      [](const pg::result& rows) -> answer<count_unread::found> {
+        return count_unread::found{rows.int64(0, 0), rows.boolean(0, 1)};
+      });
+  }
+
+  answer<mark_all_read::found> operator()(const mark_all_read& q) {
+    return with(
+      mark_all_statement,
+      pg::params{}.add(q.user_id).add(q.before).add(q.at).add(
+        rows_max(q.scan_max)),
+      [](const pg::result& rows) -> answer<mark_all_read::found> {
+        return mark_all_read::found{rows.int64(0, 0), rows.int64(0, 1)};
+      });
+  }
+
+  answer<read_preferences::found> operator()(const read_preferences& q) {
+    return with(read_preferences_statement, pg::params{}.add(q.user_id),
+                preferences_of);
+  }
+
+  answer<read_preferences::found> operator()(const write_preferences& q) {
+    return with(
+      write_preferences_statement,
+      pg::params{}.add(q.user_id).add(q.at).add(q.wanted.mail_progress),
+      preferences_of);
   }
 
   answer<list_notifications::row> operator()(const mark_notification_read& q) {
     return with(mark_read_statement,
                 pg::params{}.add(q.user_id).add(q.id).add(q.at),
                 [](const pg::result& rows) -> answer<list_notifications::row> {
-                  auto found = *notifications_of(rows);
+                  auto found = notifications_of(rows);
                   if (found.empty())
                     return tl::unexpected{errc::not_found};
                   return std::move(found.front());
@@ -1147,9 +1370,56 @@ public:
                     x.locale = std::string{rows.text(i, 4)};
                     x.plan = std::string{rows.text(i, 5)};
                     x.what = read_notice(rows, i, 6);
+                    x.user_id = std::string{rows.text(i, 13)};
+                    x.wants_progress = rows.boolean(i, 14);
+                    x.bounced = std::string{rows.text(i, 15)};
                     out.push_back(std::move(x));
                   }
                   return out;
+                });
+  }
+
+  answer<note_bounce::found> operator()(const note_bounce& q) {
+    const auto mail = q.mail.value_or(mail_ref{});
+    return with(note_bounce_statement,
+                pg::params{}
+                  .add(key(mail.subscription))
+                  .add(static_cast<std::int64_t>(mail.revision))
+                  .add(static_cast<std::int16_t>(mail.kind))
+                  .add(q.address)
+                  .add(q.at)
+                  .add(q.reason)
+                  .add(q.by)
+                  .add(q.permanent),
+                [](const pg::result& rows) -> answer<note_bounce::found> {
+                  if (!rows.boolean(0, 3))
+                    return tl::unexpected{errc::not_found};
+                  return note_bounce::found{std::string{rows.text(0, 0)},
+                                            to_id(rows.int64(0, 1)),
+                                            rows.boolean(0, 2)};
+                });
+  }
+
+  answer<list_bounces::result> operator()(const list_bounces& q) {
+    return with(bounces_statement,
+                pg::params{}.add(q.before).add(rows_max(q.limit)),
+                [](const pg::result& rows) -> answer<list_bounces::result> {
+                  auto out = list_bounces::result{};
+                  for (auto i = 0; i < rows.rows(); ++i)
+                    out.push_back(
+                      {rows.int64(i, 0), std::string{rows.text(i, 1)},
+                       std::string{rows.text(i, 2)}, rows.time(i, 3),
+                       std::string{rows.text(i, 4)}, to_id(rows.int64(i, 5))});
+                  return out;
+                });
+  }
+
+  answer<std::monostate> operator()(const lift_bounce& q) {
+    return with(lift_bounce_statement, pg::params{}.add(q.address),
+                [](const pg::result& rows) -> answer<std::monostate> {
+                  if (rows.empty())
+                    return tl::unexpected{errc::not_found};
+                  return std::monostate{};
                 });
   }
 
@@ -1175,6 +1445,11 @@ public:
         summary
           = "Mail " + template_name + " not sent: the user has no mail address";
         break;
+      case mail_status::unwanted:
+        result = "unwanted";
+        summary
+          = "Mail " + template_name + " not sent: the user does not want it";
+        break;
     }
     return with(mark_mail_statement,
                 pg::params{}
@@ -1187,7 +1462,8 @@ public:
                   .add(q.detail)
                   .add(template_name)
                   .add(result)
-                  .add(summary),
+                  .add(summary)
+                  .add(q.address),
                 nothing_of);
   }
 
@@ -1414,6 +1690,110 @@ public:
     });
   }
 
+  answer<std::int64_t> operator()(const announce_act& q) {
+    return with(announce_act_statement,
+                pg::params{}
+                  .add(q.at)
+                  .add(q.actor)
+                  .add(q.role)
+                  .add(q.act)
+                  .add(q.subject_kind)
+                  .add(q.subject)
+                  .add(q.detail)
+                  .add(q.reason)
+                  .add(q.request_id),
+                [](const pg::result& rows) -> answer<std::int64_t> {
+                  return rows.int64(0, 0);
+                });
+  }
+
+  answer<std::monostate> operator()(const close_act& q) {
+    return with(close_act_statement,
+                pg::params{}.add(q.id).add(q.outcome).add(q.status).add(q.at),
+                nothing_of);
+  }
+
+  answer<list_acts::result> operator()(const list_acts& q) {
+    auto params = pg::params{};
+    params.add(q.before).add(rows_max(q.limit));
+    if (!q.actor.empty())
+      params.add(q.actor);
+    if (!q.subject.empty())
+      params.add(q.subject);
+    const auto& statement
+      = q.actor.empty()
+          ? (q.subject.empty() ? acts_statement : acts_on_subject_statement)
+          : (q.subject.empty() ? acts_of_actor_statement
+                               : acts_of_actor_on_subject_statement);
+    return with(statement, params,
+                [](const pg::result& rows) -> answer<list_acts::result> {
+                  auto out = list_acts::result{};
+                  for (auto i = 0; i < rows.rows(); ++i)
+                    out.push_back(read_act(rows, i));
+                  return out;
+                });
+  }
+
+  answer<list_stale_credentials::found>
+  operator()(const list_stale_credentials& q) {
+    auto* connection = db_.get();
+    if (connection == nullptr)
+      return tl::unexpected{errc::database_down};
+    auto place = pg::params{}
+                   .add(q.key_id)
+                   .add(q.after.key_id)
+                   .add(key(q.after.subscription))
+                   .add(q.after.type);
+    auto bounds = place;
+    bounds.add(static_cast<std::int64_t>(q.limit));
+    auto rows = connection->pipeline(
+      {{&stale_statement, &bounds}, {&count_stale_statement, &place}});
+    if (!rows)
+      return tl::unexpected{db_.failed(rows.error(), stale_statement.name)};
+    auto out = list_stale_credentials::found{};
+    const auto& list = (*rows)[0];
+    for (auto i = 0; i < list.rows(); ++i)
+      out.rows.push_back(
+        {to_id(list.int64(i, 1)),
+         {std::string{list.text(i, 2)}, std::string{list.text(i, 0)},
+          std::string{list.bytes(i, 3)}, std::string{list.bytes(i, 4)}}});
+    out.remaining = (*rows)[1].int64(0, 0);
+    return out;
+  }
+
+  answer<std::int64_t> operator()(const replace_credentials& q) {
+    using change = replace_credentials::change;
+    const auto put = [&q](pg::params& to, auto projection) {
+      to.add_array(q.rows, projection);
+    };
+    auto params = pg::params{};
+    put(params, [](const change& x) {
+      return key(x.subscription);
+    });
+    put(params, [](const change& x) -> std::string_view {
+      return x.from.channel_type;
+    });
+    put(params, [](const change& x) -> std::string_view {
+      return x.from.key_id;
+    });
+    put(params, [](const change& x) {
+      return pg::bytea{std::string_view{x.from.nonce}};
+    });
+    put(params, [](const change& x) -> std::string_view {
+      return x.to.key_id;
+    });
+    put(params, [](const change& x) {
+      return pg::bytea{std::string_view{x.to.nonce}};
+    });
+    put(params, [](const change& x) {
+      return pg::bytea{std::string_view{x.to.ciphertext}};
+    });
+    return with(replace_credentials_statement, params,
+                [](const pg::result& rows) -> answer<std::int64_t> {
+                  return rows.affected();
+                });
+  }
+
   answer<std::monostate> operator()(const ping&) {
     return with(ping_statement, pg::params{}, nothing_of);
   }
@@ -1513,13 +1893,42 @@ private:
     return x;
   }
 
-  static answer<list_notifications::result>
+  static list_acts::row read_act(const pg::result& rows, int i) {
+    auto x = list_acts::row{};
+    x.id = rows.int64(i, 0);
+    x.what.at = rows.time(i, 1);
+    x.what.actor = std::string{rows.text(i, 2)};
+    x.what.role = std::string{rows.text(i, 3)};
+    x.what.act = std::string{rows.text(i, 4)};
+    x.what.subject_kind = std::string{rows.text(i, 5)};
+    x.what.subject = std::string{rows.text(i, 6)};
+    x.what.detail = std::string{rows.text(i, 7)};
+    x.what.reason = std::string{rows.text(i, 8)};
+    x.what.request_id = std::string{rows.text(i, 9)};
+    x.outcome = std::string{rows.text(i, 10)};
+    x.status = rows.int16(i, 11);
+    x.done_at = rows.opt_time(i, 12);
+    return x;
+  }
+
+  static std::vector<list_notifications::row>
   notifications_of(const pg::result& rows) {
-    auto out = list_notifications::result{};
+    auto out = std::vector<list_notifications::row>{};
     for (auto i = 0; i < rows.rows(); ++i)
-      out.push_back({rows.int64(i, 0), to_id(rows.int64(i, 1)),
-                     std::string{rows.opt_text(i, 3).value_or("")},
-                     read_notice(rows, i, 4), rows.opt_time(i, 2)});
+      // An outer join has a row even for none.
+      if (const auto id = rows.opt_int64(i, 0))
+        out.push_back({*id, to_id(rows.int64(i, 1)),
+                       std::string{rows.opt_text(i, 3).value_or("")},
+                       read_notice(rows, i, 4), rows.opt_time(i, 2)});
+    return out;
+  }
+
+  /// Who was never heard of wants everything.
+  static answer<read_preferences::found>
+  preferences_of(const pg::result& rows) {
+    auto out = read_preferences::found{};
+    if (!rows.empty())
+      out.mail_progress = rows.boolean(0, 0);
     return out;
   }
 

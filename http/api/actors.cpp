@@ -1,9 +1,9 @@
+#include "actors/observe/log.hpp"
 #include "http/api/context.hpp"
 #include "http/api/problem.hpp"
 #include "http/api/render.hpp"
 
 #include <caf/send.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -140,7 +140,9 @@ void restart_actor(const context_ptr& ctx, exchange_ptr x,
             "Only supervisors are restarted by hand: supervisor:ID");
     return;
   }
-  spdlog::warn("{} is restarted by {}: {}", to_text(*id), who.user_id, *reason);
+  log::about{*id}
+    .begun_by(origin_of(x->in()))
+    .warn("supervisor is restarted by {}: {}", who.user_id, *reason);
   auto note = query::note_history{};
   note.id = *id;
   note.entry
@@ -181,13 +183,13 @@ void kill_actor(const context_ptr& ctx, exchange_ptr x, const principal&) {
 } // namespace
 
 void add_actor_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/ops/actors", "ops_actors",
-         for_operator(ctx, list_actors));
-  to.add(http::method::post, "/api/ops/actors/{id}/restart",
-         "ops_actor_restart", for_operator(ctx, restart_actor));
+  add_route(to, ctx, http::method::get, "/api/ops/actors", "ops_actors",
+            list_actors);
+  add_route(to, ctx, http::method::post, "/api/ops/actors/{id}/restart",
+            "ops_actor_restart", restart_actor);
   if (ctx->faults)
-    to.add(http::method::post, "/api/ops/actors/{id}/kill", "ops_actor_kill",
-           for_operator(ctx, kill_actor));
+    add_route(to, ctx, http::method::post, "/api/ops/actors/{id}/kill",
+              "ops_actor_kill", kill_actor);
 }
 
 } // namespace slipway::api

@@ -1,8 +1,7 @@
+#include "actors/observe/log.hpp"
 #include "http/api/context.hpp"
 #include "http/api/problem.hpp"
 #include "http/api/render.hpp"
-
-#include <spdlog/spdlog.h>
 
 namespace slipway::api {
 
@@ -130,9 +129,11 @@ void put(const context_ptr& ctx, exchange_ptr x, const principal& who) {
         fail(*x, problem_of(done.error()));
         return;
       }
-      spdlog::warn("automation is switched {} by {}{}{}",
-                   done->enabled ? "on" : "off", by,
-                   done->reason.empty() ? "" : ": ", done->reason);
+      log::about{}
+        .begun_by(origin_of(x->in()))
+        .warn("automation is switched {} by {}{}{}",
+              done->enabled ? "on" : "off", by,
+              done->reason.empty() ? "" : ": ", done->reason);
       learn(*ctx->env, *done);
       answer(ctx, x, *done);
     });
@@ -141,10 +142,10 @@ void put(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_automation_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/ops/automation", "ops_automation",
-         for_operator(ctx, read));
-  to.add(http::method::put, "/api/ops/automation", "ops_automation_put",
-         for_operator(ctx, put));
+  add_route(to, ctx, http::method::get, "/api/ops/automation", "ops_automation",
+            read);
+  add_route(to, ctx, http::method::put, "/api/ops/automation",
+            "ops_automation_put", put);
 }
 
 } // namespace slipway::api

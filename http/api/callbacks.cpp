@@ -1,11 +1,10 @@
 #include "http/api/callbacks.hpp"
 
+#include "actors/observe/log.hpp"
 #include "http/api/problem.hpp"
 #include "http/crypto/digest.hpp"
 #include "http/crypto/encoding.hpp"
 #include "http/crypto/text.hpp"
-
-#include <spdlog/spdlog.h>
 
 #include <atomic>
 
@@ -90,8 +89,16 @@ struct delivery {
     ctx->send(std::move(keep));
   }
 
+  [[nodiscard]] log::about about() const {
+    auto out = log::about{entry->subscription};
+    out.order(entry->order_id)
+      .request(x->in().id)
+      .trace(x->in().trace.where.trace);
+    return out;
+  }
+
   void warn_of_contradiction(std::string_view reason) const {
-    spdlog::warn("{}: authentic callback for order {} contradicts us: {}",
+    about().warn("{}: authentic callback for order {} contradicts us: {}",
                  gateway::gateway_name(from), entry->order_id, reason);
   }
 
@@ -112,12 +119,11 @@ struct delivery {
         + std::to_string(sample.received_at.time_since_epoch().count());
     const auto noted = ctx->keep_forged(std::move(sample));
     if (noted && probe)
-      spdlog::info("wechat: signature probe refused, as it has to be ({})",
-                   x->in().id);
+      about().info("wechat: signature probe refused, as it has to be");
     else if (noted)
-      spdlog::warn("{}: callback from {} refused: {} ({})",
+      about().warn("{}: callback from {} refused: {}",
                    gateway::gateway_name(from), x->in().remote,
-                   to_string(why.reason), x->in().id);
+                   to_string(why.reason));
     if (why.reason == reject_reason::unknown_serial) {
       // The gateway may have changed its certificate: it comes again, and finds
       // us with the new one.
@@ -152,6 +158,7 @@ struct delivery {
   void feed(callback_fact fact) const {
     auto cmd = std::make_shared<command>();
     cmd->subscription = fact.order.subscription;
+    cmd->origin = origin_of(x->in());
     cmd->what = std::move(fact.what);
     cmd->callback = entry;
     cmd->reply
@@ -181,6 +188,7 @@ struct delivery {
         errand->subject = std::make_shared<const record>(found->value);
         errand->order = seq;
         errand->refund_id = refund_id;
+        errand->origin = origin_of(self.x->in());
         errand->callback = self.entry;
         errand->reply
           = std::make_shared<reply_slot>([self](const outcome& end) {

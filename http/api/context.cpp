@@ -11,6 +11,7 @@
 
 #include <charconv>
 #include <simdjson.h>
+#include <stdexcept>
 
 namespace slipway::api {
 
@@ -56,14 +57,19 @@ void unauthorized(http::exchange& to, std::string_view why) {
 } // namespace
 
 void context::command_to(subscription_id id, lifecycle::event what,
-                         std::string on_behalf_of,
+                         std::string on_behalf_of, trace::origin by,
                          reply_slot::function done) const {
   auto cmd = std::make_shared<command>();
   cmd->subscription = id;
   cmd->what = std::move(what);
   cmd->on_behalf_of = std::move(on_behalf_of);
+  cmd->origin = std::move(by);
   cmd->reply = std::make_shared<reply_slot>(std::move(done));
   send(std::move(cmd));
+}
+
+trace::origin origin_of(const http::request& in) {
+  return {in.id, in.trace.where};
 }
 
 void context::send(const store_actor& to, store_job_ptr what) const {
@@ -140,45 +146,72 @@ void context::remember(const principal& who) const {
       });
 }
 
-http::handler with_user(context_ptr ctx, user_handler next) {
-  return [ctx = std::move(ctx), next = std::move(next)](exchange_ptr x) {
-    const auto token = bearer_token(x->in());
-    if (!token) {
-      unauthorized(*x, "Expected the header Authorization: Bearer <token>");
-      return;
-    }
-    const auto who = ctx->tokens->verify(*token, ctx->now());
-    if (!who) {
-      unauthorized(*x, who.error());
-      return;
-    }
-    ctx->remember(*who);
-    next(std::move(x), *who);
-  };
+namespace {
+
+/// Those who look after everybody's subscriptions ask more often.
+constexpr auto operator_rate_factor = std::uint32_t{10};
+
+/// Answers 429 to whoever comes too often.
+/// @returns whether it did.
+bool is_too_often(const context& ctx, http::exchange& to,
+                  const principal& who) {
+  if (!ctx.rates)
+    return false;
+  const auto wait = ctx.rates->refuse(
+    who.user_id, ctx.now(), who.role == role::user ? 1 : operator_rate_factor);
+  if (!wait)
+    return false;
+  ctx.env->metrics->shed("user_rate");
+  auto response = http::error_response(
+    429, "rate_limited", "Too many requests, please try again a little later",
+    to.in().id);
+  const auto seconds = (wait->count() + 999) / 1000;
+  response.headers.emplace_back("Retry-After", std::to_string(seconds));
+  to.answer(std::move(response));
+  return true;
 }
 
-http::handler with_operator(context_ptr ctx, user_handler next) {
-  return with_user(std::move(ctx), [next = std::move(next)](
-                                     exchange_ptr x, const principal& who) {
-    if (!who.is_operator) {
-      x->fail(403, "forbidden", "This needs an operator's token");
-      return;
-    }
-    next(std::move(x), who);
+/// Whether nothing is done after all.
+bool is_rehearsal(const access_rule& rule, const http::request& in) {
+  return rule.may_rehearse && in.query("dryRun") == "true";
+}
+
+void let_in(const context_ptr& ctx, const access_rule& rule,
+            context_handler handler, exchange_ptr x) {
+  const auto token = bearer_token(x->in());
+  if (!token) {
+    unauthorized(*x, "Expected the header Authorization: Bearer <token>");
+    return;
+  }
+  const auto who = ctx->tokens->verify(*token, ctx->now());
+  if (!who) {
+    unauthorized(*x, who.error());
+    return;
+  }
+  if (is_too_often(*ctx, *x, *who))
+    return;
+  ctx->remember(*who);
+  if (!may(who->role, rule.needs)) {
+    x->fail(403, "forbidden", refusal_of(rule.needs));
+    return;
+  }
+  if (rule.act.empty() || is_rehearsal(rule, x->in()))
+    handler(ctx, std::move(x), *who);
+  else
+    carry_out_audited(ctx, std::move(x), *who, rule, handler);
+}
+
+} // namespace
+
+void add_route(http::router& to, const context_ptr& ctx, http::method verb,
+               std::string_view pattern, std::string name,
+               context_handler handler) {
+  const auto& rule = access_rule_of(name);
+  if (rule.needs == access::anyone)
+    throw std::logic_error{"the route " + name + " is for anyone"};
+  to.add(verb, pattern, std::move(name), [ctx, &rule, handler](exchange_ptr x) {
+    let_in(ctx, rule, handler, std::move(x));
   });
-}
-
-http::handler for_user(context_ptr ctx, context_handler handler) {
-  return with_user(ctx, [ctx, handler](exchange_ptr x, const principal& who) {
-    handler(ctx, std::move(x), who);
-  });
-}
-
-http::handler for_operator(context_ptr ctx, context_handler handler) {
-  return with_operator(ctx,
-                       [ctx, handler](exchange_ptr x, const principal& who) {
-                         handler(ctx, std::move(x), who);
-                       });
 }
 
 // -- requests
@@ -388,10 +421,13 @@ http::router make_public_router(const context_ptr& ctx) {
   add_log_routes(out, ctx);
   add_webhook_routes(out, ctx);
   add_notification_routes(out, ctx);
+  add_mail_routes(out, ctx);
   add_search_routes(out, ctx);
   add_operator_routes(out, ctx);
   add_actor_routes(out, ctx);
   add_automation_routes(out, ctx);
+  add_audit_routes(out, ctx);
+  add_credential_routes(out, ctx);
   add_inbox_routes(out, ctx);
   add_ops_page_routes(out);
   return out;

@@ -4,8 +4,11 @@
 #include "actors/guardian.hpp"
 #include "config/keyring.hpp"
 #include "config/settings.hpp"
+#include "http/api/access.hpp"
 #include "http/api/auth.hpp"
+#include "http/api/rate_limit.hpp"
 #include "http/gateway/intake.hpp"
+#include "http/mail/templates.hpp"
 #include "http/payment/pay_order.hpp"
 #include "http/server/router.hpp"
 
@@ -23,8 +26,19 @@ namespace slipway::api {
 
 using exchange_ptr = std::shared_ptr<http::exchange>;
 
+/// How far this server has come with giving credentials a new key. One step at
+/// a time.
+struct key_rotation {
+  std::mutex mutex;
+  bool under_way = false;
+  /// What lies before it has been looked at on this way through.
+  query::list_stale_credentials::place after;
+  /// Those of this way that could not be opened.
+  std::int64_t failed = 0;
+};
+
 /// What all handlers share. Constant after construction but for the memory of
-/// users; callable from any thread.
+/// users, their rates and the rotation of keys; callable from any thread.
 struct context {
   environment_ptr env;
   guardian_actor root;
@@ -32,8 +46,13 @@ struct context {
   config::settings settings;
   std::shared_ptr<const config::keyring> keys;
   std::unique_ptr<const token_verifier> tokens;
+  /// How often users may ask. Null: as often as they want.
+  std::unique_ptr<rate_limiter> rates;
+  std::unique_ptr<key_rotation> rotation = std::make_unique<key_rotation>();
   gateway::accounts accounts;
   payment::order_words words;
+  /// Null: the built-in templates.
+  std::shared_ptr<const mail::template_store> templates;
   std::shared_ptr<std::atomic<bool>> recovered;
 
   // -- asking -----------------------------------------------------------------
@@ -53,7 +72,8 @@ struct context {
 
   /// Feeds a fact to a subscription and calls `done` with the outcome.
   void command_to(subscription_id id, lifecycle::event what,
-                  std::string on_behalf_of, reply_slot::function done) const;
+                  std::string on_behalf_of, trace::origin by,
+                  reply_slot::function done) const;
 
   void send(const store_actor& to, store_job_ptr what) const;
 
@@ -71,6 +91,11 @@ struct context {
 
   [[nodiscard]] timestamp now() const {
     return env->clock->now();
+  }
+
+  [[nodiscard]] mail::template_set_ptr notice_templates() const {
+    return templates == nullptr ? mail::builtin_templates()
+                                : templates->current();
   }
 
   /// Keeps a sample of a message that was not proven to be a gateway's: so few
@@ -92,24 +117,27 @@ struct context {
 using context_ptr = std::shared_ptr<const context>;
 
 /// A handler behind a token.
-using user_handler = std::function<void(exchange_ptr, const principal&)>;
-
-/// Lets in whoever brings a valid token; everybody else gets 401.
-[[nodiscard]] http::handler with_user(context_ptr ctx, user_handler next);
-
-/// Lets in operators; users get 403.
-[[nodiscard]] http::handler with_operator(context_ptr ctx, user_handler next);
-
-/// A handler as the files of routes write it.
 using context_handler
   = void (*)(const context_ptr&, exchange_ptr, const principal&);
 
-/// `with_user` for one of those.
-[[nodiscard]] http::handler for_user(context_ptr ctx, context_handler handler);
+/// Adds a route that needs a token. Who is let in, and whether what he does is
+/// an act for the audit trail, is up to its line in the table of access rules.
+/// Whoever brings no valid token gets 401, one whose role is not enough 403,
+/// and a user who comes too often 429.
+/// @throws std::logic_error when the table has no such line, or lets anyone in.
+void add_route(http::router& to, const context_ptr& ctx, http::method verb,
+               std::string_view pattern, std::string name,
+               context_handler handler);
 
-/// `with_operator` for one of those.
-[[nodiscard]] http::handler
-for_operator(context_ptr ctx, context_handler handler);
+/// INTERNAL: Has an operator's act done between two lines of the audit trail:
+/// first who is about to do what, and behind it what became of that. Nothing is
+/// done when the first one cannot be written.
+void carry_out_audited(const context_ptr& ctx, exchange_ptr x,
+                       const principal& who, const access_rule& what,
+                       context_handler act);
+
+/// What a request begins, for logs and spans.
+[[nodiscard]] trace::origin origin_of(const http::request& in);
 
 // -- requests
 // --------------------------------------------------------------------
@@ -218,10 +246,13 @@ void add_event_routes(http::router& to, const context_ptr& ctx);
 void add_log_routes(http::router& to, const context_ptr& ctx);
 void add_webhook_routes(http::router& to, const context_ptr& ctx);
 void add_notification_routes(http::router& to, const context_ptr& ctx);
+void add_mail_routes(http::router& to, const context_ptr& ctx);
 void add_search_routes(http::router& to, const context_ptr& ctx);
 void add_operator_routes(http::router& to, const context_ptr& ctx);
 void add_actor_routes(http::router& to, const context_ptr& ctx);
 void add_automation_routes(http::router& to, const context_ptr& ctx);
+void add_audit_routes(http::router& to, const context_ptr& ctx);
+void add_credential_routes(http::router& to, const context_ptr& ctx);
 
 /// Everything on the public listener.
 [[nodiscard]] http::router make_public_router(const context_ptr& ctx);

@@ -85,9 +85,10 @@ void retry(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   const auto id = subscription_in(x);
   if (!id)
     return;
+  auto by = origin_of(x->in());
   ctx->command_to(
     *id, retry_requested{ctx->now(), actor_kind::user}, who.user_id,
-    [x = std::move(x)](const outcome& end) {
+    std::move(by), [x = std::move(x)](const outcome& end) {
       if (end.error != errc::none)
         fail_act(*x, end.error);
       else if (end.is != verdict::applied)
@@ -105,9 +106,10 @@ void cancel(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   const auto id = subscription_in(x);
   if (!id)
     return;
+  auto by = origin_of(x->in());
   ctx->command_to(
     *id, cancel_requested{ctx->now(), actor_kind::user}, who.user_id,
-    [x = std::move(x)](const outcome& end) {
+    std::move(by), [x = std::move(x)](const outcome& end) {
       if (end.error != errc::none) {
         fail_act(*x, end.error);
         return;
@@ -133,14 +135,16 @@ void cancel(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_deployment_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment/status/{subscriptionId}",
-         "deployment_status", for_user(ctx, read_status));
-  to.add(http::method::get, "/api/deployment-monitor/progress/{instanceId}",
-         "deployment_progress", for_user(ctx, read_progress));
-  to.add(http::method::post, "/api/deployment/retry", "deployment_retry",
-         for_user(ctx, retry));
-  to.add(http::method::delete_, "/api/deployment/cancel", "deployment_cancel",
-         for_user(ctx, cancel));
+  add_route(to, ctx, http::method::get,
+            "/api/deployment/status/{subscriptionId}", "deployment_status",
+            read_status);
+  add_route(to, ctx, http::method::get,
+            "/api/deployment-monitor/progress/{instanceId}",
+            "deployment_progress", read_progress);
+  add_route(to, ctx, http::method::post, "/api/deployment/retry",
+            "deployment_retry", retry);
+  add_route(to, ctx, http::method::delete_, "/api/deployment/cancel",
+            "deployment_cancel", cancel);
 }
 
 } // namespace slipway::api

@@ -69,20 +69,41 @@ private:
   std::shared_ptr<http::stream> out_;
 };
 
-void watch_status(const context_ptr& ctx, exchange_ptr x,
-                  const principal& who) {
+/// @param owner Of the subscription, who is let in to it.
+void watch(const context_ptr& ctx, exchange_ptr x, subscription_id id,
+           std::string owner) {
+  const auto seen = seen_by(x->in());
+  auto what = std::make_shared<status_events>(
+    std::move(x), pause + ctx->env->chance() % pause);
+  what->subscription = id;
+  what->user_id = std::move(owner);
+  what->seen = seen;
+  ctx->send(status_watcher_ptr{std::move(what)});
+}
+
+void watch_own(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  const auto id = parse_subscription_id(x->in().param(0));
+  if (id)
+    watch(ctx, std::move(x), *id, who.user_id);
+  else
+    fail(*x, problem_of(errc::not_found));
+}
+
+/// Operators look over the owner's shoulder, and count as one more of its
+/// readers.
+void watch_any(const context_ptr& ctx, exchange_ptr x, const principal&) {
   const auto id = parse_subscription_id(x->in().param(0));
   if (!id) {
     fail(*x, problem_of(errc::not_found));
     return;
   }
-  const auto seen = seen_by(x->in());
-  auto what = std::make_shared<status_events>(
-    std::move(x), pause + ctx->env->chance() % pause);
-  what->subscription = *id;
-  what->user_id = who.user_id;
-  what->seen = seen;
-  ctx->send(status_watcher_ptr{std::move(what)});
+  ctx->ask(query::find_record{*id},
+           [ctx, x](job<query::find_record>::reply found) {
+             if (found)
+               watch(ctx, x, found->value.id, found->value.user_id);
+             else
+               fail(*x, problem_of(found.error()));
+           });
 }
 
 } // namespace
@@ -98,8 +119,11 @@ render_status_event(const record& row, std::int64_t queue_position) {
 }
 
 void add_event_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment/events/{subscriptionId}",
-         "deployment_events", for_user(ctx, watch_status));
+  add_route(to, ctx, http::method::get,
+            "/api/deployment/events/{subscriptionId}", "deployment_events",
+            watch_own);
+  add_route(to, ctx, http::method::get, "/api/ops/subscriptions/{id}/events",
+            "ops_events", watch_any);
 }
 
 } // namespace slipway::api

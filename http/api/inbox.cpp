@@ -243,6 +243,7 @@ void apply(const context_ptr& ctx, const exchange_ptr& x,
            const query::list_callbacks::row& row, const std::string& by) {
   auto cmd = std::make_shared<command>();
   cmd->subscription = fact.order.subscription;
+  cmd->origin = origin_of(x->in());
   cmd->what = fact.what;
   auto entry = std::make_shared<callback_entry>(row.entry);
   entry->subscription = fact.order.subscription;
@@ -296,14 +297,14 @@ void replay(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_inbox_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/ops/callbacks", "callback_list",
-         for_operator(ctx, read_callbacks));
-  to.add(http::method::get, "/api/ops/callbacks/{id}", "callback_read",
-         for_operator(ctx, read_callback));
-  to.add(http::method::post, "/api/ops/callbacks/{id}/replay",
-         "callback_replay", for_operator(ctx, replay));
-  to.add(http::method::post, "/api/ops/callbacks/{id}/settle",
-         "callback_settle", for_operator(ctx, settle_callback));
+  add_route(to, ctx, http::method::get, "/api/ops/callbacks", "callback_list",
+            read_callbacks);
+  add_route(to, ctx, http::method::get, "/api/ops/callbacks/{id}",
+            "callback_read", read_callback);
+  add_route(to, ctx, http::method::post, "/api/ops/callbacks/{id}/replay",
+            "callback_replay", replay);
+  add_route(to, ctx, http::method::post, "/api/ops/callbacks/{id}/settle",
+            "callback_settle", settle_callback);
 }
 
 } // namespace slipway::api

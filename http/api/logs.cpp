@@ -41,26 +41,33 @@ std::optional<sources> read_type(http::exchange& from) {
   return std::nullopt;
 }
 
-/// Finds the subscription that the path names and goes on with it, when it is
-/// the user's. Whether it exists is nobody's business but its owner's.
+/// Who reads.
+enum class reader {
+  owner,    ///< Of the subscription, and nobody else's.
+  operator_ ///< Of any.
+};
+
+/// Finds the subscription that the path names and goes on with it, when it may
+/// be read. Whether it exists is nobody's business but its owner's.
 template <class F>
-void with_own(const context_ptr& ctx, const exchange_ptr& x,
-              const principal& who, F next) {
+void with_readable(const context_ptr& ctx, const exchange_ptr& x,
+                   const principal& who, reader as, F next) {
+  const auto unknown = as == reader::owner ? errc::forbidden : errc::not_found;
   const auto id = parse_subscription_id(x->in().param(0));
   if (!id) {
-    fail(*x, problem_of(errc::forbidden));
+    fail(*x, problem_of(unknown));
     return;
   }
-  ctx->ask(query::find_record{*id},
-           [x, user = who.user_id,
-            next = std::move(next)](job<query::find_record>::reply found) {
-             if (found && found->value.user_id == user)
-               next(std::make_shared<const record>(std::move(found->value)));
-             else if (found || found.error() == errc::not_found)
-               fail(*x, problem_of(errc::forbidden));
-             else
-               fail(*x, problem_of(found.error()));
-           });
+  ctx->ask(query::find_record{*id}, [x, as, unknown, user = who.user_id,
+                                     next = std::move(next)](
+                                      job<query::find_record>::reply found) {
+    if (found && (as == reader::operator_ || found->value.user_id == user))
+      next(std::make_shared<const record>(std::move(found->value)));
+    else if (found || found.error() == errc::not_found)
+      fail(*x, problem_of(unknown));
+    else
+      fail(*x, problem_of(found.error()));
+  });
 }
 
 json::object render_line(const log_line& from) {
@@ -88,12 +95,12 @@ void answer_page(http::exchange& to, json::array logs, const std::string& next,
 
 /// There is nothing but our own events.
 void read_events(const context_ptr& ctx, const exchange_ptr& x,
-                 const principal& who, const sources& wanted,
+                 const principal& who, reader as, const sources& wanted,
                  const page& bounds) {
   const auto after = read_number_cursor(*x, bounds.cursor);
   if (!after)
     return;
-  with_own(ctx, x, who, [=](const record_ptr& subject) {
+  with_readable(ctx, x, who, as, [=](const record_ptr& subject) {
     if (!wanted.event) {
       answer_page(*x, {}, {}, bounds.cursor);
       return;
@@ -180,7 +187,8 @@ private:
     = std::make_shared<std::atomic<bool>>(false);
 };
 
-void stream_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+void stream_logs(const context_ptr& ctx, const exchange_ptr& x,
+                 const principal& who, reader as) {
   const auto wanted = read_type(*x);
   if (!wanted)
     return;
@@ -192,7 +200,7 @@ void stream_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   auto cursor = std::string{x->in().headers.find("Last-Event-ID").value_or("")};
   if (cursor.empty())
     cursor = x->in().query("cursor").value_or("");
-  with_own(ctx, x, who, [=](const record_ptr& subject) {
+  with_readable(ctx, x, who, as, [=](const record_ptr& subject) {
     const auto events = std::make_shared<log_events>(x);
     auto what = std::make_shared<log_follower>();
     what->from.subject = subject;
@@ -219,10 +227,11 @@ void stream_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 // -- pages
 // -------------------------------------------------------------------------
 
-void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+void read_logs(const context_ptr& ctx, const exchange_ptr& x,
+               const principal& who, reader as) {
   const auto accepts = x->in().headers.find("Accept").value_or("");
   if (accepts.find("text/event-stream") != std::string_view::npos) {
-    stream_logs(ctx, std::move(x), who);
+    stream_logs(ctx, x, who, as);
     return;
   }
   const auto wanted = read_type(*x);
@@ -232,10 +241,10 @@ void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   if (!bounds)
     return;
   if (!ctx->env->logbook) {
-    read_events(ctx, x, who, *wanted, *bounds);
+    read_events(ctx, x, who, as, *wanted, *bounds);
     return;
   }
-  with_own(ctx, x, who, [=](const record_ptr& subject) {
+  with_readable(ctx, x, who, as, [=](const record_ptr& subject) {
     auto what = std::make_shared<log_query>();
     what->subject = subject;
     what->build = wanted->build;
@@ -258,13 +267,38 @@ void read_logs(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   });
 }
 
+// -- handlers
+// ----------------------------------------------------------------------
+
+void read_own(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  read_logs(ctx, x, who, reader::owner);
+}
+
+void stream_own(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  stream_logs(ctx, x, who, reader::owner);
+}
+
+void read_any(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  read_logs(ctx, x, who, reader::operator_);
+}
+
+void stream_any(const context_ptr& ctx, exchange_ptr x, const principal& who) {
+  stream_logs(ctx, x, who, reader::operator_);
+}
+
 } // namespace
 
 void add_log_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment/logs/{subscriptionId}",
-         "deployment_logs", for_user(ctx, read_logs));
-  to.add(http::method::get, "/api/deployment/logs/{subscriptionId}/stream",
-         "deployment_logs_stream", for_user(ctx, stream_logs));
+  add_route(to, ctx, http::method::get, "/api/deployment/logs/{subscriptionId}",
+            "deployment_logs", read_own);
+  add_route(to, ctx, http::method::get,
+            "/api/deployment/logs/{subscriptionId}/stream",
+            "deployment_logs_stream", stream_own);
+  add_route(to, ctx, http::method::get, "/api/ops/subscriptions/{id}/logs",
+            "ops_logs", read_any);
+  add_route(to, ctx, http::method::get,
+            "/api/ops/subscriptions/{id}/logs/stream", "ops_logs_stream",
+            stream_any);
 }
 
 } // namespace slipway::api

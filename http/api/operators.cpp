@@ -156,6 +156,7 @@ void carry_out(const context_ptr& ctx, exchange_ptr x, const principal& who,
   }
   auto cmd = std::make_shared<command>();
   cmd->subscription = *id;
+  cmd->origin = origin_of(x->in());
   cmd->what = what.fact(ctx->now());
   cmd->act = history_entry{ctx->now(), history_kind::operator_,
                            what.summary + who.user_id + ": " + *reason,
@@ -219,6 +220,7 @@ void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
   }
   auto cmd = std::make_shared<command>();
   cmd->subscription = *id;
+  cmd->origin = origin_of(x->in());
   cmd->what = refund_requested{ctx->now(), order_id ? order_id->seq : 0,
                                refund_cause::operator_};
   cmd->act
@@ -251,18 +253,19 @@ void refund(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_operator_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/deployment-monitor/stats", "deployment_stats",
-         for_operator(ctx, read_stats));
-  to.add(http::method::get, "/api/deployment/attention", "attention",
-         for_operator(ctx, read_attention));
-  to.add(http::method::post, "/api/ops/subscriptions/{id}/refund", "ops_refund",
-         for_operator(ctx, refund));
-  to.add(http::method::post, "/api/ops/subscriptions/{id}/retry", "ops_retry",
-         for_operator(ctx, retry));
-  to.add(http::method::post, "/api/ops/subscriptions/{id}/cancel", "ops_cancel",
-         for_operator(ctx, cancel));
-  to.add(http::method::post, "/api/ops/subscriptions/{id}/terminate",
-         "ops_terminate", for_operator(ctx, terminate));
+  add_route(to, ctx, http::method::get, "/api/deployment-monitor/stats",
+            "deployment_stats", read_stats);
+  add_route(to, ctx, http::method::get, "/api/deployment/attention",
+            "attention", read_attention);
+  add_route(to, ctx, http::method::post, "/api/ops/subscriptions/{id}/refund",
+            "ops_refund", refund);
+  add_route(to, ctx, http::method::post, "/api/ops/subscriptions/{id}/retry",
+            "ops_retry", retry);
+  add_route(to, ctx, http::method::post, "/api/ops/subscriptions/{id}/cancel",
+            "ops_cancel", cancel);
+  add_route(to, ctx, http::method::post,
+            "/api/ops/subscriptions/{id}/terminate", "ops_terminate",
+            terminate);
 }
 
 http::router make_admin_router(const context_ptr& ctx) {

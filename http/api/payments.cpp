@@ -107,6 +107,7 @@ void prepare_order(const context_ptr& ctx, const exchange_ptr& x,
   errand->order = made.seq;
   errand->payer_id = std::move(who.id);
   errand->payer_ip = std::move(who.ip);
+  errand->origin = origin_of(x->in());
   errand->reply = std::make_shared<reply_slot>(
     [ctx, x, seq = made.seq](const outcome& end) {
       if (end.error != errc::none) {
@@ -127,8 +128,9 @@ void prepare_order(const context_ptr& ctx, const exchange_ptr& x,
 void place_order(const context_ptr& ctx, exchange_ptr x, subscription_id id,
                  std::string user, order_requested what, payer who) {
   const auto key = what.idempotency_key;
+  auto by = origin_of(x->in());
   ctx->command_to(
-    id, std::move(what), std::move(user),
+    id, std::move(what), std::move(user), std::move(by),
     [ctx, x = std::move(x), key, who = std::move(who)](const outcome& end) {
       // Whether it exists is nobody's business but its owner's.
       if (end.error == errc::not_found)
@@ -262,6 +264,7 @@ void answer_order(const context_ptr& ctx, const exchange_ptr& x, order_ref ref,
              errand->order = ref.seq;
              errand->subject
                = std::make_shared<const record>(std::move(found->value));
+             errand->origin = origin_of(x->in());
              errand->reply = std::make_shared<reply_slot>(
                [ctx, x, ref, user](const outcome&) {
                  answer_order(ctx, x, ref, user, false);
@@ -281,10 +284,10 @@ void read(const context_ptr& ctx, exchange_ptr x, const principal& who) {
 } // namespace
 
 void add_payment_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::post, "/api/payment/create", "payment_create",
-         for_user(ctx, create));
-  to.add(http::method::get, "/api/payment/{orderId}", "payment_read",
-         for_user(ctx, read));
+  add_route(to, ctx, http::method::post, "/api/payment/create",
+            "payment_create", create);
+  add_route(to, ctx, http::method::get, "/api/payment/{orderId}",
+            "payment_read", read);
 }
 
 } // namespace slipway::api

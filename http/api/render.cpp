@@ -140,7 +140,7 @@ json::object render_order(const record& row, const order& order) {
 json::object render_notification(const query::list_notifications::row& row,
                                  const context& ctx, std::string_view locale) {
   const auto& what = row.what;
-  const auto words = mail::render_notice(
+  const auto words = ctx.notice_templates()->render_words(
     mail::facts_of(what, row.subscription, row.plan, ctx.settings.plans),
     locale);
   auto data = json::object{{"subscriptionId", to_text(row.subscription)}};
@@ -165,6 +165,7 @@ json::object render_notification(const query::list_notifications::row& row,
       data["change"] = what.error;
       break;
     case notice_kind::deployment_cancelled:
+    case notice_kind::deployment_started:
     case notice_kind::instance_terminated:
       break;
   }

@@ -192,12 +192,12 @@ void read_timeline(const context_ptr& ctx, exchange_ptr x, const principal&) {
 } // namespace
 
 void add_search_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::get, "/api/ops/subscriptions", "ops_subscriptions",
-         for_operator(ctx, search));
-  to.add(http::method::get, "/api/ops/subscriptions/{id}", "ops_subscription",
-         for_operator(ctx, show));
-  to.add(http::method::get, "/api/ops/subscriptions/{id}/timeline",
-         "ops_timeline", for_operator(ctx, read_timeline));
+  add_route(to, ctx, http::method::get, "/api/ops/subscriptions",
+            "ops_subscriptions", search);
+  add_route(to, ctx, http::method::get, "/api/ops/subscriptions/{id}",
+            "ops_subscription", show);
+  add_route(to, ctx, http::method::get, "/api/ops/subscriptions/{id}/timeline",
+            "ops_timeline", read_timeline);
 }
 
 } // namespace slipway::api

@@ -60,6 +60,7 @@ void place(const context_ptr& ctx, exchange_ptr x,
   cmd->on_behalf_of = what->user_id;
   cmd->what = subscription_created{at, plan.amount_minor, plan.period_days};
   cmd->create = std::move(make);
+  cmd->origin = origin_of(x->in());
   cmd->reply = std::make_shared<reply_slot>(
     [ctx, x = std::move(x), what, tries](const outcome& end) {
       const auto taken
@@ -179,12 +180,12 @@ void add_plan_routes(http::router& to, const context_ptr& ctx) {
 }
 
 void add_subscription_routes(http::router& to, const context_ptr& ctx) {
-  to.add(http::method::post, "/api/subscriptions", "subscription_create",
-         for_user(ctx, create));
-  to.add(http::method::get, "/api/subscriptions", "subscription_list",
-         for_user(ctx, read_all));
-  to.add(http::method::get, "/api/subscriptions/{id}", "subscription_read",
-         for_user(ctx, read_one));
+  add_route(to, ctx, http::method::post, "/api/subscriptions",
+            "subscription_create", create);
+  add_route(to, ctx, http::method::get, "/api/subscriptions",
+            "subscription_list", read_all);
+  add_route(to, ctx, http::method::get, "/api/subscriptions/{id}",
+            "subscription_read", read_one);
 }
 
 } // namespace slipway::api

@@ -1,8 +1,10 @@
 #include "http/app/check.hpp"
 
+#include "http/api/auth.hpp"
 #include "http/client/curl_client.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/provider/answer.hpp"
+#include "http/server/tls.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/migrate.hpp"
 
@@ -148,12 +150,36 @@ finding check_railway(const config::railway_settings& settings) {
   return out;
 }
 
+/// The files have been found good already, or this is a race that is lost.
+finding check_tls(const config::http_settings& settings) {
+  if (settings.tls_cert_file.empty())
+    return {"tls", finding::off, "no http.tls_cert_file"};
+  const auto files
+    = http::tls_files{settings.tls_cert_file, settings.tls_key_file};
+  const auto opened = http::tls_keeper::open(files);
+  if (!opened)
+    return {"tls", finding::bad, to_string(opened.error(), files)};
+  const auto& certificate = **opened;
+  const auto now = http::tls_keeper::clock::now();
+  const auto whose = "the certificate of " + certificate.subject();
+  if (const auto notice = http::expiry_notice(certificate.valid_until(), now))
+    return {"tls",
+            certificate.valid_until() <= now ? finding::bad : finding::doubtful,
+            whose + " " + *notice};
+  return {"tls", finding::good, whose};
+}
+
 } // namespace
 
 std::vector<finding> check_connectivity(const config::settings& settings) {
   auto out = std::vector<finding>{};
   out.push_back({"config", finding::good,
                  std::to_string(settings.plans.size()) + " plan(s)"});
+  // Whoever asks has made sure that they are right.
+  const auto keys = api::describe_keys(settings.auth);
+  out.push_back(
+    {"auth", keys ? finding::good : finding::bad, keys ? *keys : keys.error()});
+  out.push_back(check_tls(settings.http));
   out.push_back(check_database(settings));
   out.push_back(settings.alipay
                   ? check_alipay(settings)

@@ -10,7 +10,12 @@ namespace slipway::app {
 
 /// What `slipway check` found out about one part.
 struct finding {
-  enum verdict : std::uint8_t { good, off, bad };
+  enum verdict : std::uint8_t {
+    good,
+    off,
+    doubtful, ///< It works, and will not for long.
+    bad,
+  };
   std::string part;
   verdict state = good;
   std::string detail;

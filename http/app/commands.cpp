@@ -2,10 +2,14 @@
 
 #include "config/keys.hpp"
 #include "config/load_settings.hpp"
+#include "http/api/auth.hpp"
 #include "http/app/check.hpp"
 #include "http/app/sandbox.hpp"
 #include "http/app/server.hpp"
 #include "http/app/verify.hpp"
+#include "http/mail/templates.hpp"
+#include "http/mail/unsubscribe.hpp"
+#include "http/server/tls.hpp"
 #include "persistence/automation.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/migrate.hpp"
@@ -83,13 +87,12 @@ std::optional<config::settings> load(const std::string& file) {
   return std::nullopt;
 }
 
-/// What the configuration may ask for and this version cannot do, one line
-/// each.
+/// What is wrong with the configuration beyond its form, or asked for and not
+/// possible, one line each.
 std::vector<std::string> unsupported(const config::settings& settings) {
   auto out = std::vector<std::string>{};
-  if (settings.auth.hs256_secret.empty())
-    out.emplace_back("auth.hs256_secret_file: expected a file, since tokens of "
-                     "auth.jwks_file cannot be checked yet");
+  if (const auto keys = api::describe_keys(settings.auth); !keys)
+    out.push_back("auth.jwks_file: " + keys.error());
   if (settings.alipay || settings.wechat)
     for (const auto& [name, plan] : settings.plans)
       if (plan.currency != "CNY")
@@ -100,15 +103,53 @@ std::vector<std::string> unsupported(const config::settings& settings) {
   return out;
 }
 
+/// What is wrong with the certificate of the listeners, as a line.
+std::optional<std::string> unusable(const config::http_settings& settings) {
+  if (settings.tls_cert_file.empty())
+    return std::nullopt;
+  const auto opened
+    = http::tls_keeper::open({settings.tls_cert_file, settings.tls_key_file});
+  if (opened)
+    return std::nullopt;
+  const auto& why = opened.error();
+  const auto of_key = why.of == http::tls_fault::key;
+  return std::string{of_key ? "http.tls_key_file" : "http.tls_cert_file"}
+         + ": expected " + why.expected + ", found " + why.found + " in "
+         + (of_key ? settings.tls_key_file : settings.tls_cert_file);
+}
+
+/// Mistakes in what [mail] points to, one line each.
+std::vector<std::string>
+mistakes_of_mail(const std::string& file, const config::settings& settings) {
+  auto out = std::vector<std::string>{};
+  if (!settings.mail)
+    return out;
+  const auto& url = settings.mail->unsubscribe_url;
+  if (!url.empty())
+    if (const auto wrong = mail::check_unsubscribe_url(url))
+      out.push_back(file + ": mail.unsubscribe_url: " + *wrong);
+  if (!settings.mail->templates_dir.empty())
+    if (auto made = mail::template_set::load(settings.mail->templates_dir);
+        !made)
+      for (auto& line : made.error())
+        out.push_back(std::move(line));
+  return out;
+}
+
 /// Loads what the server is to run with; prints what is in the way.
 std::optional<config::settings> load_for_serving(const std::string& file) {
   auto settings = load(file);
   if (!settings)
     return std::nullopt;
-  const auto missing = unsupported(*settings);
+  auto missing = unsupported(*settings);
+  if (auto line = unusable(settings->http))
+    missing.push_back(std::move(*line));
   for (const auto& line : missing)
     std::fprintf(stderr, "%s: %s\n", file.c_str(), line.c_str());
-  if (!missing.empty())
+  const auto wrong = mistakes_of_mail(file, *settings);
+  for (const auto& line : wrong)
+    std::fprintf(stderr, "%s\n", line.c_str());
+  if (!missing.empty() || !wrong.empty())
     return std::nullopt;
   return settings;
 }
@@ -212,9 +253,10 @@ int run_check(const std::string& config_file) {
   auto good = true;
   for (const auto& x : check_connectivity(*settings)) {
     std::printf("%-9s %-8s %s\n", x.part.c_str(),
-                x.state == finding::good  ? "ok"
-                : x.state == finding::off ? "off"
-                                          : "FAILED",
+                x.state == finding::good       ? "ok"
+                : x.state == finding::off      ? "off"
+                : x.state == finding::doubtful ? "WARNING"
+                                               : "FAILED",
                 x.detail.c_str());
     good = good && x.state != finding::bad;
   }

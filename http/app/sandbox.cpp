@@ -7,9 +7,11 @@
 #include "http/crypto/digest.hpp"
 #include "http/crypto/encoding.hpp"
 #include "http/crypto/rsa.hpp"
+#include "http/mail/templates.hpp"
 #include "http/sandbox/alipay_simulator.hpp"
 #include "http/sandbox/mailbox_simulator.hpp"
 #include "http/sandbox/railway_simulator.hpp"
+#include "http/sandbox/shop.hpp"
 #include "http/sandbox/wechat_simulator.hpp"
 
 #include <arpa/inet.h>
@@ -105,6 +107,24 @@ tl::expected<std::uint16_t, std::string> free_port() {
   return ntohs(address.sin_port);
 }
 
+/// What the mails of each kind look like, with made-up facts.
+std::vector<slipway::sandbox::mail_preview> mail_previews() {
+  auto out = std::vector<slipway::sandbox::mail_preview>{};
+  for (const auto& kind : mail::template_kinds())
+    for (const auto in : mail::languages) {
+      const auto locale = mail::to_tag(in);
+      auto shown = mail::render_notice(mail::sample_facts(kind), locale);
+      out.push_back({std::string{kind.name}, std::string{locale},
+                     std::move(shown.mail_subject), std::move(shown.mail_text),
+                     std::move(shown.mail_html)});
+    }
+  return out;
+}
+
+std::string loopback_url(std::uint16_t port) {
+  return "http://127.0.0.1:" + std::to_string(port) + "/";
+}
+
 } // namespace
 
 struct sandbox::impl {
@@ -120,6 +140,7 @@ struct sandbox::impl {
   std::unique_ptr<app::server> server;
   std::string user_token;
   std::string operator_token;
+  std::string admin_token;
 
   tl::expected<void, std::string> make_dir() {
     auto error = std::error_code{};
@@ -226,8 +247,10 @@ struct sandbox::impl {
       std::move(cloud), clock);
     if (auto done = railway->start(); !done)
       return tl::unexpected{"Railway: " + done.error()};
+    auto post = slipway::sandbox::mailbox_simulator_options{};
+    post.previews = mail_previews;
     mailbox = std::make_unique<slipway::sandbox::mailbox_simulator>(
-      slipway::sandbox::mailbox_simulator_options{}, clock);
+      std::move(post), clock);
     if (auto done = mailbox->start(); !done)
       return tl::unexpected{"mailbox: " + done.error()};
 
@@ -247,6 +270,7 @@ struct sandbox::impl {
     settings.alipay->gateway_url = alipay->gateway_url();
     settings.alipay->app_private_key = config::secret{app_key};
     settings.alipay->alipay_public_key = alipay_public;
+    settings.alipay->return_url = public_url + "/shop";
     settings.wechat = wechat->settings();
     settings.wechat->merchant_private_key = config::secret{merchant_key};
     settings.railway.emplace();
@@ -264,24 +288,44 @@ struct sandbox::impl {
     settings.mail.emplace();
     settings.mail->url = mailbox->smtp_url();
     settings.mail->from = "Slipway <no-reply@slipway.example>";
+    // Whoever tries things out has one user for everything.
+    settings.limits.user_requests_per_second = 0;
     settings.deployment.poll_interval = millis{500};
     settings.deployment.backoff_initial = millis{1'000};
     settings.deployment.backoff_max = millis{10'000};
     settings.deployment.deadline = millis{120'000};
 
-    auto user = api::principal{};
-    user.user_id = "demo-user";
-    user.email = "demo@example.com";
-    user.locale = "zh-CN";
-    user_token = api::make_hs256_token(settings.auth.hs256_secret, user,
-                                       clock.now() + token_life);
+    const auto token_of = [this, secret = settings.auth.hs256_secret](
+                            const slipway::sandbox::shop_visitor& visitor) {
+      auto who = api::principal{};
+      who.user_id = visitor.user_id;
+      who.email = visitor.email;
+      who.locale = visitor.locale;
+      return api::make_hs256_token(secret, who, clock.now() + token_life);
+    };
+    auto pages = slipway::sandbox::shop_options{};
+    pages.token = token_of;
+    pages.visitor = {"demo-user", "demo@example.com", "zh-CN"};
+    pages.alipay_url = loopback_url(alipay->port());
+    pages.wechat_url = loopback_url(wechat->port());
+    pages.railway_url = loopback_url(railway->port());
+    pages.mailbox_url = loopback_url(mailbox->web_port());
+    user_token = token_of(pages.visitor);
     auto staff = api::principal{};
     staff.user_id = "demo-operator";
-    staff.is_operator = true;
+    staff.role = api::role::operator_;
     operator_token = api::make_hs256_token(settings.auth.hs256_secret, staff,
                                            clock.now() + token_life);
+    auto chief = api::principal{};
+    chief.user_id = "demo-admin";
+    chief.role = api::role::admin;
+    admin_token = api::make_hs256_token(settings.auth.hs256_secret, chief,
+                                        clock.now() + token_life);
 
-    auto started = app::server::start(std::move(settings));
+    auto started = app::server::start(
+      std::move(settings), false, [pages](http::router& routes) {
+        slipway::sandbox::add_shop(routes, pages);
+      });
     if (!started)
       return tl::unexpected{started.error()};
     server = std::move(*started);
@@ -339,32 +383,32 @@ bool sandbox::healthy() {
 }
 
 std::string sandbox::banner() const {
-  const auto base = [](std::uint16_t port) {
-    return "http://127.0.0.1:" + std::to_string(port);
-  };
   const auto cloud = slipway::sandbox::railway_simulator_options{};
   return "\nSlipway sandbox is ready\n"
-         "  API             "
+         "  try it          "
+         + impl_->server->url()
+         + "/shop\n"
+           "  API             "
          + impl_->server->url()
          + "\n"
            "  admin           "
          + impl_->server->admin_url()
          + "\n"
            "  Alipay          "
-         + base(impl_->alipay->port())
-         + "/\n"
+         + loopback_url(impl_->alipay->port())
+         + "\n"
            "  WeChat Pay      "
-         + base(impl_->wechat->port())
-         + "/\n"
+         + loopback_url(impl_->wechat->port())
+         + "\n"
            "  Railway         "
-         + base(impl_->railway->port())
-         + "/\n"
+         + loopback_url(impl_->railway->port())
+         + "\n"
            "  its template    project "
          + cloud.template_project_id + " service " + cloud.template_service_id
          + "\n"
            "  mailbox         "
-         + base(impl_->mailbox->web_port())
-         + "/\n"
+         + loopback_url(impl_->mailbox->web_port())
+         + "\n"
            "  data            "
          + impl_->dir.string()
          + (impl_->dir_is_ours ? " (removed at the end)" : "")
@@ -373,7 +417,10 @@ std::string sandbox::banner() const {
          + impl_->user_token
          + "\n"
            "  operator token  "
-         + impl_->operator_token + "\n\n";
+         + impl_->operator_token
+         + "\n"
+           "  admin token     "
+         + impl_->admin_token + "\n\n";
 }
 
 } // namespace slipway::app

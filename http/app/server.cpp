@@ -4,16 +4,20 @@
 #include "actors/dispatcher.hpp"
 #include "actors/environment.hpp"
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
+#include "actors/observe/tracer.hpp"
 #include "actors/observer.hpp"
 #include "actors/pruner.hpp"
 #include "actors/registry.hpp"
 #include "config/keyring.hpp"
 #include "http/api/context.hpp"
 #include "http/api/events.hpp"
+#include "http/api/observe.hpp"
 #include "http/app/commands.hpp"
 #include "http/client/curl_client.hpp"
 #include "http/client/websocket.hpp"
 #include "http/mail/notifier.hpp"
+#include "http/mail/templates.hpp"
 #include "http/payment/accounts.hpp"
 #include "http/payment/reconciler.hpp"
 #include "http/provider/janitor.hpp"
@@ -21,6 +25,7 @@
 #include "http/provider/railway.hpp"
 #include "http/provider/watcher.hpp"
 #include "http/server/server.hpp"
+#include "http/telemetry/exporter.hpp"
 #include "persistence/automation.hpp"
 #include "persistence/embedded.hpp"
 #include "persistence/journal.hpp"
@@ -32,8 +37,6 @@
 #include <caf/actor_system_config.hpp>
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <atomic>
@@ -123,6 +126,28 @@ std::function<void(bool durable)> make_crash_point() {
   };
 }
 
+/// What a lost server still has to say is written within this, or never.
+constexpr auto last_words = millis{500};
+
+/// Ends the process on the spot, once what was logged is written.
+[[noreturn]] void end_process(int code) {
+  log::drain(last_words);
+  std::_Exit(code);
+}
+
+/// Nanoseconds since 1970 that never go back, however the clock is set.
+std::function<std::uint64_t()> span_clock() {
+  const auto wall = std::chrono::duration_cast<std::chrono::nanoseconds>(
+    std::chrono::system_clock::now().time_since_epoch());
+  return [wall, start = std::chrono::steady_clock::now()] {
+    return static_cast<std::uint64_t>(
+      (wall
+       + std::chrono::duration_cast<std::chrono::nanoseconds>(
+         std::chrono::steady_clock::now() - start))
+        .count());
+  };
+}
+
 /// The right-hand side of Message-IDs: that of the sender's address.
 std::string domain_of(const std::string& mailbox) {
   const auto at = mailbox.rfind('@');
@@ -139,17 +164,24 @@ std::string domain_of(const std::string& mailbox) {
 struct server::impl {
   config::settings settings;
   bool faults = false;
+  std::function<void(http::router&)> add_routes;
   std::unique_ptr<embedded_cluster> cluster;
   std::string database_url;
   std::unique_ptr<slipway::lease> lease;
   system_clock clock;
   system_entropy entropy;
   slipway::metrics metrics;
+  // All of this is null unless somebody wants spans. The collector has a client
+  // of its own, so that it can be in nobody's way.
+  std::unique_ptr<client::curl_client> collector;
+  std::unique_ptr<telemetry::exporter> spans;
+  std::unique_ptr<trace::tracer> tracer;
   std::shared_ptr<const config::keyring> keys;
   std::shared_ptr<client::curl_client> network;
   std::shared_ptr<client::websocket_client> sockets; ///< Null without provider.
   payment::opened_accounts opened;
   payment::order_words words;
+  std::shared_ptr<mail::template_store> templates; ///< Null without mail.
   std::unique_ptr<caf::actor_system_config> actor_config;
   std::unique_ptr<caf::actor_system> actors;
   std::shared_ptr<environment> env;
@@ -163,6 +195,7 @@ struct server::impl {
   std::shared_ptr<std::atomic<bool>> recovered
     = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<api::context> context;
+  std::shared_ptr<http::tls_keeper> certificate; ///< Null without TLS.
   std::unique_ptr<http::server> listener;
   std::unique_ptr<http::server> admin;
   bool stopped = false;
@@ -221,7 +254,7 @@ struct server::impl {
     holding.process = this_process();
     holding.on_lost = [] {
       // Whatever it still has in mind belongs to somebody else by now.
-      std::_Exit(exit_lease_lost);
+      end_process(exit_lease_lost);
     };
     auto taken = lease::take(std::move(holding));
     if (!taken)
@@ -236,12 +269,54 @@ struct server::impl {
       return tl::unexpected{made.error()};
     opened = std::move(*made);
     words.plans = settings.plans;
-    words.public_url = settings.http.public_url.empty()
-                         ? "http://" + settings.http.listen.host + ":"
-                             + std::to_string(settings.http.listen.port)
-                         : settings.http.public_url;
+    words.public_url
+      = settings.http.public_url.empty()
+          ? (settings.http.tls_cert_file.empty() ? "http://" : "https://")
+              + settings.http.listen.host + ":"
+              + std::to_string(settings.http.listen.port)
+          : settings.http.public_url;
     if (settings.alipay)
       words.return_url = settings.alipay->return_url;
+    return {};
+  }
+
+  void start_tracing() {
+    if (!settings.traces)
+      return;
+    auto wire = client::curl_client_options{};
+    wire.in_flight_max = 2;
+    wire.queue_max = 2;
+    wire.connections_per_host = 2;
+    wire.idle_connections_max = 2;
+    collector = std::make_unique<client::curl_client>(wire);
+    auto out = telemetry::exporter_options{};
+    out.endpoint = settings.traces->endpoint;
+    out.of = {settings.traces->service_name, SLIPWAY_VERSION,
+              host_name() + ":" + std::to_string(getpid())};
+    out.timeout = settings.traces->timeout;
+    out.network = collector.get();
+    out.count = [m = &metrics](telemetry::span_fate what, std::size_t n) {
+      if (what == telemetry::span_fate::exported)
+        m->spans_exported(static_cast<double>(n));
+      else
+        m->spans_dropped(to_string(what), static_cast<double>(n));
+    };
+    spans = std::make_unique<telemetry::exporter>(std::move(out));
+    auto with = trace::tracer_options{};
+    with.sample_per_mille = settings.traces->sample_per_mille;
+    with.random = &entropy;
+    with.now = span_clock();
+    with.sink = spans.get();
+    tracer = std::make_unique<trace::tracer>(std::move(with));
+  }
+
+  tl::expected<void, std::string> open_templates() {
+    if (!settings.mail)
+      return {};
+    auto made = mail::template_store::open(settings.mail->templates_dir);
+    if (!made)
+      return tl::unexpected{"mail.templates_dir: " + made.error().front()};
+    templates = std::move(*made);
     return {};
   }
 
@@ -250,6 +325,10 @@ struct server::impl {
     env->clock = &clock;
     env->entropy = &entropy;
     env->metrics = &metrics;
+    env->tracer = tracer.get();
+    env->is_recovered = [flag = recovered] {
+      return flag->load();
+    };
     env->rules = rules_of(settings);
     for (const auto& [name, plan] : settings.plans) {
       auto& own = env->plan_rules[name] = env->rules;
@@ -431,6 +510,8 @@ struct server::impl {
         auto options = mail::notifier_options{};
         options.plans = settings.plans;
         options.domain = domain_of(settings.mail->from);
+        options.templates = templates;
+        options.unsubscribe_url = settings.mail->unsubscribe_url;
         options.send = [sender = mail::smtp_sender{*settings.mail}](
                          const mail::mail_message& message) {
           return sender.send(message);
@@ -504,7 +585,7 @@ struct server::impl {
     options.give_up = [](const std::string& why) {
       // Whoever starts us again finds everything in the database.
       spdlog::critical("{}; the server ends", why);
-      std::_Exit(exit_failure);
+      end_process(exit_failure);
     };
     root = actors->spawn(guardian, environment_ptr{env}, std::move(options));
     caf::actor_cast<caf::strong_actor_ptr>(root)->get()->attach_functor(
@@ -512,7 +593,7 @@ struct server::impl {
         if (stopping)
           return;
         spdlog::critical("the guardian went down: {}", failure_text(why));
-        std::_Exit(exit_failure);
+        end_process(exit_failure);
       });
     // It answers once all slots are filled; from then on the environment is
     // constant.
@@ -533,6 +614,19 @@ struct server::impl {
     return {};
   }
 
+  tl::expected<void, std::string> open_certificate() {
+    const auto files = http::tls_files{settings.http.tls_cert_file,
+                                       settings.http.tls_key_file};
+    if (files.certificate.empty())
+      return {};
+    auto opened = http::tls_keeper::open(files);
+    if (!opened)
+      return tl::unexpected{to_string(opened.error(), files)};
+    certificate = std::move(*opened);
+    certificate->watch();
+    return {};
+  }
+
   tl::expected<void, std::string> start_listeners() {
     context = std::make_shared<api::context>();
     context->recovered = recovered;
@@ -541,9 +635,16 @@ struct server::impl {
     context->env = env;
     context->settings = settings;
     context->keys = keys;
-    context->tokens = api::make_hs256_verifier(settings.auth);
+    auto tokens = api::make_verifier(settings.auth, clock.now());
+    if (!tokens)
+      return tl::unexpected{"auth.jwks_file: " + tokens.error()};
+    context->tokens = std::move(*tokens);
+    context->rates = std::make_unique<api::rate_limiter>(
+      settings.limits.user_requests_per_second,
+      settings.limits.user_request_burst);
     context->accounts = opened.accounts;
     context->words = words;
+    context->templates = templates;
     auto options = http::server_options{};
     options.host = settings.http.listen.host;
     options.port = settings.http.listen.port;
@@ -561,34 +662,41 @@ struct server::impl {
     options.body_timeout = settings.http.body_timeout;
     options.idle_timeout = settings.http.idle_timeout;
     options.request_timeout = settings.http.request_timeout;
+    if (auto done = open_certificate(); !done)
+      return done;
+    options.tls = certificate;
     auto hooks = http::server_hooks{};
-    hooks.on_response
-      = [m = &metrics](std::string_view route, int status, double seconds,
-                       const http::request& in) {
-          m->http_request(route, status);
-          if (api::is_callback_route(route))
-            m->callback_seconds(seconds);
-          const auto path = api::loggable_path(in.path);
-          if (status >= 500)
-            spdlog::warn("{} {} {} -> {} in {:.1f} ms", in.id,
-                         to_string(in.verb), path, status, seconds * 1000);
-          else
-            spdlog::debug("{} {} {} -> {} in {:.1f} ms", in.id,
-                          to_string(in.verb), path, status, seconds * 1000);
-        };
+    if (tracer)
+      hooks.on_request = [t = tracer.get()](http::request& in) {
+        in.trace = api::enter_trace(*t, in);
+      };
+    hooks.on_response = [m = &metrics, t = tracer.get()](
+                          std::string_view route, int status, double seconds,
+                          const http::request& in) {
+      m->http_request(route, status);
+      if (api::is_callback_route(route))
+        m->callback_seconds(seconds);
+      if (t != nullptr)
+        api::trace_answer(*t, in, route, status, seconds);
+      api::log_answer(in, route, status, seconds);
+    };
     hooks.is_full = [env = env](const http::request& in) {
       return in.verb != http::method::get && env->is_full();
     };
     hooks.on_shed = [m = &metrics](std::string_view reason) {
       m->shed(reason);
     };
-    listener = std::make_unique<http::server>(
-      options, api::make_public_router(context), hooks);
+    auto routes = api::make_public_router(context);
+    if (add_routes)
+      add_routes(routes);
+    listener
+      = std::make_unique<http::server>(options, std::move(routes), hooks);
     if (auto done = listener->start(); !done)
       return tl::unexpected{"http.listen: " + done.error()};
     options.host = settings.http.admin_listen.host;
     options.port = settings.http.admin_listen.port;
     options.threads = 1;
+    options.tls = settings.http.admin_tls ? certificate : nullptr;
     admin = std::make_unique<http::server>(options,
                                            api::make_admin_router(context));
     if (auto done = admin->start(); !done)
@@ -597,11 +705,16 @@ struct server::impl {
   }
 
   tl::expected<void, std::string> start() {
+    metrics.started(static_cast<double>(clock.now().time_since_epoch().count())
+                    / 1000);
+    start_tracing();
     keys = std::make_shared<const config::keyring>(settings.secrets);
     network = std::make_shared<client::curl_client>();
     if (settings.railway)
       sockets = std::make_shared<client::websocket_client>();
     if (auto done = open_accounts(); !done)
+      return done;
+    if (auto done = open_templates(); !done)
       return done;
     if (auto done = start_database(); !done)
       return done;
@@ -683,6 +796,12 @@ struct server::impl {
       context.reset();
       actors->await_all_actors_done();
     }
+    if (spans)
+      spans->stop(std::clamp(std::chrono::duration_cast<millis>(
+                               until - std::chrono::steady_clock::now()),
+                             millis{200}, millis{2'000}));
+    if (collector)
+      collector->stop();
     lease.reset();
     if (cluster)
       if (auto done = cluster->stop(); !done)
@@ -705,10 +824,12 @@ server::server(std::unique_ptr<impl> state) : impl_{std::move(state)} {
 server::~server() = default;
 
 tl::expected<std::unique_ptr<server>, std::string>
-server::start(config::settings settings, bool faults) {
+server::start(config::settings settings, bool faults,
+              std::function<void(http::router&)> add_routes) {
   auto state = std::make_unique<impl>();
   state->settings = std::move(settings);
   state->faults = faults;
+  state->add_routes = std::move(add_routes);
   if (auto done = state->start(); !done)
     return tl::unexpected{done.error()};
   return std::unique_ptr<server>{new server{std::move(state)}};
@@ -730,38 +851,10 @@ std::string server::admin_url() const {
   return impl_->admin->url();
 }
 
-namespace {
-
-/// The message as a JSON string, quotes included.
-class json_message final : public spdlog::custom_flag_formatter {
-public:
-  void format(const spdlog::details::log_msg& what, const std::tm&,
-              spdlog::memory_buf_t& to) override {
-    const auto text = http::json_quote(
-      std::string_view{what.payload.data(), what.payload.size()});
-    to.append(text.data(), text.data() + text.size());
-  }
-
-  std::unique_ptr<spdlog::custom_flag_formatter> clone() const override {
-    return std::make_unique<json_message>();
-  }
-};
-
-} // namespace
-
 void set_up_logging(const config::log_settings& settings) {
-  auto formatter = std::make_unique<spdlog::pattern_formatter>(
-    spdlog::pattern_time_type::utc);
-  formatter->add_flag<json_message>('*');
-  formatter->set_pattern(
-    settings.format == "json"
-      ? R"({"at":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":%*})"
-      : "%Y-%m-%dT%H:%M:%S.%eZ %-5l %v");
-  auto logger = spdlog::stderr_logger_mt("slipway");
-  logger->set_level(spdlog::level::from_str(settings.level));
-  logger->set_formatter(std::move(formatter));
-  logger->flush_on(spdlog::level::info);
-  spdlog::set_default_logger(std::move(logger));
+  log::set_up(spdlog::level::from_str(settings.level),
+              settings.format == "json" ? log::format::json : log::format::text,
+              STDERR_FILENO);
 }
 
 } // namespace slipway::app

@@ -1,10 +1,12 @@
 #pragma once
 
 #include "config/settings.hpp"
+#include "http/server/router.hpp"
 
 #include <tl/expected.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -17,9 +19,12 @@ public:
   /// long as the database takes. Call it from a thread that outlives the
   /// server: an embedded cluster ends with the thread that started it.
   /// @param faults Whether operators may kill actors: for tests only.
+  /// @param add_routes What the public listener serves besides the API; for
+  ///        the sandbox.
   /// @returns a sentence that says what is wrong when it cannot.
   [[nodiscard]] static tl::expected<std::unique_ptr<server>, std::string>
-  start(config::settings settings, bool faults = false);
+  start(config::settings settings, bool faults = false,
+        std::function<void(http::router&)> add_routes = nullptr);
 
   server(const server&) = delete;
 

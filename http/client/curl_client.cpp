@@ -91,6 +91,7 @@ struct transfer {
   /// Method and host, for messages.
   std::string label;
   slist_ptr headers;
+  slist_ptr connect_to;
   easy_ptr handle;
   std::array<char, CURL_ERROR_SIZE> error{};
   http_response response;
@@ -481,8 +482,12 @@ struct curl_client::impl {
     set(handle, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     // Without it, giving up on a slow name server would block this thread.
     set(handle, CURLOPT_QUICK_EXIT, 1L);
-    if (loopback)
+    if (loopback || !options.connect_to.empty())
       set(handle, CURLOPT_PROXY, "");
+    if (!options.connect_to.empty()) {
+      append_header(state.connect_to, "::" + options.connect_to);
+      set(handle, CURLOPT_CONNECT_TO, state.connect_to.get());
+    }
     if (!options.ca_file.empty())
       set(handle, CURLOPT_CAINFO, options.ca_file.c_str());
     set(handle, CURLOPT_ERRORBUFFER, state.error.data());

@@ -21,6 +21,10 @@ struct curl_client_options {
   std::string user_agent = "slipway";
   /// PEM bundle instead of the system's, for private gateways and for tests.
   std::string ca_file;
+  /// `HOST:PORT` that every request goes to instead of its URL's, past all
+  /// proxies: for a server whose certificate bears another name than the
+  /// address it is reached at. Empty: where the URL says.
+  std::string connect_to;
 };
 
 /// libcurl's multi interface on one thread of its own. Verifies TLS, follows no

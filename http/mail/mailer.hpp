@@ -24,7 +24,18 @@ struct mail_message {
   timestamp date;
   /// A language tag for Content-Language, or empty.
   std::string language;
+  /// Where this person turns such mails off, or empty: `is_unsubscribe_url`.
+  std::string unsubscribe_url;
+  /// A POST there does it by itself (RFC 8058).
+  bool one_click = false;
 };
+
+/// What a header line can carry.
+inline constexpr std::size_t unsubscribe_url_max = 900;
+
+/// Whether List-Unsubscribe can carry it: http, https or mailto, in printable
+/// ASCII, not too long.
+[[nodiscard]] bool is_unsubscribe_url(std::string_view url) noexcept;
 
 /// How an attempt to send ended.
 enum class send_status : std::uint8_t {

@@ -269,6 +269,17 @@ bool is_language_tag(std::string_view text) noexcept {
 
 } // namespace
 
+bool is_unsubscribe_url(std::string_view url) noexcept {
+  auto known = false;
+  for (const auto* scheme : {"https://", "http://", "mailto:"})
+    known |= url.starts_with(scheme) && url != scheme;
+  return known && url.size() <= unsubscribe_url_max
+         && std::all_of(url.begin(), url.end(), [](char c) {
+              return c > ' ' && c <= '~' && c != '<' && c != '>' && c != '"'
+                     && c != '\\' && c != '{' && c != '}';
+            });
+}
+
 tl::expected<std::string, std::string> bare_address(std::string_view text) {
   auto box = parse_mailbox(text);
   if (!box)
@@ -303,6 +314,15 @@ build_mail(std::string_view from, const mail_message& message) {
                   "\r\n";
   if (!message.language.empty())
     result += "Content-Language: " + message.language + "\r\n";
+  if (!message.unsubscribe_url.empty()) {
+    if (!is_unsubscribe_url(message.unsubscribe_url))
+      return failed("the address " + shown(message.unsubscribe_url)
+                    + " to turn mails off is none; expected an http, https or "
+                      "mailto URL in printable ASCII");
+    result += "List-Unsubscribe: <" + message.unsubscribe_url + ">\r\n";
+    if (message.one_click)
+      result += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n";
+  }
   if (message.html.empty())
     return result + part("text/plain", message.text);
   // Neither encoding can produce a line that starts with "--=_".

@@ -1,9 +1,10 @@
 #include "http/mail/notifier.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
+#include "http/mail/unsubscribe.hpp"
 
 #include <caf/send.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <utility>
@@ -35,6 +36,8 @@ notice_kind kind_of(slipway::notice_kind x) {
       return notice_kind::instance_recovered;
     case slipway::notice_kind::instance_changed:
       return notice_kind::instance_changed;
+    case slipway::notice_kind::deployment_started:
+      return notice_kind::deployment_started;
   }
   return notice_kind::payment_received;
 }
@@ -45,6 +48,7 @@ notice_facts facts_of(const slipway::notice& what, subscription_id subscription,
                       const std::string& plan, const plan_map& plans) {
   auto facts = notice_facts{};
   facts.kind = kind_of(what.kind);
+  facts.subscription_id = to_text(subscription);
   facts.instance_name = project_name(subscription);
   facts.public_url = what.public_url;
   if (what.duration)
@@ -112,9 +116,24 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
     mark(mail, query::mail_status::no_address, at, {});
     return;
   }
-  const auto words = render_notice(
-    facts_of(mail.what, mail.subscription, mail.plan, options.plans),
-    mail.locale);
+  const auto facts
+    = facts_of(mail.what, mail.subscription, mail.plan, options.plans);
+  const auto may_be_unwanted = is_progress(facts.kind);
+  if (may_be_unwanted && !mail.wants_progress) {
+    env->metrics->notification("mail", "unwanted");
+    mark(mail, query::mail_status::unwanted, at, {});
+    return;
+  }
+  if (!mail.bounced.empty()) {
+    env->metrics->notification("mail", "bounced");
+    mark(mail, query::mail_status::undeliverable, at,
+         "not sent, since mails to this address come back: " + mail.bounced);
+    return;
+  }
+  const auto templates = options.templates == nullptr
+                           ? builtin_templates()
+                           : options.templates->current();
+  const auto words = templates->render(facts, mail.locale);
   auto message = mail_message{};
   message.to = mail.email;
   message.subject = words.mail_subject;
@@ -125,18 +144,40 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
       + std::to_string(static_cast<int>(mail.what.kind)) + "@" + options.domain;
   message.date = mail.what.at;
   message.language = to_tag(language_of(mail.locale));
+  if (may_be_unwanted && !options.unsubscribe_url.empty()) {
+    message.unsubscribe_url
+      = unsubscribe_url_for(options.unsubscribe_url, mail.user_id);
+    message.one_click = is_one_click(options.unsubscribe_url);
+  }
   const auto mark_of_it = outward_mark{env->load};
+  auto around = trace::context{};
+  auto span = trace::span{};
+  if (env->tracer != nullptr) {
+    around = env->tracer->journey(mail.subscription);
+    span = env->tracer->begin(around, "mail", trace::span_kind::client);
+  }
   const auto end = options.send(message);
+  if (span) {
+    span.set("slipway.subscription_id", to_text(mail.subscription));
+    span.set("slipway.notice", std::string{slipway::to_string(mail.what.kind)});
+    span.set("slipway.outcome", std::string{to_string(end.status)});
+    if (end.status != send_status::sent)
+      span.fail(std::string{to_string(end.status)});
+    span.end();
+  }
+  auto about = log::about{mail.subscription};
+  about.actor(name);
+  if (around)
+    about.trace(around.trace);
   env->metrics->notification("mail", to_string(end.status));
   switch (end.status) {
     case send_status::sent:
-      spdlog::info("{}: mail {} sent", to_text(mail.subscription),
-                   slipway::to_string(mail.what.kind));
+      about.info("mail {} sent", slipway::to_string(mail.what.kind));
       mark(mail, query::mail_status::sent, at, {});
       return;
     case send_status::rejected:
-      spdlog::warn("{}: mail {} undeliverable: {}", to_text(mail.subscription),
-                   slipway::to_string(mail.what.kind), end.message);
+      about.warn("mail {} undeliverable: {}",
+                 slipway::to_string(mail.what.kind), end.message);
       mark(mail, query::mail_status::undeliverable, at, end.message);
       return;
     case send_status::deferred:
@@ -152,8 +193,8 @@ void notifier_state::send_one(const query::due_mails::row& mail) {
   auto delay = options.retry_initial;
   for (auto i = 0u; i < mail.tries && delay < options.retry_max; ++i)
     delay *= 2;
-  spdlog::warn("{}: mail {} deferred: {}", to_text(mail.subscription),
-               slipway::to_string(mail.what.kind), end.message);
+  about.warn("mail {} deferred: {}", slipway::to_string(mail.what.kind),
+             end.message);
   mark(mail, query::mail_status::owed,
        env->clock->now() + std::min(delay, options.retry_max), end.message);
 }
@@ -169,6 +210,8 @@ void notifier_state::mark(const query::due_mails::row& mail,
   what.at = env->clock->now();
   what.next_at = next_at;
   what.detail = std::move(detail);
+  if (status == query::mail_status::sent)
+    what.address = mail.email;
   record(std::move(what));
 }
 
@@ -179,9 +222,9 @@ void notifier_state::record(query::mark_mail what) {
                                          job<query::mark_mail>::reply done) {
                if (done)
                  return;
-               spdlog::warn("{}: a mail's end is not recorded yet: {}",
-                            to_text(again.subscription),
-                            slipway::to_string(done.error()));
+               log::about{again.subscription}.actor(name).warn(
+                 "a mail's end is not recorded yet: {}",
+                 slipway::to_string(done.error()));
                left->add(again);
              }));
 }

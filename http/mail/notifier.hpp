@@ -33,6 +33,10 @@ struct notifier_options {
   std::function<send_outcome(const mail_message&)> send;
   /// The right-hand side of our Message-IDs.
   std::string domain = "slipway.local";
+  /// Null: the built-in templates.
+  std::shared_ptr<const template_store> templates;
+  /// Where people turn mails off, with `{user}` for their id. May be empty.
+  std::string unsubscribe_url;
   /// The delay after the first deferral; doubled with each, at most an hour.
   millis retry_initial{5'000};
   millis retry_max{3'600'000};

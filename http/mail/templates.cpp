@@ -1,415 +1,117 @@
 #include "http/mail/templates.hpp"
 
+#include "config/keys.hpp"
 #include "http/crypto/text.hpp"
+#include "http/mail/template_language.hpp"
+#include "http/server/embedded_file.hpp"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <filesystem>
+#include <map>
+#include <set>
 #include <utility>
-#include <vector>
+
+namespace slipway {
+
+const std::vector<embedded_file>& mail_template_files();
+
+} // namespace slipway
 
 namespace slipway::mail {
 
+namespace fs = std::filesystem;
+
 namespace {
 
-// -- a small renderer
-// ----------------------------------------------------------
-//
-// `{{name}}` inserts a value, `{{{name}}}` one that is HTML already, and
-// `{{#name}}…{{/name}}` stays only where the value is not empty. Values are
-// never looked at again: a `{{` in one of them is text.
+constexpr auto file_max = std::size_t{64 * 1024};
 
-using values = std::vector<std::pair<std::string_view, std::string>>;
+/// Files that are looked at in a directory.
+constexpr auto files_max = std::size_t{1'000};
 
-enum class output : std::uint8_t { text, html };
+/// Far below what a mail may have, and more than anybody reads.
+constexpr auto subject_max = std::size_t{200};
 
-const std::string& value_of(const values& given, std::string_view name) {
-  static const std::string none;
-  for (const auto& [key, value] : given)
-    if (key == name)
-      return value;
-  return none;
+constexpr auto layout_name = std::string_view{"layout"};
+
+using file_texts = std::map<std::string, std::string, std::less<>>;
+
+std::string
+file_name(std::string_view name, language in, std::string_view suffix) {
+  return std::string{name} + '.' + std::string{to_tag(in)} + '.'
+         + std::string{suffix};
 }
 
-std::string render(std::string_view source, const values& given, output kind) {
-  std::string result;
-  for (;;) {
-    auto open = source.find("{{");
-    result += source.substr(0, open);
-    if (open == source.npos)
-      return result;
-    source.remove_prefix(open + 2);
-    auto raw = source.starts_with('{');
-    if (raw)
-      source.remove_prefix(1);
-    std::string_view close = raw ? "}}}" : "}}";
-    auto end = source.find(close);
-    auto name = source.substr(0, end);
-    source.remove_prefix(end == source.npos ? source.size()
-                                            : end + close.size());
-    if (name.starts_with('#')) {
-      name.remove_prefix(1);
-      auto finish = "{{/" + std::string{name} + "}}";
-      auto at = source.find(finish);
-      auto inner = source.substr(0, at);
-      if (!value_of(given, name).empty())
-        result += render(inner, given, kind);
-      source.remove_prefix(at == source.npos ? source.size()
-                                             : at + finish.size());
-    } else if (kind == output::html && !raw) {
-      result += crypto::html_escape(value_of(given, name));
-    } else {
-      result += value_of(given, name);
-    }
+// -- what a template may speak of
+// ----------------------------------------------------------------------------
+
+known_names names_for(std::string_view name) {
+  auto out = known_names{};
+  out.plain = {"language", "instance_name", "plan_title"};
+  out.codes = {"subscription_id"};
+  const auto add = [&](std::initializer_list<std::string_view> more) {
+    out.plain.insert(out.plain.end(), more);
+  };
+  if (name == layout_name) {
+    add({"title", "good", "bad", "neutral"});
+    out.markup = {"content"};
+    return out;
   }
+  switch (find_template(name)->kind) {
+    case notice_kind::payment_received:
+    case notice_kind::refund_completed:
+      add({"price", "amount", "currency", "order_id"});
+      break;
+    case notice_kind::deployment_success:
+    case notice_kind::instance_recovered:
+    case notice_kind::instance_changed:
+      add({"public_url", "duration"});
+      out.addresses = {"link"};
+      break;
+    case notice_kind::deployment_failed:
+    case notice_kind::instance_down:
+      add({"error"});
+      break;
+    case notice_kind::deployment_cancelled:
+    case notice_kind::deployment_started:
+    case notice_kind::instance_terminated:
+      break;
+  }
+  return out;
 }
 
-// -- what all mails look like
-// --------------------------------------------------
+enum class mood : std::uint8_t { good, bad, neutral };
 
-constexpr std::string_view html_layout = R"html(<!DOCTYPE html>
-<html lang="{{language}}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{heading}}</title>
-</head>
-<body style="margin:0;padding:0;background:#f3f5f8;">
-<table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="background:#f3f5f8;">
-<tr><td align="center" style="padding:32px 12px;">
-<table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="max-width:560px;background:#ffffff;border:1px solid #e3e8ef;border-radius:10px;font-family:-apple-system,'Segoe UI',Roboto,'PingFang SC','Microsoft YaHei',sans-serif;color:#1f2937;">
-<tr><td style="height:4px;background:{{accent}};border-radius:10px 10px 0 0;font-size:0;line-height:0;">&nbsp;</td></tr>
-<tr><td style="padding:28px 32px 8px;">
-<h1 style="margin:0 0 12px;font-size:20px;line-height:1.4;font-weight:600;">{{heading}}</h1>
-<p style="margin:0;font-size:15px;line-height:1.7;color:#374151;">{{intro}}</p>
-</td></tr>
-<tr><td style="padding:12px 32px;">
-<table role="presentation" width="100%" cellpadding="0" cellspacing="0" style="font-size:14px;line-height:1.6;">
-{{{rows}}}</table>
-</td></tr>
-{{{button}}}{{#hint}}<tr><td style="padding:8px 32px 0;font-size:14px;line-height:1.7;color:#374151;">{{hint}}</td></tr>
-{{/hint}}<tr><td style="padding:20px 32px 28px;font-size:12px;line-height:1.6;color:#8a94a6;">{{footer}}</td></tr>
-</table>
-</td></tr>
-</table>
-</body>
-</html>
-)html";
-
-constexpr std::string_view html_row
-  = R"html(<tr><td style="padding:8px 16px 8px 0;border-top:1px solid #eef1f5;color:#6b7280;white-space:nowrap;vertical-align:top;">{{label}}</td><td style="padding:8px 0;border-top:1px solid #eef1f5;word-break:break-word;">{{value}}</td></tr>
-)html";
-
-constexpr std::string_view html_link_row
-  = R"html(<tr><td style="padding:8px 16px 8px 0;border-top:1px solid #eef1f5;color:#6b7280;white-space:nowrap;vertical-align:top;">{{label}}</td><td style="padding:8px 0;border-top:1px solid #eef1f5;word-break:break-all;"><a href="{{value}}" style="color:#2563eb;">{{value}}</a></td></tr>
-)html";
-
-constexpr std::string_view html_button
-  = R"html(<tr><td style="padding:12px 32px 4px;"><a href="{{url}}" style="display:inline-block;padding:11px 22px;background:#2563eb;color:#ffffff;text-decoration:none;border-radius:6px;font-size:15px;font-weight:600;">{{label}}</a></td></tr>
-)html";
-
-constexpr std::string_view text_layout = "{{heading}}\n"
-                                         "\n"
-                                         "{{intro}}\n"
-                                         "\n"
-                                         "{{{rows}}}"
-                                         "{{#hint}}\n{{hint}}\n{{/hint}}"
-                                         "\n"
-                                         "-- \n"
-                                         "{{footer}}\n";
-
-constexpr std::string_view green = "#16a34a";
-constexpr std::string_view red = "#dc2626";
-constexpr std::string_view blue = "#2563eb";
-
-// -- the words
-// -----------------------------------------------------------------
-
-/// The words of one kind of notice in one language; templates themselves.
-struct wording {
-  std::string_view title;
-  std::string_view message;
-  std::string_view subject;
-  std::string_view intro;
-  std::string_view hint;
-  std::string_view accent;
-};
-
-/// The words that all notices in one language share.
-struct labels {
-  std::string_view instance_name;
-  std::string_view public_url;
-  std::string_view duration;
-  std::string_view error;
-  std::string_view plan;
-  std::string_view amount;
-  std::string_view order_id;
-  std::string_view open_instance;
-  std::string_view separator;
-  std::string_view footer;
-};
-
-constexpr labels labels_zh{
-  "实例名称", "访问地址",
-  "部署用时", "失败原因",
-  "套餐",     "金额",
-  "订单号",   "打开我的实例",
-  "：",       "此邮件由 Slipway 自动发送，请勿直接回复。",
-};
-
-constexpr labels labels_en{
-  "Instance",
-  "URL",
-  "Deployed in",
-  "Reason",
-  "Plan",
-  "Amount",
-  "Order",
-  "Open your instance",
-  ": ",
-  "Sent automatically by Slipway. Please do not reply to this mail.",
-};
-
-constexpr wording success_zh{
-  "实例部署成功",
-  "您的实例 {{instance_name}} 已成功部署",
-  "实例部署成功: {{instance_name}}",
-  "您的实例 {{instance_name}} 已成功部署，现在可以使用了。",
-  "",
-  green,
-};
-
-constexpr wording success_en{
-  "Instance deployed",
-  "Your instance {{instance_name}} has been deployed",
-  "Instance deployed: {{instance_name}}",
-  "Your instance {{instance_name}} has been deployed and is ready to use.",
-  "",
-  green,
-};
-
-constexpr wording failed_zh{
-  "实例部署失败",
-  "您的实例 {{instance_name}} 部署失败: {{error}}",
-  "实例部署失败: {{instance_name}}",
-  "很抱歉，您的实例 {{instance_name}} 未能部署成功。",
-  "您的订阅仍然有效。您可以在控制台重新部署，我们的运维人员也已收到提醒。",
-  red,
-};
-
-constexpr wording failed_en{
-  "Instance deployment failed",
-  "Your instance {{instance_name}} could not be deployed: {{error}}",
-  "Instance deployment failed: {{instance_name}}",
-  "We are sorry: your instance {{instance_name}} could not be deployed.",
-  "Your subscription stays active. You can start the deployment again in the "
-  "console, and our operators have been told.",
-  red,
-};
-
-constexpr wording payment_zh{
-  "已收到付款",
-  "我们已收到您为{{plan_title}}支付的 {{price}}",
-  "已收到付款: {{price}}",
-  "我们已收到您为{{plan_title}}支付的 {{price}}，感谢您的信任。",
-  "",
-  blue,
-};
-
-constexpr wording payment_en{
-  "Payment received",
-  "We have received your payment of {{price}} for {{plan_title}}",
-  "Payment received: {{price}}",
-  "We have received your payment of {{price}} for {{plan_title}}. Thank you.",
-  "",
-  blue,
-};
-
-// Of the whole payment or of a part of it.
-constexpr wording refund_zh{
-  "退款已完成",
-  "您为{{plan_title}}支付的款项已退回 {{price}}",
-  "退款已完成: {{price}}",
-  "您为{{plan_title}}支付的款项已退回 {{price}}，款项将原路返回您的付款账户。",
-  "具体到账时间以支付渠道为准。",
-  blue,
-};
-
-constexpr wording refund_en{
-  "Refund completed",
-  "{{price}} of your payment for {{plan_title}} has been refunded",
-  "Refund completed: {{price}}",
-  "{{price}} of your payment for {{plan_title}} has been refunded to the "
-  "account you paid with.",
-  "When it shows up there depends on the payment channel.",
-  blue,
-};
-
-constexpr wording cancelled_zh{
-  "部署已取消",
-  "您的实例 {{instance_name}} 的部署已取消",
-  "部署已取消: {{instance_name}}",
-  "您的实例 {{instance_name}} 的部署已取消，云端资源已全部清理。",
-  "您的订阅仍然有效，可以随时重新部署。",
-  blue,
-};
-
-constexpr wording cancelled_en{
-  "Deployment cancelled",
-  "The deployment of your instance {{instance_name}} has been cancelled",
-  "Deployment cancelled: {{instance_name}}",
-  "The deployment of your instance {{instance_name}} has been cancelled, and "
-  "nothing of it is left.",
-  "Your subscription stays active: you can deploy again at any time.",
-  blue,
-};
-
-constexpr wording terminated_zh{
-  "实例已终止",
-  "您的实例 {{instance_name}} 已被终止并删除",
-  "实例已终止: {{instance_name}}",
-  "您的实例 {{instance_name}} 已由运维人员终止，云端资源已全部删除。",
-  "如有疑问，请联系我们。",
-  blue,
-};
-
-constexpr wording terminated_en{
-  "Instance terminated",
-  "Your instance {{instance_name}} has been terminated and deleted",
-  "Instance terminated: {{instance_name}}",
-  "Your instance {{instance_name}} has been terminated by our operators, and "
-  "nothing of it is left.",
-  "Please contact us if you have any questions.",
-  blue,
-};
-
-constexpr wording down_zh{
-  "实例已停止运行",
-  "您的实例 {{instance_name}} 已停止运行: {{error}}",
-  "实例已停止运行: {{instance_name}}",
-  "您的实例 {{instance_name}} 已停止运行。",
-  "您可以在控制台重新部署，我们的运维人员也已收到提醒。",
-  red,
-};
-
-constexpr wording down_en{
-  "Instance is down",
-  "Your instance {{instance_name}} is down: {{error}}",
-  "Instance is down: {{instance_name}}",
-  "Your instance {{instance_name}} no longer runs.",
-  "You can deploy it again in the console, and our operators have been told.",
-  red,
-};
-
-constexpr wording recovered_zh{
-  "实例已恢复运行",
-  "您的实例 {{instance_name}} 已恢复运行",
-  "实例已恢复运行: {{instance_name}}",
-  "您的实例 {{instance_name}} 已恢复运行。",
-  "",
-  green,
-};
-
-constexpr wording recovered_en{
-  "Instance is running again",
-  "Your instance {{instance_name}} is running again",
-  "Instance is running again: {{instance_name}}",
-  "Your instance {{instance_name}} is running again.",
-  "",
-  green,
-};
-
-constexpr wording sleeping_zh{
-  "实例已休眠",
-  "您的实例 {{instance_name}} 因没有访问已休眠，下次访问时会自动唤醒",
-  "实例已休眠: {{instance_name}}",
-  "您的实例 {{instance_name}} 因没有访问已休眠，下次访问时会自动唤醒。",
-  "",
-  blue,
-};
-
-constexpr wording sleeping_en{
-  "Instance is asleep",
-  "Your instance {{instance_name}} sleeps for want of visitors and wakes up "
-  "with the next one",
-  "Instance is asleep: {{instance_name}}",
-  "Your instance {{instance_name}} sleeps for want of visitors and wakes up "
-  "with the next one.",
-  "",
-  blue,
-};
-
-constexpr wording degraded_zh{
-  "实例部分副本异常",
-  "您的实例 {{instance_name}} 的部分副本已崩溃，其余副本仍在运行",
-  "实例部分副本异常: {{instance_name}}",
-  "您的实例 {{instance_name}} 的部分副本已崩溃，其余副本仍在运行。",
-  "",
-  red,
-};
-
-constexpr wording degraded_en{
-  "Instance is degraded",
-  "Some replicas of your instance {{instance_name}} have crashed, the others "
-  "run",
-  "Instance is degraded: {{instance_name}}",
-  "Some replicas of your instance {{instance_name}} have crashed, the others "
-  "run.",
-  "",
-  red,
-};
-
-constexpr wording redeployed_zh{
-  "实例已重新部署",
-  "您的实例 {{instance_name}} 已在云端被重新部署",
-  "实例已重新部署: {{instance_name}}",
-  "您的实例 {{instance_name}} 已在云端被重新部署，并正常运行。",
-  "",
-  blue,
-};
-
-constexpr wording redeployed_en{
-  "Instance redeployed",
-  "Your instance {{instance_name}} has been redeployed at the provider",
-  "Instance redeployed: {{instance_name}}",
-  "Your instance {{instance_name}} has been redeployed at the provider, and "
-  "runs.",
-  "",
-  blue,
-};
-
-const wording& wording_of_change(std::string_view what, bool zh) noexcept {
-  if (what == "sleeping")
-    return zh ? sleeping_zh : sleeping_en;
-  if (what == "degraded")
-    return zh ? degraded_zh : degraded_en;
-  return zh ? redeployed_zh : redeployed_en;
-}
-
-const wording& wording_of(const notice_facts& facts, language in) noexcept {
-  auto zh = in == language::zh_cn;
+mood mood_of(const notice_facts& facts) noexcept {
   switch (facts.kind) {
     case notice_kind::deployment_success:
-      return zh ? success_zh : success_en;
-    case notice_kind::deployment_failed:
-      return zh ? failed_zh : failed_en;
-    case notice_kind::payment_received:
-      return zh ? payment_zh : payment_en;
-    case notice_kind::refund_completed:
-      return zh ? refund_zh : refund_en;
-    case notice_kind::deployment_cancelled:
-      return zh ? cancelled_zh : cancelled_en;
-    case notice_kind::instance_terminated:
-      return zh ? terminated_zh : terminated_en;
-    case notice_kind::instance_down:
-      return zh ? down_zh : down_en;
     case notice_kind::instance_recovered:
-      return zh ? recovered_zh : recovered_en;
+      return mood::good;
+    case notice_kind::deployment_failed:
+    case notice_kind::instance_down:
+      return mood::bad;
     case notice_kind::instance_changed:
-      return wording_of_change(facts.error, zh);
+      return facts.error == "degraded" ? mood::bad : mood::neutral;
+    case notice_kind::payment_received:
+    case notice_kind::refund_completed:
+    case notice_kind::deployment_cancelled:
+    case notice_kind::deployment_started:
+    case notice_kind::instance_terminated:
+      break;
   }
-  return success_en;
+  return mood::neutral;
 }
 
-// -- putting it together
-// -------------------------------------------------------
+const template_kind& kind_of(const notice_facts& facts) {
+  const auto& all = template_kinds();
+  const template_kind* found = nullptr;
+  for (const auto& x : all)
+    if (x.kind == facts.kind && (found == nullptr || x.change == facts.error))
+      found = &x;
+  return found == nullptr ? all.front() : *found;
+}
 
 /// Only what a browser opens as a page may become a link: `javascript:` and the
 /// like stay text.
@@ -430,6 +132,16 @@ std::string one_line(std::string_view text) {
   return result;
 }
 
+/// Cut between characters.
+std::string shortened(std::string text) {
+  if (text.size() <= subject_max)
+    return text;
+  auto end = subject_max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+    --end;
+  return text.substr(0, end) + "…";
+}
+
 std::string price_of(const notice_facts& facts) {
   if (facts.amount.empty())
     return {};
@@ -438,45 +150,228 @@ std::string price_of(const notice_facts& facts) {
   return facts.amount + ' ' + facts.currency;
 }
 
-struct row {
-  std::string_view label;
-  std::string value;
-  bool link = false;
+values values_of(const notice_facts& facts, language in) {
+  auto url = one_line(facts.public_url);
+  auto link = is_web_url(url) ? url : std::string{};
+  return {
+    {"language", std::string{to_tag(in)}},
+    {"subscription_id", one_line(facts.subscription_id)},
+    {"instance_name", one_line(facts.instance_name)},
+    {"public_url", std::move(url)},
+    {"link", std::move(link)},
+    {"duration", one_line(facts.duration)},
+    {"error", one_line(facts.error)},
+    {"plan_title", one_line(facts.plan_title)},
+    {"order_id", one_line(facts.order_id)},
+    {"amount", one_line(facts.amount)},
+    {"currency", one_line(facts.currency)},
+    {"price", one_line(price_of(facts))},
+  };
+}
+
+// -- reading one
+// ----------------------------------------------------------------------------
+
+/// A text file: three lines that have names, a blank one, and what is mailed.
+struct text_template {
+  compiled_template title;
+  compiled_template message;
+  compiled_template subject;
+  compiled_template body;
 };
 
-std::vector<row>
-rows_of(const notice_facts& facts, const labels& names, const values& given) {
-  std::vector<row> all;
-  auto add = [&](std::string_view label, std::string_view name) {
-    if (const auto& value = value_of(given, name); !value.empty())
-      all.push_back({label, value, false});
-  };
-  switch (facts.kind) {
-    case notice_kind::deployment_success:
-    case notice_kind::instance_recovered:
-    case notice_kind::instance_changed:
-      add(names.instance_name, "instance_name");
-      if (const auto& url = value_of(given, "public_url"); !url.empty())
-        all.push_back({names.public_url, url, is_web_url(url)});
-      add(names.duration, "duration");
-      break;
-    case notice_kind::deployment_failed:
-    case notice_kind::instance_down:
-      add(names.instance_name, "instance_name");
-      add(names.error, "error");
-      break;
-    case notice_kind::deployment_cancelled:
-    case notice_kind::instance_terminated:
-      add(names.instance_name, "instance_name");
-      break;
-    case notice_kind::payment_received:
-    case notice_kind::refund_completed:
-      add(names.plan, "plan_title");
-      add(names.amount, "price");
-      add(names.order_id, "order_id");
-      break;
+/// What a file is made of, or what is wrong with it.
+class reader {
+public:
+  /// @param shown How the file is called in faults.
+  reader(std::string shown, std::vector<std::string>& faults)
+    : shown_{std::move(shown)}, faults_{faults} {
   }
-  return all;
+
+  compiled_template
+  parse(std::string_view source, output kind, const known_names& names,
+        std::size_t first_line = 1) {
+    auto made = compiled_template::parse(source, kind, names, first_line);
+    if (made)
+      return std::move(*made);
+    complain(made.error().line, made.error().what);
+    return {};
+  }
+
+  text_template parse_text(std::string_view source, const known_names& names) {
+    auto out = text_template{};
+    auto seen = std::set<std::string, std::less<>>{};
+    auto line = std::size_t{0};
+    for (;;) {
+      ++line;
+      const auto end = source.find('\n');
+      const auto text = source.substr(0, end);
+      const auto is_last = end == source.npos;
+      source.remove_prefix(is_last ? source.size() : end + 1);
+      if (text.find_first_not_of(" \t") == text.npos)
+        break;
+      parse_field(text, line, names, out, seen);
+      if (is_last)
+        break;
+    }
+    for (const auto* wanted : {"title", "message", "subject"})
+      if (seen.count(wanted) == 0)
+        complain(1, "no " + std::string{wanted} + "; expected a line \""
+                      + wanted + ": …\" above the first blank one");
+    while (source.starts_with('\n')) {
+      source.remove_prefix(1);
+      ++line;
+    }
+    if (source.find_first_not_of(" \t\n") == source.npos)
+      complain(line, "no text; expected the mail's below the first blank line");
+    while (source.ends_with('\n'))
+      source.remove_suffix(1);
+    auto of_body = names;
+    of_body.plain.push_back("title");
+    out.body = parse(source, output::text, of_body, line + 1);
+    return out;
+  }
+
+private:
+  void
+  parse_field(std::string_view text, std::size_t line, const known_names& names,
+              text_template& to, std::set<std::string, std::less<>>& seen) {
+    const auto colon = text.find(':');
+    const auto name = text.substr(0, colon);
+    auto* field = name == "title"     ? &to.title
+                  : name == "message" ? &to.message
+                  : name == "subject" ? &to.subject
+                                      : nullptr;
+    if (colon == text.npos || field == nullptr) {
+      complain(line, "expected \"title: …\", \"message: …\", \"subject: …\" or "
+                     "a blank line, found "
+                       + crypto::json_quote(text.substr(0, 40)));
+      return;
+    }
+    if (!seen.emplace(name).second)
+      complain(line, std::string{name} + " stands there twice; expected once");
+    auto value = text.substr(colon + 1);
+    const auto from = value.find_first_not_of(" \t");
+    if (from == value.npos) {
+      complain(line, std::string{name} + " is empty; expected a text");
+      return;
+    }
+    value = value.substr(from, value.find_last_not_of(" \t") - from + 1);
+    *field = parse(value, output::text, names, line);
+  }
+
+  void complain(std::size_t line, const std::string& what) {
+    faults_.push_back(shown_ + ":" + std::to_string(line) + ": " + what);
+  }
+
+  std::string shown_;
+  std::vector<std::string>& faults_;
+};
+
+/// LF line ends, without the mark that some editors put in front.
+std::string tidy(std::string_view text) {
+  if (text.starts_with("\xef\xbb\xbf"))
+    text.remove_prefix(3);
+  auto out = std::string{};
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i)
+    if (text[i] != '\r' || i + 1 == text.size() || text[i + 1] != '\n')
+      out += text[i];
+  return out;
+}
+
+/// The line of the first byte that no template has, or 0.
+std::size_t line_of_bad_byte(std::string_view text) {
+  auto line = std::size_t{1};
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    const auto one = text.substr(0, end);
+    auto bad = !crypto::is_utf8(one);
+    for (const auto c : one)
+      bad |= c != '\t' && crypto::has_control({&c, 1});
+    if (bad)
+      return line;
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    ++line;
+  }
+  return 0;
+}
+
+file_texts builtin_files() {
+  auto out = file_texts{};
+  for (const auto& x : mail_template_files())
+    out.emplace(x.name, x.content);
+  return out;
+}
+
+bool is_template_file(const fs::path& name) {
+  const auto text = name.string();
+  return !text.starts_with('.')
+         && (name.extension() == ".txt" || name.extension() == ".html");
+}
+
+/// The files in the directory that look like templates, by name.
+tl::expected<std::vector<fs::path>, std::string>
+list_files(const std::string& directory) {
+  auto out = std::vector<fs::path>{};
+  auto problem = std::error_code{};
+  auto seen = std::size_t{0};
+  for (auto i = fs::directory_iterator{directory, problem};
+       !problem && i != fs::directory_iterator{}; i.increment(problem)) {
+    if (++seen > files_max)
+      return tl::unexpected{directory + ": expected at most "
+                            + std::to_string(files_max) + " files"};
+    if (is_template_file(i->path().filename()))
+      out.push_back(i->path());
+  }
+  if (problem)
+    return tl::unexpected{directory + ": expected a readable directory, found "
+                          + problem.message()};
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+/// Names, sizes and times: equal as long as nobody has written.
+std::string look_of(const std::string& directory) {
+  const auto files = list_files(directory);
+  if (!files)
+    return files.error();
+  auto out = std::string{};
+  for (const auto& x : *files) {
+    auto problem = std::error_code{};
+    out += x.filename().string() + '\n';
+    out += std::to_string(fs::file_size(x, problem)) + '\n';
+    out += std::to_string(
+             fs::last_write_time(x, problem).time_since_epoch().count())
+           + '\n';
+  }
+  return out;
+}
+
+/// What the file's name could have meant.
+std::string nearest(std::string_view name, const file_texts& known) {
+  const auto distance = [name](std::string_view other) {
+    auto row = std::vector<std::size_t>(other.size() + 1);
+    for (std::size_t i = 0; i < row.size(); ++i)
+      row[i] = i;
+    for (std::size_t i = 0; i < name.size(); ++i) {
+      auto corner = std::exchange(row[0], i + 1);
+      for (std::size_t j = 0; j < other.size(); ++j) {
+        const auto cost = corner + (name[i] == other[j] ? 0 : 1);
+        corner = row[j + 1];
+        row[j + 1] = std::min({cost, corner + 1, row[j] + 1});
+      }
+    }
+    return row.back();
+  };
+  auto best = std::string{};
+  auto least = std::size_t{~std::size_t{0}};
+  for (const auto& [x, text] : known)
+    if (const auto d = distance(x); d < least) {
+      least = d;
+      best = x;
+    }
+  return best;
 }
 
 } // namespace
@@ -495,53 +390,293 @@ std::string_view to_tag(language value) noexcept {
   return value == language::zh_cn ? "zh-CN" : "en";
 }
 
-notice render_notice(const notice_facts& facts, std::string_view locale) {
-  auto in = language_of(locale);
-  const auto& names = in == language::zh_cn ? labels_zh : labels_en;
-  const auto& words = wording_of(facts, in);
-  values given{
-    {"instance_name", one_line(facts.instance_name)},
-    {"public_url", one_line(facts.public_url)},
-    {"duration", one_line(facts.duration)},
-    {"error", one_line(facts.error)},
-    {"plan_title", one_line(facts.plan_title)},
-    {"order_id", one_line(facts.order_id)},
-    {"price", one_line(price_of(facts))},
-  };
-  notice result;
-  result.title = words.title;
-  result.message = render(words.message, given, output::text);
-  result.mail_subject = render(words.subject, given, output::text);
-  auto rows = rows_of(facts, names, given);
-  std::string text_rows;
-  std::string html_rows;
-  std::string button;
-  for (const auto& [label, value, link] : rows) {
-    text_rows
-      += std::string{label} + std::string{names.separator} + value + '\n';
-    html_rows += render(link ? html_link_row : html_row,
-                        {{"label", std::string{label}}, {"value", value}},
-                        output::html);
-    if (link)
-      button
-        = render(html_button,
-                 {{"url", value}, {"label", std::string{names.open_instance}}},
-                 output::html);
+bool is_progress(notice_kind kind) noexcept {
+  switch (kind) {
+    case notice_kind::deployment_success:
+    case notice_kind::deployment_cancelled:
+    case notice_kind::deployment_started:
+    case notice_kind::instance_recovered:
+    case notice_kind::instance_changed:
+      return true;
+    case notice_kind::payment_received:
+    case notice_kind::refund_completed:
+    case notice_kind::deployment_failed:
+    case notice_kind::instance_terminated:
+    case notice_kind::instance_down:
+      break;
   }
-  values page{
-    {"language", std::string{to_tag(in)}},
-    {"heading", result.title},
-    {"intro", render(words.intro, given, output::text)},
-    {"hint", std::string{words.hint}},
-    {"footer", std::string{names.footer}},
-    {"accent", std::string{words.accent}},
-    {"button", std::move(button)},
-    {"rows", std::move(text_rows)},
+  return false;
+}
+
+const std::vector<template_kind>& template_kinds() {
+  using kind = notice_kind;
+  static const auto all = std::vector<template_kind>{
+    {"payment_received", kind::payment_received, ""},
+    {"deployment_started", kind::deployment_started, ""},
+    {"deployment_success", kind::deployment_success, ""},
+    {"deployment_failed", kind::deployment_failed, ""},
+    {"deployment_cancelled", kind::deployment_cancelled, ""},
+    {"refund_completed", kind::refund_completed, ""},
+    {"instance_terminated", kind::instance_terminated, ""},
+    {"instance_down", kind::instance_down, ""},
+    {"instance_recovered", kind::instance_recovered, ""},
+    {"instance_redeployed", kind::instance_changed, "redeployed"},
+    {"instance_sleeping", kind::instance_changed, "sleeping"},
+    {"instance_degraded", kind::instance_changed, "degraded"},
   };
-  result.mail_text = render(text_layout, page, output::text);
-  page.back().second = std::move(html_rows);
-  result.mail_html = render(html_layout, page, output::html);
-  return result;
+  return all;
+}
+
+const template_kind* find_template(std::string_view name) {
+  const auto lower = [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  };
+  for (const auto& x : template_kinds())
+    if (std::equal(name.begin(), name.end(), x.name.begin(), x.name.end(),
+                   [&](char a, char b) {
+                     return lower(a) == b;
+                   }))
+      return &x;
+  return nullptr;
+}
+
+notice_facts sample_facts(const template_kind& of) {
+  auto facts = notice_facts{};
+  facts.kind = of.kind;
+  facts.subscription_id = "sub_0123456789abc";
+  facts.instance_name = "slipway-0123456789abc";
+  facts.plan_title = "专业版";
+  facts.amount = "99.00";
+  facts.currency = "CNY";
+  facts.public_url = "https://example.up.railway.app/?a=1&b=2";
+  facts.duration = "1m 40s";
+  facts.error = of.change.empty() ? "build failed: <exit code 1>" : of.change;
+  return facts;
+}
+
+// -- the whole set
+// ----------------------------------------------------------------------------
+
+struct template_set::impl {
+  struct one_kind {
+    text_template text;
+    compiled_template html;
+  };
+  struct one_language {
+    std::map<std::string_view, one_kind> kinds;
+    compiled_template text_layout;
+    compiled_template html_layout;
+  };
+
+  std::map<language, one_language> by_language;
+  std::set<std::string, std::less<>> replaced;
+};
+
+template_set::template_set(std::unique_ptr<impl> what)
+  : impl_{std::move(what)} {
+}
+
+template_set::~template_set() = default;
+
+tl::expected<template_set_ptr, std::vector<std::string>>
+template_set::load(const std::string& directory) {
+  auto faults = std::vector<std::string>{};
+  auto texts = builtin_files();
+  auto shown = std::map<std::string, std::string, std::less<>>{};
+  auto made = std::make_unique<impl>();
+  if (!directory.empty()) {
+    const auto files = list_files(directory);
+    if (!files)
+      return tl::unexpected{std::vector{files.error()}};
+    for (const auto& path : *files) {
+      const auto name = path.filename().string();
+      const auto place = texts.find(name);
+      if (place == texts.end()) {
+        faults.push_back(path.string() + ":1: no template has this name; "
+                         + "expected one of the built-in ones, such as "
+                         + nearest(name, texts));
+        continue;
+      }
+      auto problem = std::string{};
+      auto text = config::read_file(path.string(), file_max, problem);
+      if (!text) {
+        faults.push_back(path.string() + ":1: expected a template of at most "
+                         + std::to_string(file_max) + " bytes, found "
+                         + problem);
+        continue;
+      }
+      if (const auto line = line_of_bad_byte(tidy(*text))) {
+        faults.push_back(path.string() + ":" + std::to_string(line)
+                         + ": expected text in UTF-8 without control "
+                           "characters");
+        continue;
+      }
+      place->second = std::move(*text);
+      shown[name] = path.string();
+      made->replaced.insert(name);
+    }
+  }
+  const auto source = [&](const std::string& name) {
+    return tidy(texts.at(name));
+  };
+  const auto reader_of = [&](const std::string& name) {
+    const auto path = shown.find(name);
+    return reader{path == shown.end() ? name : path->second, faults};
+  };
+  for (const auto in : languages) {
+    auto& to = made->by_language[in];
+    const auto names = names_for(layout_name);
+    auto name = file_name(layout_name, in, "txt");
+    to.text_layout = reader_of(name).parse(source(name), output::text, names);
+    name = file_name(layout_name, in, "html");
+    to.html_layout = reader_of(name).parse(source(name), output::html, names);
+    for (const auto& kind : template_kinds()) {
+      auto& one = to.kinds[kind.name];
+      auto known = names_for(kind.name);
+      name = file_name(kind.name, in, "txt");
+      one.text = reader_of(name).parse_text(source(name), known);
+      known.plain.push_back("title");
+      name = file_name(kind.name, in, "html");
+      one.html = reader_of(name).parse(source(name), output::html, known);
+    }
+  }
+  if (!faults.empty())
+    return tl::unexpected{std::move(faults)};
+  return template_set_ptr{new template_set{std::move(made)}};
+}
+
+words template_set::render_words(const notice_facts& facts,
+                                 std::string_view locale) const {
+  const auto in = language_of(locale);
+  const auto given = values_of(facts, in);
+  const auto& text
+    = impl_->by_language.at(in).kinds.at(kind_of(facts).name).text;
+  return {text.title.render(given), text.message.render(given)};
+}
+
+notice
+template_set::render(const notice_facts& facts, std::string_view locale) const {
+  const auto in = language_of(locale);
+  const auto& of = impl_->by_language.at(in);
+  const auto& one = of.kinds.at(kind_of(facts).name);
+  auto given = values_of(facts, in);
+  auto out = notice{};
+  out.title = one.text.title.render(given);
+  out.message = one.text.message.render(given);
+  out.mail_subject = shortened(one_line(one.text.subject.render(given)));
+  given.emplace_back("title", out.title);
+  auto frame = given;
+  const auto is = mood_of(facts);
+  frame.emplace_back("good", is == mood::good ? "1" : "");
+  frame.emplace_back("bad", is == mood::bad ? "1" : "");
+  frame.emplace_back("neutral", is == mood::neutral ? "1" : "");
+  frame.emplace_back("content", one.text.body.render(given));
+  auto& content = frame.back().second;
+  while (content.ends_with('\n'))
+    content.pop_back();
+  out.mail_text = of.text_layout.render(frame);
+  content = one.html.render(given);
+  out.mail_html = of.html_layout.render(frame);
+  return out;
+}
+
+bool template_set::is_replaced(std::string_view file) const {
+  return impl_->replaced.count(file) != 0;
+}
+
+std::size_t template_set::replaced() const noexcept {
+  return impl_->replaced.size();
+}
+
+const template_set_ptr& builtin_templates() {
+  static const auto all = [] {
+    auto made = template_set::load({});
+    if (!made) {
+      // A mistake in our own files: a test renders every one of them.
+      for (const auto& line : made.error())
+        spdlog::critical("built-in template {}", line);
+      std::abort();
+    }
+    return *made;
+  }();
+  return all;
+}
+
+notice render_notice(const notice_facts& facts, std::string_view locale) {
+  return builtin_templates()->render(facts, locale);
+}
+
+// -- a directory that changes
+// ----------------------------------------------------------------------------
+
+tl::expected<std::shared_ptr<template_store>, std::vector<std::string>>
+template_store::open(std::string directory, millis look_every) {
+  auto out = std::shared_ptr<template_store>{new template_store};
+  if (directory.empty()) {
+    out->current_ = builtin_templates();
+    return out;
+  }
+  out->directory_ = std::move(directory);
+  out->seen_ = look_of(out->directory_);
+  auto made = template_set::load(out->directory_);
+  if (!made)
+    return tl::unexpected{std::move(made.error())};
+  out->current_ = std::move(*made);
+  if (look_every > millis{0})
+    // Ends before the store does: it is joined there.
+    out->watcher_ = std::jthread{
+      [self = out.get(), look_every](const std::stop_token& stop) {
+        auto mutex = std::mutex{};
+        auto wake = std::condition_variable_any{};
+        auto lock = std::unique_lock{mutex};
+        while (!wake.wait_for(lock, stop, look_every, [] {
+          return false;
+        })) {
+          if (stop.stop_requested())
+            return;
+          self->look();
+        }
+      }};
+  return out;
+}
+
+template_store::~template_store() {
+  watcher_.request_stop();
+}
+
+template_set_ptr template_store::current() const {
+  const auto guard = std::lock_guard{mutex_};
+  return current_;
+}
+
+std::vector<std::string> template_store::faults() const {
+  const auto guard = std::lock_guard{mutex_};
+  return faults_;
+}
+
+void template_store::look() {
+  if (directory_.empty())
+    return;
+  const auto alone = std::lock_guard{looking_};
+  // Taken before reading: what is written meanwhile shows at the next look.
+  auto now = look_of(directory_);
+  if (now == seen_)
+    return;
+  auto made = template_set::load(directory_);
+  seen_ = std::move(now);
+  if (made)
+    spdlog::info("mail templates: read again, {} replaced by files in {}",
+                 (*made)->replaced(), directory_);
+  else
+    for (const auto& line : made.error())
+      spdlog::error("mail templates: the last good ones stay: {}", line);
+  const auto guard = std::lock_guard{mutex_};
+  if (made) {
+    current_ = std::move(*made);
+    faults_.clear();
+  } else {
+    faults_ = std::move(made.error());
+  }
 }
 
 } // namespace slipway::mail

@@ -1,10 +1,11 @@
 #include "http/payment/reconciler.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
+#include "http/client/trace_header.hpp"
 #include "http/crypto/text.hpp"
 
 #include <caf/send.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -60,6 +61,31 @@ std::string kept_headers(const client::header_list& headers) {
 } // namespace
 
 struct reconciler_state::impl {
+  /// What a call is about, for logs and spans. Empty: about no order.
+  struct subject {
+    subscription_id subscription{};
+    std::string order_id;
+    trace::origin origin; ///< The request that it came by, if it did.
+
+    /// Good for as long as this lives.
+    [[nodiscard]] log::about about() const {
+      auto out = log::about{subscription};
+      out.order(order_id).begun_by(origin).actor(name);
+      return out;
+    }
+  };
+
+  /// What is to be done for an order belongs to the request that asks for it,
+  /// or else to whatever is under way for its subscription.
+  [[nodiscard]] subject subject_of(subscription_id id, std::string order_id,
+                                   trace::origin by = {}) const {
+    auto out = subject{id, std::move(order_id), std::move(by)};
+    if (env->tracer != nullptr && !out.origin.where.trace)
+      if (auto known = env->tracer->journey(id))
+        out.origin.where = std::move(known);
+    return out;
+  }
+
   /// One order being worked on. Lives as long as somebody waits for an answer
   /// about it.
   struct job {
@@ -67,6 +93,7 @@ struct reconciler_state::impl {
     subscription_id subscription{};
     std::string order_id;
     std::string currency;
+    subject of; ///< For logs and spans.
     lifecycle::order order;
     /// How often the gateway was asked in this status before.
     std::uint32_t asks = 0;
@@ -123,7 +150,7 @@ struct reconciler_state::impl {
   /// @param read `answer<T>(const http_response&, timestamp)`; runs on the
   ///             network's thread.
   template <class Read, class Next>
-  void call(payment_gateway at, const char* operation,
+  void call(payment_gateway at, const char* operation, const subject& of,
             gateway::merchant::request request, Read read, Next next) {
     using answer = std::decay_t<decltype(read(
       std::declval<const client::http_response&>(), timestamp{}))>;
@@ -141,13 +168,23 @@ struct reconciler_state::impl {
       return;
     }
     request->timeout = options.request_timeout;
+    auto span = std::shared_ptr<trace::span>{};
+    if (env->tracer != nullptr && of.origin.where) {
+      span = std::make_shared<trace::span>(env->tracer->begin(
+        of.origin.where, std::string{word(at)} + " " + operation,
+        trace::span_kind::client));
+      span->set("slipway.gateway", std::string{word(at)});
+      span->set("slipway.order_id", of.order_id);
+      span->set("http.request.method", request->method);
+      client::add_trace(request->headers, span->where());
+    }
     options.network->send(
       std::move(*request),
       [this, me = reconciler_actor{self}, clock = env->clock, at, operation,
        mark = changes_anything(operation)
                 ? std::make_shared<outward_mark>(env->load)
                 : nullptr,
-       read = std::move(read),
+       span, of, read = std::move(read),
        next = std::move(next)](client::http_outcome outcome) mutable {
         // Not on our thread, and the actor may be gone: nothing of it may be
         // touched here.
@@ -164,17 +201,26 @@ struct reconciler_state::impl {
                  && why->kind != client::failure_kind::refused;
           got->error().sentence = why->message;
         }
+        if (span) {
+          if (raw->status != 0)
+            span->set("http.response.status_code",
+                      static_cast<std::int64_t>(raw->status));
+          if (!got->has_value())
+            span->fail(sent ? std::string{gateway::to_string(got->error().kind)}
+                            : "not_sent");
+          span->end();
+        }
         caf::anon_send(
           me, std::make_shared<std::function<void()>>(
-                [this, at, operation, got, raw, sent, next]() mutable {
-                  note(at, operation,
+                [this, at, operation, of, got, raw, sent, next]() mutable {
+                  note(at, operation, of,
                        got->has_value() ? nullptr : &got->error(), sent);
                   next(std::move(*got), raw);
                 }));
       });
   }
 
-  void note(payment_gateway at, const char* operation,
+  void note(payment_gateway at, const char* operation, const subject& of,
             const gateway::call_failure* why, bool sent) {
     const auto outcome = why == nullptr ? std::string_view{"ok"}
                          : sent         ? gateway::to_string(why->kind)
@@ -184,11 +230,11 @@ struct reconciler_state::impl {
       return;
     const auto& text = why->sentence.empty() ? why->code : why->sentence;
     if (why->kind == gateway::failure::forged)
-      spdlog::error("{}: the answer to {} is not proven to be the gateway's "
-                    "and was not used: {}",
-                    word(at), operation, text);
+      of.about().error("{}: the answer to {} is not proven to be the gateway's "
+                       "and was not used: {}",
+                       word(at), operation, text);
     else
-      spdlog::warn("{}: {} {}: {}", word(at), operation, outcome, text);
+      of.about().warn("{}: {} {}: {}", word(at), operation, outcome, text);
   }
 
   // -- the budget
@@ -309,16 +355,18 @@ struct reconciler_state::impl {
     cmd->what = std::move(what);
     cmd->callback = std::move(proof);
     cmd->control = true;
+    cmd->origin = about->of.origin;
     cmd->reply = std::make_shared<reply_slot>(
       [this, me = reconciler_actor{self}, about](const outcome& how) {
         // Not on our thread: nothing of the job may be touched here.
         if (how.error != errc::none)
-          spdlog::warn("{}: what the gateway says about it could not be "
-                       "stored: {}",
-                       about->order_id, to_string(how.error));
+          about->of.about().warn("what the gateway says about it could not "
+                                 "be stored: {}",
+                                 to_string(how.error));
         else if (gateway::ending_of(how.is) == gateway::ending::contradicted)
-          spdlog::warn("{}: what the gateway says about it contradicts us: {}",
-                       about->order_id, lifecycle::to_string(how.is));
+          about->of.about().warn("what the gateway says about it contradicts "
+                                 "us: {}",
+                                 lifecycle::to_string(how.is));
         caf::anon_send(me, std::make_shared<std::function<void()>>(
                              [this, about, error = how.error, is = how.is] {
                                answer(about, {error, is, nullptr});
@@ -334,8 +382,7 @@ struct reconciler_state::impl {
   /// person has to look.
   void contradict(const job_ptr& about, const client::http_response& raw,
                   const std::string& reason) {
-    spdlog::warn("{}: the gateway's answer needs a person: {}", about->order_id,
-                 reason);
+    about->of.about().warn("the gateway's answer needs a person: {}", reason);
     keep(about,
          about->callback ? *about->callback : *make_entry(about, raw, reason),
          callback_outcome::contradicted, reason);
@@ -380,7 +427,7 @@ struct reconciler_state::impl {
       return;
     }
     call(
-      about->at, "query",
+      about->at, "query", about->of,
       merchant->query_request(about->order_id, make_stamp()),
       [merchant, id = about->order_id](const client::http_response& from,
                                        timestamp at) {
@@ -456,7 +503,7 @@ struct reconciler_state::impl {
     }
     const auto* merchant = merchant_of(about->at);
     call(
-      about->at, "close",
+      about->at, "close", about->of,
       merchant->close_request(about->order_id, make_stamp()),
       [merchant, id = about->order_id](const client::http_response& from,
                                        timestamp at) {
@@ -512,7 +559,8 @@ struct reconciler_state::impl {
     const auto* merchant = merchant_of(about->at);
     const auto order = refund_order_of(*about);
     call(
-      about->at, "refund", merchant->refund_request(order, make_stamp()),
+      about->at, "refund", about->of,
+      merchant->refund_request(order, make_stamp()),
       [merchant, order](const client::http_response& from, timestamp at) {
         return merchant->read_refund(order, from, at);
       },
@@ -534,7 +582,7 @@ struct reconciler_state::impl {
     const auto* merchant = merchant_of(about->at);
     const auto order = refund_order_of(*about);
     call(
-      about->at, "refund_query",
+      about->at, "refund_query", about->of,
       merchant->refund_query_request(order, make_stamp()),
       [merchant, order](const client::http_response& from, timestamp at) {
         return merchant->read_refund_query(order, from, at);
@@ -590,8 +638,7 @@ struct reconciler_state::impl {
 
   void
   refund_failed(const job_ptr& about, std::string reason, bool spent = false) {
-    spdlog::error("{}: refund {} failed: {}", about->order_id, about->refund_id,
-                  reason);
+    about->of.about().error("refund {} failed: {}", about->refund_id, reason);
     tell(about,
          lifecycle::refund_failed{
            now(), about->order.seq,
@@ -655,6 +702,7 @@ struct reconciler_state::impl {
       next->asks = row.asks;
       next->refund_id
         = gateway::refund_id_of(next->order_id, next->order.refund_seq);
+      next->of = subject_of(next->subscription, next->order_id);
       if (begin(next))
         work(next);
     }
@@ -739,6 +787,7 @@ struct reconciler_state::impl {
     next->order_id = to_text(order_ref{what.subject->id, what.order});
     next->currency = what.subject->currency;
     next->order = *order;
+    next->of = subject_of(next->subscription, next->order_id, what.origin);
     const auto confirms = what.what == gateway_errand::kind::confirm_refund;
     if (!confirms && asked_lately(next->order_id)) {
       leave(what);
@@ -776,17 +825,21 @@ struct reconciler_state::impl {
       return;
     }
     ++where.creating;
+    const auto of = subject_of(what.subject->id,
+                               to_text(order_ref{what.subject->id, what.order}),
+                               what.origin);
     auto pay = pay_order_of(*what.subject, *order, options.words);
     pay.payer_id = what.payer_id;
     pay.payer_ip = what.payer_ip;
     call(
-      what.gateway, "create", merchant->create_request(pay, make_stamp()),
+      what.gateway, "create", of, merchant->create_request(pay, make_stamp()),
       [merchant, pay](const client::http_response& from, timestamp at) {
         return merchant->read_create(pay, from, at);
       },
       [this, at = what.gateway, id = what.subject->id, seq = what.order,
-       reply = what.reply](gateway::merchant::answer<gateway::payment_link> got,
-                           const std::shared_ptr<client::http_response>&) {
+       reply = what.reply,
+       of](gateway::merchant::answer<gateway::payment_link> got,
+           const std::shared_ptr<client::http_response>&) {
         --lanes[at].creating;
         pump(at);
         if (!got) {
@@ -806,6 +859,7 @@ struct reconciler_state::impl {
                                                               : got->prepay_id};
         cmd->reply = reply;
         cmd->control = true;
+        cmd->origin = of.origin;
         self->send(env->registry(), std::move(cmd));
       });
   }
@@ -827,7 +881,7 @@ struct reconciler_state::impl {
     keys_fetched_at = at;
     keys_due = at + (has_keys() ? options.keys_retry : options.keys_urgent);
     call(
-      payment_gateway::wechat, "certificates",
+      payment_gateway::wechat, "certificates", {},
       options.accounts.v3->certificates_request(make_stamp()),
       [v3 = options.accounts.v3](const client::http_response& from,
                                  timestamp when) {

@@ -1,6 +1,8 @@
 #include "http/provider/caller.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
+#include "http/client/trace_header.hpp"
 #include "http/provider/budget.hpp"
 
 #include <boost/json/serialize.hpp>
@@ -220,6 +222,15 @@ struct caller_state::impl {
     request.body = json::serialize(body);
     request.timeout = what->timeout;
     request.max_response_bytes = response_bytes_max;
+    auto span = std::shared_ptr<trace::span>{};
+    if (env->tracer != nullptr && what->trace) {
+      span = std::make_shared<trace::span>(
+        env->tracer->begin(what->trace, what->field, trace::span_kind::client));
+      span->set("slipway.provider", "railway");
+      span->set("graphql.operation.name", what->field);
+      span->set("http.request.method", "POST");
+      client::add_trace(request.headers, span->where());
+    }
     what->sent = true;
     // On the network's thread: understood there, so that no actor has to parse;
     // whoever asked is told even if this actor has ended meanwhile.
@@ -228,8 +239,17 @@ struct caller_state::impl {
       [this, me = caller_actor{self}, env = env,
        mark
        = what->mutates ? std::make_shared<outward_mark>(env->load) : nullptr,
-       what = what](client::http_outcome outcome) {
+       what = what, span](client::http_outcome outcome) {
         auto got = read_answer(outcome);
+        if (span) {
+          if (const auto* response = outcome.response())
+            span->set("http.response.status_code",
+                      static_cast<std::int64_t>(response->status));
+          span->set("slipway.outcome", std::string{to_string(got.is)});
+          if (got.is != answer_class::ok)
+            span->fail(std::string{to_string(got.is)});
+          span->end();
+        }
         caf::anon_send(me, make([this, head = head_of(got)] {
                          heard(head);
                        }));
@@ -245,9 +265,10 @@ struct caller_state::impl {
         until > at && until > before) {
       const auto level = head.is == answer_class::blocked ? spdlog::level::err
                                                           : spdlog::level::warn;
-      spdlog::log(level, "provider: {} ({}), no calls until {}",
-                  head.is == answer_class::blocked ? "shut out" : "throttled",
-                  head.message, to_rfc3339(until));
+      log::about{}.actor(name).write(
+        level, "provider: {} ({}), no calls until {}",
+        head.is == answer_class::blocked ? "shut out" : "throttled",
+        head.message, to_rfc3339(until));
     }
     pump();
   }

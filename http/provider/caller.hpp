@@ -60,6 +60,7 @@ struct call {
   /// Not sent any more after this, but answered as `not_sent`.
   timestamp expires{};
   withdrawal withdrawn; ///< May be null.
+  trace::context trace; ///< Where its span belongs, if anywhere.
   /// Called exactly once, on the network's thread or the CALLER's: send
   /// yourself a message and return. A call that is dropped on its way to the
   /// CALLER was not sent.

@@ -1,6 +1,7 @@
 #include "http/provider/janitor.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 #include "http/provider/documents.hpp"
 #include "http/provider/orphans.hpp"
 #include "http/provider/view.hpp"
@@ -286,7 +287,8 @@ struct janitor_state::impl {
   void note(const listed_project& x, bool known, judgement is) {
     const auto fresh = open.insert(x.id).second;
     if (fresh) {
-      spdlog::warn("janitor: project {} ({}) is {}", x.id, x.name, is.reason);
+      log::about{known ? x.subscription : subscription_id{}}.actor(name).warn(
+        "janitor: project {} ({}) is {}", x.id, x.name, is.reason);
       if (known)
         tell(x, "found", "Orphan project " + x.id + ": " + is.reason);
     }
@@ -305,11 +307,12 @@ struct janitor_state::impl {
     ask(query::note_history{x.subscription,
                             {now(), history_kind::provider, std::move(what),
                              delete_project.field, outcome}},
-        [id = x.id](job<query::note_history>::reply& done) {
+        [id = x.id,
+         subscription = x.subscription](job<query::note_history>::reply& done) {
           if (!done)
-            spdlog::warn("janitor: what became of project {} is not in the "
-                         "history: {}",
-                         id, to_string(done.error()));
+            log::about{subscription}.actor(name).warn(
+              "janitor: what became of project {} is not in the history: {}",
+              id, to_string(done.error()));
         });
   }
 
@@ -342,7 +345,8 @@ struct janitor_state::impl {
                               && (project.is_null() || !is_live(project)));
         if (!gone)
           return; // The next sweep finds it again.
-        spdlog::warn("janitor: project {} ({}) has been removed", x.id, x.name);
+        log::about{x.subscription}.actor(name).warn(
+          "janitor: project {} ({}) has been removed", x.id, x.name);
         tell(x, "ok", "Orphan project " + x.id + " removed");
         close(x.id, true);
       });

@@ -1,6 +1,7 @@
 #include "http/provider/logbook.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 #include "http/provider/log_documents.hpp"
 #include "http/provider/log_lines.hpp"
 #include "http/provider/subscription.hpp"
@@ -638,8 +639,8 @@ struct logbook_state::impl {
         = options.keys->open({x.key_id, x.nonce, x.ciphertext},
                              to_text(s.id) + "/" + x.channel_type);
       if (!opened) {
-        spdlog::error("logbook: {} credential {}: {}", to_text(s.id),
-                      x.channel_type, opened.error());
+        log::about{s.id}.actor(name).error("logbook: credential {}: {}",
+                                           x.channel_type, opened.error());
         broken = true;
         continue;
       }
@@ -897,9 +898,9 @@ struct logbook_state::impl {
         return;
       }
       if (l.search.gave_up())
-        spdlog::warn("logbook: {} {}: more lines within a millisecond than can "
-                     "be read",
-                     to_text(s.id), x.deployment);
+        log::about{s.id}.actor(name).warn(
+          "logbook: {}: more lines within a millisecond than can be read",
+          x.deployment);
       l.search.teach(x.memory);
       put(l.search.from(), l.search.until());
     }
@@ -958,10 +959,10 @@ struct logbook_state::impl {
     out.until = out.at + std::max(pause, got.retry_after);
     // Once for each reason, not once for each try.
     if (!before || before->is != out.is)
-      spdlog::log(out.is == trouble_kind::refused ? spdlog::level::warn
-                                                  : spdlog::level::info,
-                  "logbook: {} {}: {}: {}", to_text(s.id), what,
-                  to_string(got.is), got.message);
+      log::about{s.id}.actor(name).write(
+        out.is == trouble_kind::refused ? spdlog::level::warn
+                                        : spdlog::level::info,
+        "logbook: {}: {}: {}", what, to_string(got.is), got.message);
     return out;
   }
 
@@ -1134,8 +1135,9 @@ struct logbook_state::impl {
           + std::min(1'000ms * (1U << std::min(up.tries - 1, 3U)), 8'000ms);
     }
     if (first || up.tries == 0)
-      spdlog::info("logbook: {} {} stream of {}: {}: {}", to_text(s.id),
-                   query_of(x.source).field, x.deployment, to_string(how), why);
+      log::about{s.id}.actor(name).info("logbook: {} stream of {}: {}: {}",
+                                        query_of(x.source).field, x.deployment,
+                                        to_string(how), why);
     hang_up(x);
     if (how == subscription_end::complete)
       s.view_at = timestamp{};

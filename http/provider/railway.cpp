@@ -1,6 +1,7 @@
 #include "http/provider/railway.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 #include "http/provider/answer.hpp"
 #include "http/provider/blueprint.hpp"
 #include "http/provider/caller.hpp"
@@ -293,6 +294,8 @@ struct railway_state::impl {
                                            read_timeout_max);
     out->expires = now() + out->timeout;
     out->withdrawn = t.over;
+    if (env->tracer != nullptr)
+      out->trace = env->tracer->journey(t.subject->id);
     const auto id = t.subject->id;
     const auto serial = t.serial;
     t.mutating = what.mutates;
@@ -557,8 +560,8 @@ struct railway_state::impl {
       case phase::lapsed:
         break;
     }
-    spdlog::error("provider: nothing to do for {} in {}",
-                  to_text(t.subject->id), lifecycle::to_string(t.at()));
+    log::about{t.subject->id}.actor(name).error("provider: nothing to do in {}",
+                                                lifecycle::to_string(t.at()));
     erase(t.subject->id);
   }
 
@@ -754,8 +757,9 @@ struct railway_state::impl {
     if (t.found.size() > 1) {
       const auto surplus = t.found.back().second;
       t.found.pop_back();
-      spdlog::warn("provider: removing surplus project {} of {}", surplus,
-                   to_text(t.subject->id));
+      log::about{t.subject->id}.actor(name).warn(
+        "provider: removing surplus project {} of {}", surplus,
+        to_text(t.subject->id));
       call(t, delete_project, {{"id", surplus}}, [this](task& t, answer& got) {
         if (got.is == answer_class::ok || got.is == answer_class::auth
             || got.is == answer_class::not_found)
@@ -978,8 +982,9 @@ struct railway_state::impl {
     wait_or(
       t,
       [this, made](task& t) {
-        spdlog::warn("provider: removing {} services of {} that are not all",
-                     made.size(), to_text(t.subject->id));
+        log::about{t.subject->id}.actor(name).warn(
+          "provider: removing {} services of {} that are not all", made.size(),
+          to_text(t.subject->id));
         auto ids = std::make_shared<std::vector<std::string>>();
         for (const auto& x : made)
           ids->push_back(x.id);
@@ -1574,8 +1579,9 @@ struct railway_state::impl {
            auto surplus = std::make_shared<std::vector<std::string>>(
              surplus_of(std::move(made)));
            if (!surplus->empty())
-             spdlog::warn("provider: removing {} surplus services of {}",
-                          surplus->size(), to_text(t.subject->id));
+             log::about{t.subject->id}.actor(name).warn(
+               "provider: removing {} surplus services of {}", surplus->size(),
+               to_text(t.subject->id));
            remove_services(t, surplus, [this](task& t) {
              configure_step(t);
            });

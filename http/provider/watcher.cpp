@@ -1,6 +1,7 @@
 #include "http/provider/watcher.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/observe/log.hpp"
 #include "http/provider/documents.hpp"
 #include "http/provider/look.hpp"
 
@@ -453,9 +454,9 @@ struct watcher_state::impl {
   void order(record_ptr subject) {
     const auto& to = subject->state;
     if (to.deployment.at != phase::deploying) {
-      spdlog::error("watcher: nothing to look at for {} in {}",
-                    to_text(subject->id),
-                    lifecycle::to_string(to.deployment.at));
+      log::about{subject->id}.actor(name).error(
+        "watcher: nothing to look at in {}",
+        lifecycle::to_string(to.deployment.at));
       erase(subject->id);
       return;
     }
@@ -1235,9 +1236,9 @@ struct watcher_state::impl {
     const auto& status = seen.about->status;
     const auto is_news = status != w.status;
     if (is_news && status == "NEEDS_APPROVAL")
-      spdlog::warn("watcher: the deployment of {} waits for an approval at the "
-                   "provider",
-                   to_text(w.subject->id));
+      log::about{w.subject->id}.actor(name).warn(
+        "watcher: the deployment of {} waits for an approval at the provider",
+        to_text(w.subject->id));
     if (seen.progress > w.progress || is_news) {
       w.progress = std::max(w.progress, seen.progress);
       w.status = status;

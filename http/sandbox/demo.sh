@@ -34,6 +34,7 @@ for _ in $(seq 600); do
   sleep 0.1
 done
 from_banner() { sed -n "s/^  $1  *\([^ ]*\).*/\1/p" "$work/banner"; }
+shop=$(from_banner 'try it')
 api=$(from_banner API)
 alipay=$(from_banner Alipay)
 wechat=$(from_banner 'WeChat Pay')
@@ -51,6 +52,9 @@ call() {
   }
   jq '.data' "$work/answer"
 }
+
+bold "Open $shop in a browser to buy one yourself"
+echo "   Meanwhile this script does the same with curl:"
 
 bold "1. A user picks a plan"
 call GET /api/plans | jq -r '.[] | "   \(.planType)  \(.title)  \(.amount) \(.currency) for \(.periodDays) days"'
@@ -107,7 +111,7 @@ fi
 [[ $once == true ]] && exit 0
 
 cat << TEXT
-Try it yourself:
+Try it yourself at $shop, or:
   curl -s $api/api/subscriptions -H "Authorization: Bearer \$TOKEN" | jq
   The switches at $railway make builds fail, answers get lost, and more.
   Mails are at $mailbox, trades at $alipay and

@@ -72,6 +72,11 @@ struct mailbox_simulator::impl {
       .add(method::get, "/mails/{n}", "mail", to(&impl::show))
       .add(method::get, "/mails/{n}/html", "html", to(&impl::show_html))
       .add(method::get, "/mails/{n}/source", "source", to(&impl::show_source))
+      .add(method::get, "/previews", "previews", to(&impl::list_previews))
+      .add(method::get, "/previews/{name}/{locale}", "preview",
+           to(&impl::show_preview))
+      .add(method::get, "/previews/{name}/{locale}/html", "preview_html",
+           to(&impl::show_preview_html))
       .add(method::get, "/sandbox/mails", "list", to(&impl::list))
       .add(method::put, "/sandbox/mails", "switches", to(&impl::put))
       .add(method::delete_, "/sandbox/mails", "forget", to(&impl::forget));
@@ -141,7 +146,63 @@ struct mailbox_simulator::impl {
     if (mails.empty())
       body += "<tr><td colspan=\"3\" class=\"dim\">还没有邮件 No mail yet</tr>";
     body += "</table></div></div>";
+    if (options.previews)
+      body += "<p><a href=\"/previews\">邮件模板预览 Previews of all "
+              "mails</a></p>";
     x.answer(page(200, "收件箱 · Mailbox", body));
+  }
+
+  // -- what the mails of each kind look like ----------------------------------
+
+  static std::string path_of(const mail_preview& x) {
+    return "/previews/" + escape(x.name) + '/' + escape(x.locale);
+  }
+
+  /// The preview that the path names, or an answer that there is none.
+  std::optional<mail_preview> find_preview(http::exchange& x) const {
+    if (options.previews)
+      for (auto& each : options.previews())
+        if (each.name == x.in().param(0) && each.locale == x.in().param(1))
+          return std::move(each);
+    x.answer(page(404, "404",
+                  "<div class=\"card narrow\"><h1>没有这个模板 <small>There is "
+                  "no such preview</small></h1></div>"));
+    return std::nullopt;
+  }
+
+  void list_previews(http::exchange& x) {
+    auto body = std::string{
+      "<p><a href=\"/\">← 收件箱 Mailbox</a></p><div class=\"card\">"
+      "<h1>邮件模板预览 <small>Previews</small></h1><div class=\"scroll\">"
+      "<table><tr><th>模板 Template<th>语言 Language<th>主题 Subject</tr>"};
+    if (options.previews)
+      for (const auto& each : options.previews())
+        body += "<tr><td><a href=\"" + path_of(each) + "\">" + escape(each.name)
+                + "</a><td>" + escape(each.locale) + "<td>"
+                + escape(each.subject) + "</tr>";
+    x.answer(
+      page(200, "邮件模板预览 · Previews", body + "</table></div></div>"));
+  }
+
+  void show_preview(http::exchange& x) {
+    const auto found = find_preview(x);
+    if (!found)
+      return;
+    x.answer(page(
+      200, found->subject,
+      "<p><a href=\"/previews\">← 邮件模板预览 Previews</a></p>"
+      "<div class=\"card\"><h1>"
+        + escape(found->subject)
+        + "</h1></div><div class=\"card\"><h2>HTML</h2><iframe sandbox=\"\" "
+          "title=\"HTML\" src=\""
+        + path_of(*found)
+        + "/html\"></iframe></div><div class=\"card\"><h2>文本 Text</h2><pre>"
+        + escape(found->text) + "</pre></div>"));
+  }
+
+  void show_preview_html(http::exchange& x) {
+    if (auto found = find_preview(x))
+      answer_html(x, std::move(found->html));
   }
 
   void show(http::exchange& x) {
@@ -176,9 +237,13 @@ struct mailbox_simulator::impl {
     const auto* found = find(x);
     if (found == nullptr)
       return;
+    answer_html(x, read_mail(found->envelope.data).html);
+  }
+
+  static void answer_html(http::exchange& x, std::string html) {
     x.answer({200,
               "text/html; charset=utf-8",
-              read_mail(found->envelope.data).html,
+              std::move(html),
               {{"Content-Security-Policy",
                 "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
                 "frame-ancestors 'self'; sandbox"},

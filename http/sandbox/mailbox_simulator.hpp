@@ -7,10 +7,21 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace slipway::sandbox {
+
+/// A mail as it would look like.
+struct mail_preview {
+  std::string name; ///< Of its template.
+  std::string locale;
+  std::string subject;
+  std::string text;
+  std::string html;
+};
 
 struct mailbox_simulator_options {
   /// Where mails are taken.
@@ -24,12 +35,16 @@ struct mailbox_simulator_options {
   std::size_t sessions_max = 64;
   /// A client that says nothing for so long is let go.
   millis idle_timeout{30'000};
+  /// Mails to be shown at `/previews`; empty: there is no such page. Called on
+  /// a thread of the pages'.
+  std::function<std::vector<mail_preview>()> previews;
 };
 
 /// A mailbox that takes everything: an SMTP server (EHLO, AUTH PLAIN and LOGIN
 /// with any password, SIZE, PIPELINING; no TLS) and pages to read in.
 ///
 /// For people and scripts: `/` lists the mails, `/mails/{n}` shows one,
+/// `/previews` what the mails of each kind look like,
 /// `GET /sandbox/mails` gives all as JSON, `DELETE` forgets them, and
 /// `PUT /sandbox/mails` with `{"defer": n, "reject": n}` lets the next mails
 /// fail, for now (451) or for good (550).

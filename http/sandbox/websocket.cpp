@@ -1,5 +1,7 @@
 #include "http/sandbox/websocket.hpp"
 
+#include "http/server/wire_teardown.hpp"
+
 #include <boost/asio/post.hpp>
 #include <boost/beast/core/buffers_to_string.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -50,7 +52,7 @@ bool offers(const http::request& in, std::string_view protocol) {
 } // namespace
 
 struct websocket::impl {
-  using stream = ws::stream<asio::ip::tcp::socket>;
+  using stream = ws::stream<http::wire>;
 
   beast_request asked;
   websocket_options options;
@@ -154,7 +156,7 @@ bool websocket::is_agreed() const noexcept {
   return impl_->is_agreed;
 }
 
-void websocket::begin(socket taken, std::function<void()> leave) {
+void websocket::begin(http::wire taken, std::function<void()> leave) {
   auto& x = *impl_;
   x.leave = std::move(leave);
   x.wire.emplace(std::move(taken));

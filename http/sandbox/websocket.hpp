@@ -58,7 +58,7 @@ public:
 
   // -- http::upgraded ---------------------------------------------------------
 
-  void begin(socket taken, std::function<void()> leave) override;
+  void begin(http::wire taken, std::function<void()> leave) override;
 
   void stop() override;
 

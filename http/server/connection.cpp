@@ -1,5 +1,6 @@
 #include "http/server/connection.hpp"
 
+#include "actors/observe/log.hpp"
 #include "http/server/target.hpp"
 #include "http/server/upgrade.hpp"
 
@@ -8,7 +9,6 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/status.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -233,7 +233,7 @@ void stream_state::written() {
 
 connection::connection(std::shared_ptr<core> shared, worker& home,
                        asio::ip::tcp::socket socket)
-  : shared_{std::move(shared)}, home_{home}, socket_{std::move(socket)},
+  : shared_{std::move(shared)}, home_{home}, wire_{std::move(socket)},
     buffer_{std::max(shared_->options.max_header_bytes, body_read_bytes)
             + head_read_bytes} {
   shared_->connections.fetch_add(1, std::memory_order_acq_rel);
@@ -246,31 +246,82 @@ connection::~connection() {
 }
 
 void connection::start(bool refused) {
-  const auto& options = shared_->options;
   self_ = shared_from_this();
   home_.link(*this);
+  auto& socket = wire_.socket();
   auto ec = error_code{};
-  const auto peer = socket_.remote_endpoint(ec);
+  const auto peer = socket.remote_endpoint(ec);
   if (!ec)
     remote_ = peer.address().to_string();
-  socket_.non_blocking(true, ec);
+  socket.non_blocking(true, ec);
   if (!ec)
-    socket_.set_option(asio::ip::tcp::no_delay{true}, ec);
+    socket.set_option(asio::ip::tcp::no_delay{true}, ec);
   if (ec || shared_->stopping.load(std::memory_order_acquire)) {
     close();
     return;
   }
-  if (refused) {
-    in_ = std::make_shared<request>();
-    in_->remote = remote_;
-    in_->id = home_.next_id();
-    shared_->shed("connections");
-    refuse(503, "overloaded", "Too many connections. Please try again.", true,
-           true);
+  if (shared_->options.tls == nullptr) {
+    begin(refused);
     return;
   }
+  enter(phase::greeting, shared_->options.header_timeout);
+  wire_.async_greet(
+    *shared_->options.tls->current(),
+    [self = shared_from_this(), refused](tls_session::greeting how) {
+      self->greeted(how, refused);
+    });
+}
+
+void connection::greeted(tls_session::greeting how, bool refused) {
+  if (phase_ != phase::greeting)
+    return;
+  switch (how) {
+    case tls_session::greeting::secure:
+      begin(refused);
+      break;
+    case tls_session::greeting::plain_http:
+      wire_.expose();
+      turn_away(400, "https_expected",
+                "This port speaks HTTPS only. Please begin the URL with "
+                "https://.",
+                false);
+      break;
+    case tls_session::greeting::failed:
+      give_up(400);
+      break;
+  }
+}
+
+void connection::begin(bool refused) {
+  if (refused) {
+    shared_->shed("connections");
+    turn_away(503, "overloaded", "Too many connections. Please try again.",
+              true);
+    return;
+  }
+  const auto& options = shared_->options;
   enter(phase::idle, std::min(options.header_timeout, options.idle_timeout));
   read_more();
+}
+
+void connection::assume_request() {
+  in_ = std::make_shared<request>();
+  in_->remote = remote_;
+  in_->id = home_.next_id();
+}
+
+void connection::turn_away(int status, std::string_view error,
+                           std::string_view message, bool come_again) {
+  assume_request();
+  refuse(status, error, message, true, come_again);
+}
+
+void connection::give_up(int status) {
+  assume_request();
+  status_ = status;
+  report();
+  in_.reset();
+  close();
 }
 
 void connection::close() {
@@ -279,7 +330,7 @@ void connection::close() {
   phase_ = phase::closed;
   release_body();
   auto ec = error_code{};
-  socket_.close(ec);
+  wire_.close(ec);
   parser_.reset();
   held_.release();
   home_.unlink(*this);
@@ -296,10 +347,13 @@ void connection::close() {
 
 void connection::begin_stop() {
   switch (phase_) {
+    case phase::greeting:
+      close();
+      break;
     case phase::idle: {
       // A request that has reached the machine is one under way.
       auto ec = error_code{};
-      if (socket_.available(ec) == 0 || ec)
+      if (wire_.available(ec) == 0 || ec)
         close();
       break;
     }
@@ -321,6 +375,9 @@ void connection::check_deadline(steady::time_point now) {
   if (now < deadline_)
     return;
   switch (phase_) {
+    case phase::greeting:
+      give_up(408);
+      break;
     case phase::idle:
     case phase::writing:
     case phase::streaming:
@@ -353,7 +410,7 @@ void connection::read_more() {
                                                    : head_read_bytes;
   const auto room = buffer_.max_size() - buffer_.size();
   reading_ = true;
-  socket_.async_read_some(
+  wire_.async_read_some(
     buffer_.prepare(std::min(wanted, room)),
     [self = shared_from_this()](const error_code& ec, std::size_t bytes) {
       self->on_read(ec, bytes);
@@ -383,6 +440,7 @@ void connection::on_read(const error_code& ec, std::size_t bytes) {
       buffer_.clear();
       read_more();
       break;
+    case phase::greeting:
     case phase::handling:
     case phase::writing:
     case phase::visited:
@@ -546,7 +604,7 @@ void connection::send_continue() {
     = std::string_view{"HTTP/1.1 100 Continue\r\n\r\n"};
   auto ec = error_code{};
   // So few bytes only fail to fit when the client reads nothing.
-  if (socket_.write_some(asio::buffer(go_on), ec) != go_on.size())
+  if (wire_.write_some(asio::buffer(go_on), ec) != go_on.size())
     close();
 }
 
@@ -616,14 +674,18 @@ void connection::dispatch() {
     }
     taken = permit{shared_->gate};
   }
+  if (shared_->hooks.on_request)
+    shared_->hooks.on_request(*in_);
   enter(phase::handling, shared_->options.request_timeout);
   auto ticket = std::make_shared<exchange>(in_, shared_from_this(), number_,
                                            std::move(taken));
   try {
     match_.to->run(ticket);
   } catch (const std::exception& e) {
-    spdlog::error("http: the handler of {} threw: {}", match_.to->name,
-                  e.what());
+    log::about{}
+      .request(in_->id)
+      .trace(in_->trace.where.trace)
+      .error("http: the handler of {} threw: {}", match_.to->name, e.what());
     ticket->fail(500, "internal", "Something went wrong on our side.");
   }
 }
@@ -670,9 +732,10 @@ void connection::refuse(int status, std::string_view error,
 
 void connection::respond(response&& what) {
   if (!is_sendable(what)) {
-    spdlog::error("http: request {}: the answer has a header or status that "
-                  "must not be sent",
-                  in_->id);
+    log::about{}
+      .request(in_->id)
+      .trace(in_->trace.where.trace)
+      .error("http: the answer has a header or status that must not be sent");
     what = error_response(500, "internal", "Something went wrong on our side.",
                           in_->id);
   }
@@ -686,7 +749,7 @@ void connection::respond(response&& what) {
   enter(phase::writing, shared_->options.write_timeout);
   // Nearly always the kernel takes it all at once.
   auto ec = error_code{};
-  auto sent = socket_.write_some(
+  auto sent = wire_.write_some(
     std::array{asio::const_buffer{head_.data(), head_.size()},
                asio::const_buffer{out_.data(), out_.size()}},
     ec);
@@ -703,7 +766,7 @@ void connection::respond(response&& what) {
   const auto of_head = std::min(sent, head_.size());
   const auto of_body = sent - of_head;
   asio::async_write(
-    socket_,
+    wire_,
     std::array{
       asio::const_buffer{head_.data() + of_head, head_.size() - of_head},
       asio::const_buffer{out_.data() + of_body, out_.size() - of_body}},
@@ -795,7 +858,7 @@ void connection::drain() {
   // take the answer with it. So: our end first, then wait for theirs.
   enter(phase::draining, drain_timeout);
   auto ec = error_code{};
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ec);
+  wire_.end_sending(ec);
   if (ec) {
     close();
     return;
@@ -870,8 +933,8 @@ void connection::begin_stream(std::uint64_t number, response&& head,
   let_go(out_);
   // What a client does not read shall not pile up in the system, either.
   auto ec = error_code{};
-  socket_.set_option(asio::socket_base::send_buffer_size{stream_send_bytes},
-                     ec);
+  wire_.socket().set_option(
+    asio::socket_base::send_buffer_size{stream_send_bytes}, ec);
   if (!reading_) {
     buffer_.clear();
     buffer_.shrink_to_fit();
@@ -916,7 +979,7 @@ void connection::write_stream(std::string_view bytes, bool last) {
   stream_busy_ = true;
   deadline_ = steady::now() + shared_->options.write_timeout;
   asio::async_write(
-    socket_, asio::buffer(chunk_),
+    wire_, asio::buffer(chunk_),
     [self = shared_from_this(), last](const error_code& ec, std::size_t) {
       self->stream_busy_ = false;
       if (self->phase_ != phase::streaming)
@@ -993,7 +1056,7 @@ void connection::begin_visit(std::uint64_t number,
   report();
   in_.reset();
   match_ = {};
-  visitor_->begin(std::move(socket_), [weak = weak_from_this()] {
+  visitor_->begin(std::move(wire_), [weak = weak_from_this()] {
     const auto left = weak.lock();
     if (left == nullptr || left->visitor_ == nullptr)
       return;

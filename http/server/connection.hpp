@@ -2,10 +2,10 @@
 
 #include "http/server/parser.hpp"
 #include "http/server/server.hpp"
+#include "http/server/wire.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 
@@ -186,6 +186,7 @@ private:
 
   /// What the connection is busy with.
   enum class phase : std::uint8_t {
+    greeting,  ///< TLS begins.
     idle,      ///< Between requests.
     head,      ///< Some bytes of a request are here.
     body,      ///< The head is here.
@@ -196,6 +197,19 @@ private:
     draining,  ///< Done; waits for the client's end.
     closed,
   };
+
+  // -- beginning --------------------------------------------------------------
+
+  /// The client's handshake has ended.
+  void greeted(tls_session::greeting how, bool refused);
+  void begin(bool refused);
+  /// A request of which nothing is known but who sends it.
+  void assume_request();
+  /// Answers before anything has been read, and closes.
+  void turn_away(int status, std::string_view error, std::string_view message,
+                 bool come_again);
+  /// Closes without an answer that could be understood, and reports it.
+  void give_up(int status);
 
   // -- reading ----------------------------------------------------------------
 
@@ -249,7 +263,7 @@ private:
 
   std::shared_ptr<core> shared_;
   worker& home_;
-  asio::ip::tcp::socket socket_;
+  wire wire_;
   boost::beast::flat_buffer buffer_;
   phase phase_ = phase::idle;
   steady::time_point deadline_;

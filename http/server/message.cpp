@@ -1,5 +1,6 @@
 #include "http/server/message.hpp"
 
+#include "actors/observe/text.hpp"
 #include "http/server/target.hpp"
 
 #include <algorithm>
@@ -104,50 +105,7 @@ response error_response(int status, std::string_view error,
 }
 
 std::string json_quote(std::string_view text) {
-  static constexpr auto hex = std::string_view{"0123456789abcdef"};
-  std::string result;
-  result.reserve(text.size() + 2);
-  result += '"';
-  while (!text.empty()) {
-    const auto c = static_cast<unsigned char>(text.front());
-    if (c >= 0x80) {
-      const auto n = utf8_length(text);
-      if (n == 0)
-        result += "\xEF\xBF\xBD";
-      else
-        result.append(text.data(), n);
-      text.remove_prefix(n == 0 ? 1 : n);
-      continue;
-    }
-    switch (c) {
-      case '"':
-        result += "\\\"";
-        break;
-      case '\\':
-        result += "\\\\";
-        break;
-      case '\n':
-        result += "\\n";
-        break;
-      case '\r':
-        result += "\\r";
-        break;
-      case '\t':
-        result += "\\t";
-        break;
-      default:
-        if (c < 0x20 || c == 0x7F) {
-          result += "\\u00";
-          result += hex[c >> 4U];
-          result += hex[c & 0x0FU];
-        } else {
-          result += static_cast<char>(c);
-        }
-    }
-    text.remove_prefix(1);
-  }
-  result += '"';
-  return result;
+  return observe::quoted(text);
 }
 
 } // namespace slipway::http

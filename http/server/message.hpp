@@ -1,5 +1,7 @@
 #pragma once
 
+#include "actors/observe/tracer.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -95,6 +97,9 @@ struct request {
   std::string id;
   /// What the `{…}` of the route stand for, in order.
   std::vector<std::string> params;
+  /// Where its span belongs, where spans are wanted. Set by
+  /// `server_hooks::on_request`.
+  trace::tracer::entry trace;
 
   /// The n-th path parameter; empty when the route has fewer.
   [[nodiscard]] const std::string& param(std::size_t n) const noexcept;

@@ -282,7 +282,9 @@ std::uint16_t server::port() const noexcept {
 std::string server::url() const {
   const auto& host = impl_->shared->options.host;
   const auto is_v6 = host.find(':') != std::string::npos;
-  return "http://" + (is_v6 ? "[" + host + "]" : host) + ":"
+  const auto* scheme
+    = impl_->shared->options.tls == nullptr ? "http://" : "https://";
+  return scheme + (is_v6 ? "[" + host + "]" : host) + ":"
          + std::to_string(impl_->port);
 }
 

@@ -5,6 +5,7 @@
 #include "http/server/message.hpp"
 #include "http/server/permit.hpp"
 #include "http/server/router.hpp"
+#include "http/server/tls.hpp"
 
 #include <tl/expected.hpp>
 
@@ -56,13 +57,19 @@ struct server_options {
   std::shared_ptr<permit_gate> gate = nullptr;
   /// Seeds the request ids of our own; 0 means: from the system.
   std::uint64_t id_seed = 0;
+  /// TLS on every connection, with what this one has at the moment the
+  /// connection comes. A handshake has `header_timeout`, and its connection
+  /// counts. Null means: no TLS.
+  std::shared_ptr<tls_keeper> tls = nullptr;
 };
 
 /// Called on the server's threads; must not block.
 struct server_hooks {
   /// After an answer has been handed to the socket.
   /// `route` is the route's name, or `-` when none was reached.
-  /// `seconds` run from the request's last byte to the answer's.
+  /// `seconds` run from the request's last byte to the answer's. A handshake
+  /// that fails is reported as an answer of 400, one that takes too long as
+  /// 408, although nobody could be told.
   std::function<void(std::string_view route, int status, double seconds,
                      const request& in)>
     on_response = nullptr;
@@ -72,6 +79,9 @@ struct server_hooks {
   /// After work was refused for want of room. `reason` is `in_flight`, `full`,
   /// `bodies`, `connections`, `streams` or `timeout`.
   std::function<void(std::string_view reason)> on_shed = nullptr;
+  /// After the head and the body have been read and a route was found, before
+  /// the handler runs: may set `trace`.
+  std::function<void(request& in)> on_request = nullptr;
 };
 
 /// An HTTP/1.1 server on threads of its own: keep-alive, one request at a time
@@ -95,7 +105,7 @@ public:
   /// The port that is listened on; 0 before `start`.
   [[nodiscard]] std::uint16_t port() const noexcept;
 
-  /// `http://HOST:PORT`, without a slash at the end.
+  /// `http://HOST:PORT`, with `https` where it is, without a slash at the end.
   [[nodiscard]] std::string url() const;
 
   /// Stops accepting, closes idle connections and event streams, asks upgraded

@@ -1,5 +1,7 @@
 #include "http/server/target.hpp"
 
+#include "actors/observe/text.hpp"
+
 #include <algorithm>
 #include <vector>
 
@@ -108,34 +110,7 @@ std::optional<std::string> percent_decode(std::string_view text, plus sign) {
 }
 
 std::size_t utf8_length(std::string_view text) noexcept {
-  if (text.empty())
-    return 0;
-  const auto byte = [&](std::size_t i) -> unsigned {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-  };
-  const auto tail = [&](std::size_t i) {
-    return (byte(i) & 0xC0U) == 0x80U;
-  };
-  const auto first = byte(0);
-  if (first < 0x80)
-    return 1;
-  if (first >= 0xC2 && first <= 0xDF)
-    return tail(1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    if (!tail(1) || !tail(2))
-      return 0;
-    if ((first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) > 0x9F))
-      return 0;
-    return 3;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    if (!tail(1) || !tail(2) || !tail(3))
-      return 0;
-    if ((first == 0xF0 && byte(1) < 0x90) || (first == 0xF4 && byte(1) > 0x8F))
-      return 0;
-    return 4;
-  }
-  return 0;
+  return observe::utf8_length(text);
 }
 
 bool is_utf8(std::string_view text) noexcept {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <boost/asio/ip/tcp.hpp>
+#include "http/server/wire.hpp"
 
 #include <functional>
 
@@ -12,16 +12,15 @@ namespace slipway::http {
 /// server lives: its socket belongs to the server's thread.
 class upgraded {
 public:
-  using socket = boost::asio::ip::tcp::socket;
-
   virtual ~upgraded();
 
-  /// Takes the socket over. The request that led here has been read to its end,
-  /// nothing has been answered: `101 Switching Protocols` is for this to say.
-  /// Deadlines of any kind are its own business from here on.
+  /// Takes the connection over, with TLS where it has that. The request that
+  /// led here has been read to its end, nothing has been answered: `101
+  /// Switching Protocols` is for this to say. Deadlines of any kind are its own
+  /// business from here on.
   /// @param leave To be called on this thread once all is over; gives the
   ///        connection's place back. Later calls do nothing.
-  virtual void begin(socket taken, std::function<void()> leave) = 0;
+  virtual void begin(wire taken, std::function<void()> leave) = 0;
 
   /// The server is about to stop: say goodbye, then leave. `close` follows for
   /// whoever takes longer than the server's deadline.

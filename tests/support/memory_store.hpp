@@ -70,6 +70,9 @@ struct memory_database {
   std::map<std::pair<std::uint64_t, std::uint32_t>, asking> asks;
   std::map<std::uint64_t, std::vector<sealed_credential>> credentials;
   std::vector<kept_notice> notices;
+  /// Of the one user that there is mail for.
+  bool wants_progress = true;
+  std::string bounced; ///< Why mails to that address come back.
   std::vector<kept_history> history;
   std::vector<callback_entry> callbacks; ///< Their ids count from 1.
   std::map<std::int64_t, settlement> settled;
@@ -411,6 +414,9 @@ struct memory_database {
         mail.email = "user@example.com";
         mail.plan = find(x.subscription)->plan;
         mail.tries = x.tries;
+        mail.user_id = find(x.subscription)->user_id;
+        mail.wants_progress = wants_progress;
+        mail.bounced = bounced;
         out.push_back(std::move(mail));
       }
     return out;

@@ -33,6 +33,10 @@ const forUsers = served([
   ['GET', `/api/deployment/logs/${unknown}`],
   ['GET', `/api/deployment/logs/${unknown}/stream`],
   ['GET', '/api/notifications'],
+  ['GET', '/api/notifications/unread-count'],
+  ['POST', '/api/notifications/read-all'],
+  ['GET', '/api/notifications/preferences'],
+  ['PUT', '/api/notifications/preferences', { mail: { progress: true } }],
   ['POST', `/api/notifications/${unknown}/read`],
 ]);
 
@@ -48,9 +52,17 @@ const forOperators = served([
   ['GET', '/api/ops/callbacks'],
   ['GET', `/api/ops/callbacks/${unknown}`],
   ['POST', `/api/ops/callbacks/${unknown}/replay?dryRun=true`],
+  ['GET', '/api/ops/templates'],
+  ['GET', '/api/ops/templates/deployment_success'],
+  ['GET', '/api/ops/mail/bounces'],
+  ['POST', '/api/ops/mail/bounces', { recipient: 'a@example.com',
+    reason: 'x' }],
+  ['DELETE', '/api/ops/mail/bounces?address=a@example.com'],
   ['GET', '/api/ops/actors'],
   ['GET', '/api/ops/automation'],
   ['PUT', '/api/ops/automation', { enabled: true }],
+  ['GET', '/api/ops/audit'],
+  ['POST', '/api/ops/credentials/rotate'],
 ]);
 
 test('without a token everything is 401', async () => {
@@ -69,7 +81,7 @@ test('a token of a user opens nothing of the operator: 403 forbidden',
       (await user.send(method, path, { body })).fails(403,
         { error: 'forbidden' });
     }
-    for (const role of ['admin', 'Operator', '', ['operator'], true]) {
+    for (const role of ['Admin', 'Operator', '', ['operator'], true]) {
       const other = world.anonymous.as(token(world.secret,
         { sub: 'u', role }));
       const answer = await other.get('/api/deployment-monitor/stats');

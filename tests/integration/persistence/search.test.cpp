@@ -163,7 +163,7 @@ CAF_TEST(every notice has its name in the story) {
   auto x = paid(1);
   auto db = probe{url};
   db.run("DELETE FROM notifications");
-  for (auto i = 0; i <= static_cast<int>(notice_kind::instance_changed); ++i)
+  for (std::size_t i = 0; i < notice_kind_count; ++i)
     db.run("INSERT INTO notifications (user_id, subscription_id, revision, "
            "kind, instance_seq, public_url, error, amount_minor, created_at) "
            "VALUES ('user-1', 1, 99, "
@@ -172,7 +172,7 @@ CAF_TEST(every notice has its name in the story) {
   for (const auto& row : timeline(x.now.id, {}, 100))
     if (row.kind == "notification")
       told.push_back(row.operation);
-  CAF_REQUIRE_EQUAL(told.size(), 9u);
+  CAF_REQUIRE_EQUAL(told.size(), notice_kind_count);
   for (std::size_t i = 0; i < told.size(); ++i)
     CAF_CHECK_EQUAL(told[i],
                     std::string{to_string(static_cast<notice_kind>(i))});

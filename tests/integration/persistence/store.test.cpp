@@ -257,7 +257,8 @@ CAF_TEST(notifications are listed and read by their user only) {
   paid(1);
   paid(2);
   paid(3, "other");
-  const auto all = must(first->ask(query::list_notifications{"user-1", 0, 10}));
+  const auto all
+    = must(first->ask(query::list_notifications{"user-1", 0, 10})).rows;
   CAF_REQUIRE_EQUAL(all.size(), 2u);
   CAF_CHECK(all[0].subscription == subscription_id{2});
   CAF_CHECK(all[0].what.kind == notice_kind::payment_received);
@@ -265,7 +266,7 @@ CAF_TEST(notifications are listed and read by their user only) {
   CAF_CHECK(all[0].what.at == after(2'000));
   CAF_CHECK(!all[0].read_at);
   const auto older
-    = must(first->ask(query::list_notifications{"user-1", all[0].id, 10}));
+    = must(first->ask(query::list_notifications{"user-1", all[0].id, 10})).rows;
   CAF_REQUIRE_EQUAL(older.size(), 1u);
   CAF_CHECK_EQUAL(older[0].id, all[1].id);
   const auto stolen = first->ask(
@@ -309,7 +310,7 @@ CAF_TEST(mails are owed until they are marked) {
                         int next, const char* detail) {
     must(first->ask(query::mark_mail{
       mails[which].subscription, mails[which].revision, mails[which].what.kind,
-      status, after(at), after(next), detail}));
+      status, after(at), after(next), detail, "a@example.com"}));
   };
   mark(0, query::mail_status::owed, 20'000, 30'000, "451 later");
   CAF_CHECK_EQUAL(due(*first, 29'999).size(), 1u);

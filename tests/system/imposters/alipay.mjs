@@ -276,13 +276,14 @@ export class Alipay {
   }
 
   /** Posts parameters as they are; returns the answer. */
-  post(url, params, { timeout } = {}) {
+  post(url, params, { timeout, headers = {} } = {}) {
     return request(url, {
       method: 'POST',
       timeout,
       headers: {
         'Content-Type': 'application/x-www-form-urlencoded; charset=UTF-8',
         'User-Agent': 'Mozilla/4.0',
+        ...headers,
       },
       body: form(params),
     });
@@ -363,7 +364,8 @@ export class Alipay {
       return fail('40002', 'isv.invalid-signature', 'Invalid Arguments');
     }
     this.calls.push({ method: call.method, biz: call.biz, at: Date.now(),
-      fault: fault?.kind });
+      fault: fault?.kind, traceparent: req.headers.traceparent,
+      tracestate: req.headers.tracestate });
     const { biz } = call;
     const trade = this.trades.get(biz.out_trade_no)
       ?? [...this.trades.values()].find((t) => t.tradeNo === biz.trade_no);

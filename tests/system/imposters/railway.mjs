@@ -493,7 +493,9 @@ export class Railway {
     const chunks = [];
     for await (const chunk of req) chunks.push(chunk);
     const url = new URL(req.url, this.url);
-    const entry = this.note({ source: url.searchParams.get('source') });
+    const entry = this.note({ source: url.searchParams.get('source'),
+      traceparent: req.headers.traceparent,
+      tracestate: req.headers.tracestate });
     if (Date.now() < this.#blockedUntil) return this.#shutOut(entry, res);
     this.budget -= 1;
     const reply = (status, body, headers = {}) => {

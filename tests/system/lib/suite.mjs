@@ -7,7 +7,6 @@ export const { after, afterEach, before, beforeEach } = node;
 
 const waiting = new Map(Object.entries({
   'operators: stats and attention are closed to users': 'operator routes',
-  'the server runs, ops answers from the shell, SIGTERM is 0': 'slipway ops',
 }));
 
 /** Paths that the server does not serve yet. */

@@ -136,6 +136,8 @@ export class World {
       deployment: { max_concurrent: 3, attempts: 3, backoff_initial: '200ms',
         backoff_max: '1s', deadline: '60s', poll_interval: '200ms' },
       payment: { order_ttl: '30m' },
+      // Tests ask more often than people do.
+      limits: { user_requests_per_second: 0 },
       mail: this.smtp && { url: reached('smtp'),
         from: 'Slipway <no-reply@example.com>' },
     };

@@ -677,6 +677,23 @@ CAF_TEST(the notices of an ending go out by mail once) {
   CAF_CHECK_EQUAL(log->nudges, 1u);
 }
 
+CAF_TEST(whoever has waited for long is told that it goes on) {
+  for (const auto wait : {119, 120}) {
+    stop();
+    auto row = make_record(id, phase::queued);
+    row.state.deployment.phase_at = time.now() - millis{wait * 1'000};
+    db->notices.clear();
+    spawn(row);
+    send(slot_granted{time.now()});
+    consume_messages();
+    CAF_CHECK_EQUAL(db->notices.size(), wait == 120 ? 1u : 0u);
+    for (const auto& x : db->notices) {
+      CAF_CHECK(x.what.kind == notice_kind::deployment_started);
+      CAF_CHECK(!x.what.by_mail);
+    }
+  }
+}
+
 CAF_TEST(every turn in the life of an instance has its notice) {
   using kind = notice_kind;
   using health = instance_health;

@@ -44,11 +44,11 @@ public:
     --book_.alive;
   }
 
-  void begin(socket taken, std::function<void()> leave) override {
+  void begin(wire taken, std::function<void()> leave) override {
     ++book_.begun;
     leave_ = std::move(leave);
-    socket_.emplace(std::move(taken));
-    asio::write(*socket_, asio::buffer("hello\n"sv));
+    wire_.emplace(std::move(taken));
+    asio::write(*wire_, asio::buffer("hello\n"sv));
     listen();
   }
 
@@ -57,19 +57,19 @@ public:
     if (is_stubborn_)
       return;
     auto ec = boost::system::error_code{};
-    asio::write(*socket_, asio::buffer("bye\n"sv), ec);
+    asio::write(*wire_, asio::buffer("bye\n"sv), ec);
     end();
   }
 
   void close() override {
     ++book_.closed;
     auto ec = boost::system::error_code{};
-    socket_->close(ec);
+    wire_->close(ec);
   }
 
 private:
   void listen() {
-    socket_->async_read_some(
+    wire_->async_read_some(
       asio::buffer(bytes_),
       [self = shared_from_this()](const boost::system::error_code& ec,
                                   std::size_t n) {
@@ -79,7 +79,7 @@ private:
         }
         const auto said = std::string_view{self->bytes_.data(), n};
         auto failed = boost::system::error_code{};
-        asio::write(*self->socket_, asio::buffer(said), failed);
+        asio::write(*self->wire_, asio::buffer(said), failed);
         if (said.find('!') != std::string_view::npos)
           self->end();
         else
@@ -89,7 +89,7 @@ private:
 
   void end() {
     auto ec = boost::system::error_code{};
-    socket_->close(ec);
+    wire_->close(ec);
     leave_();
     leave_();
   }
@@ -97,7 +97,7 @@ private:
   diary& book_;
   bool is_stubborn_;
   std::function<void()> leave_;
-  std::optional<socket> socket_;
+  std::optional<wire> wire_;
   std::array<char, 256> bytes_{};
 };
 

@@ -2,6 +2,7 @@
 
 #include "http/crypto/encoding.hpp"
 #include "http/mail/mailer.hpp"
+#include "http/mail/unsubscribe.hpp"
 
 #include <caf/test/unit_test.hpp>
 
@@ -273,4 +274,46 @@ CAF_TEST(text survives whatever its line ends and bytes) {
     check_lines(mail);
     CAF_CHECK_EQUAL(content_of(mail), std::string(length, 'x') + " = \r\n");
   }
+}
+
+CAF_TEST(a mail says where to turn it off) {
+  auto message = a_mail();
+  CAF_CHECK(!contains(built(message), "List-Unsubscribe"));
+  message.unsubscribe_url = "https://example.com/off?user=a%26b";
+  auto mail = built(message);
+  CAF_CHECK_EQUAL(header(mail, "List-Unsubscribe"),
+                  "<https://example.com/off?user=a%26b>");
+  CAF_CHECK(!contains(mail, "List-Unsubscribe-Post"));
+  message.one_click = true;
+  mail = built(message);
+  CAF_CHECK_EQUAL(header(mail, "List-Unsubscribe-Post"),
+                  "List-Unsubscribe=One-Click");
+  for (const auto& bad :
+       {std::string{"javascript:x"}, std::string{"https://"},
+        std::string{"https://a>\r\nBcc: x"}, std::string{"https://a b"},
+        std::string{"https://a/ü"}, "https://a/" + std::string(900, 'x')}) {
+    message.unsubscribe_url = bad;
+    const auto refused = build_mail("s@example.com", message);
+    CAF_CHECK(!refused);
+  }
+}
+
+CAF_TEST(the address to turn mails off says whose) {
+  const auto* pattern = "https://example.com/off/{user}?u={user}";
+  CAF_CHECK(!check_unsubscribe_url(pattern));
+  CAF_CHECK_EQUAL(
+    unsubscribe_url_for(pattern, "a b&<>\r\n"),
+    "https://example.com/off/a%20b%26%3C%3E%0D%0A?u=a%20b%26%3C%3E"
+    "%0D%0A");
+  CAF_CHECK(is_unsubscribe_url(unsubscribe_url_for(pattern, "a b&<>\r\n")));
+  CAF_CHECK(is_one_click(pattern));
+  CAF_CHECK(!is_one_click("http://example.com/{user}"));
+  CAF_CHECK(!is_one_click("https://example.com/"));
+  CAF_CHECK(!is_one_click("mailto:off@example.com?subject={user}"));
+  CAF_CHECK(!check_unsubscribe_url("mailto:off@example.com?subject={user}"));
+  // Rather no header than one that is cut.
+  CAF_CHECK(unsubscribe_url_for(pattern, std::string(500, 'x')).empty());
+  for (const auto* bad : {"", "example.com/off", "ftp://example.com/",
+                          "https://exa mple.com/", "https://example.com/{usr}"})
+    CAF_CHECK(check_unsubscribe_url(bad).has_value());
 }

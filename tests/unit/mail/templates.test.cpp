@@ -4,6 +4,8 @@
 
 #include <caf/test/unit_test.hpp>
 
+#include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,6 +26,39 @@ notice_facts success() {
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != text.npos;
 }
+
+/// A directory of one's own templates.
+struct folder {
+  std::filesystem::path path;
+
+  folder() {
+    auto form
+      = (std::filesystem::temp_directory_path() / "slipway-XXXXXX").string();
+    CAF_REQUIRE(mkdtemp(form.data()) != nullptr);
+    path = form;
+  }
+
+  ~folder() {
+    std::filesystem::remove_all(path);
+  }
+
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream{path / name, std::ios::binary} << text;
+  }
+
+  /// The mistakes, one a line, without the directory.
+  [[nodiscard]] std::string mistakes() const {
+    const auto made = template_set::load(path.string());
+    auto out = std::string{};
+    if (!made)
+      for (const auto& line : made.error()) {
+        const auto prefix = path.string() + '/';
+        CAF_CHECK(line.starts_with(prefix));
+        out += line.substr(prefix.size()) + '\n';
+      }
+    return out;
+  }
+};
 
 } // namespace
 
@@ -219,7 +254,7 @@ CAF_TEST(what becomes of an instance is told in both languages) {
 CAF_TEST(every notice has words of its own in each language) {
   auto seen = std::set<std::string>{};
   for (const auto* locale : {"zh-CN", "en"})
-    for (auto i = 0; i <= static_cast<int>(notice_kind::instance_changed);
+    for (auto i = 0; i <= static_cast<int>(notice_kind::deployment_started);
          ++i) {
       auto facts = success();
       facts.kind = static_cast<notice_kind>(i);
@@ -277,4 +312,180 @@ CAF_TEST(what is unknown is left out) {
   CAF_CHECK(!contains(result.mail_html, "<a "));
   CAF_CHECK(!contains(result.mail_text, "URL"));
   CAF_CHECK(!contains(result.mail_text, "Deployed in"));
+}
+
+CAF_TEST(every template renders in every language) {
+  CAF_CHECK(template_kinds().size() >= 12u);
+  for (const auto& kind : template_kinds())
+    for (const auto in : languages) {
+      const auto locale = to_tag(in);
+      for (const auto full : {true, false}) {
+        auto facts = sample_facts(kind);
+        if (!full) {
+          facts = {};
+          facts.kind = kind.kind;
+          facts.error = kind.change;
+        }
+        const auto told = builtin_templates()->render(facts, locale);
+        for (const auto* text : {&told.title, &told.message, &told.mail_subject,
+                                 &told.mail_text, &told.mail_html}) {
+          CAF_CHECK(!text->empty());
+          CAF_CHECK(!contains(*text, "{{"));
+          CAF_CHECK(!contains(*text, "}}"));
+        }
+        CAF_CHECK(contains(told.mail_text, told.title));
+        CAF_CHECK(contains(told.mail_html, told.title));
+        CAF_CHECK(contains(told.mail_html, "</html>"));
+        CAF_CHECK(!contains(told.mail_html, "<exit"));
+        const auto brief = builtin_templates()->render_words(facts, locale);
+        CAF_CHECK_EQUAL(brief.title, told.title);
+        CAF_CHECK_EQUAL(brief.message, told.message);
+      }
+    }
+}
+
+CAF_TEST(templates are found by name and by what changed) {
+  CAF_CHECK(find_template("deployment_success") != nullptr);
+  CAF_CHECK(find_template("DEPLOYMENT_SUCCESS")
+            == find_template("deployment_success"));
+  CAF_CHECK(find_template("layout") == nullptr);
+  CAF_CHECK(find_template("deployment_succes") == nullptr);
+  CAF_CHECK(find_template("") == nullptr);
+}
+
+CAF_TEST(a subject is one line and not too long) {
+  const auto own = folder{};
+  own.write("deployment_failed.en.txt", "title: Failed\nmessage: m\n"
+                                        "subject: {{error}}\n\nbody\n");
+  const auto made = template_set::load(own.path.string());
+  CAF_REQUIRE(made.has_value());
+  auto facts = notice_facts{};
+  facts.kind = notice_kind::deployment_failed;
+  facts.error = "a\r\nBcc: x";
+  CAF_CHECK_EQUAL((*made)->render(facts, "en").mail_subject, "a  Bcc: x");
+  facts.error.clear();
+  for (auto i = 0; i < 300; ++i)
+    facts.error += "部";
+  const auto subject = (*made)->render(facts, "en").mail_subject;
+  CAF_CHECK(subject.size() <= 210u);
+  CAF_CHECK(subject.ends_with("部…"));
+}
+
+CAF_TEST(files take the places of the built - in ones one by one) {
+  const auto own = folder{};
+  own.write("payment_received.en.txt",
+            "\xef\xbb\xbftitle: Thanks!\r\nmessage: {{price}} came\r\n"
+            "subject: We got {{price}}\r\n\r\nHello,\r\n"
+            "{{price}} for {{plan_title}} ({{subscription_id}}).\r\n");
+  own.write("layout.en.txt", "[{{content}}]\n");
+  own.write("README", "nobody reads {{this}}");
+  own.write(".payment_received.en.txt.swp", "{{");
+  const auto made = template_set::load(own.path.string());
+  if (!made)
+    CAF_FAIL(made.error().front());
+  CAF_CHECK_EQUAL((*made)->replaced(), 2u);
+  CAF_CHECK((*made)->is_replaced("layout.en.txt"));
+  CAF_CHECK(!(*made)->is_replaced("layout.zh-CN.txt"));
+  auto facts = sample_facts(*find_template("payment_received"));
+  const auto en = (*made)->render(facts, "en");
+  CAF_CHECK_EQUAL(en.title, "Thanks!");
+  CAF_CHECK_EQUAL(en.message, "¥99.00 came");
+  CAF_CHECK_EQUAL(en.mail_subject, "We got ¥99.00");
+  CAF_CHECK_EQUAL(en.mail_text,
+                  "[Hello,\n¥99.00 for 专业版 (sub_0123456789abc).]\n");
+  // The HTML is another file.
+  CAF_CHECK(contains(en.mail_html, "Thank you."));
+  CAF_CHECK(contains(en.mail_html, "Thanks!"));
+  const auto zh = (*made)->render(facts, "zh-CN");
+  CAF_CHECK_EQUAL(zh.mail_text, render_notice(facts, "zh-CN").mail_text);
+}
+
+CAF_TEST(mistakes in files are told all at once) {
+  const auto own = folder{};
+  own.write("payment_recieved.en.txt", "");
+  CAF_CHECK_EQUAL(own.mistakes(),
+                  "payment_recieved.en.txt:1: no template has this name; "
+                  "expected one of the built-in ones, such as "
+                  "payment_received.en.txt\n");
+  std::filesystem::remove(own.path / "payment_recieved.en.txt");
+  own.write("deployment_failed.en.txt",
+            "title: x\nsubjcet: y\n\nbody {{price}}\n");
+  own.write("deployment_failed.en.html", "<p>\n\n{{eror}}</p>");
+  const auto told = own.mistakes();
+  CAF_CHECK(
+    contains(told, "deployment_failed.en.txt:2: expected \"title: …\""));
+  CAF_CHECK(contains(told, "deployment_failed.en.txt:1: no message; expected a "
+                           "line \"message: …\""));
+  CAF_CHECK(contains(told, "deployment_failed.en.txt:1: no subject"));
+  CAF_CHECK(
+    contains(told, "deployment_failed.en.txt:4: unknown name \"price\""));
+  CAF_CHECK(contains(told,
+                     "deployment_failed.en.html:3: unknown name \"eror\"; "
+                     "expected one of error, instance_name"));
+  own.write("deployment_failed.en.html", "a\nb\x01");
+  own.write("deployment_failed.en.txt",
+            "title: x\ntitle: y\nmessage:\nsubject: z\n\n");
+  const auto more = own.mistakes();
+  CAF_CHECK(contains(more, "html:2: expected text in UTF-8 without control"));
+  CAF_CHECK(contains(more, "txt:2: title stands there twice"));
+  CAF_CHECK(contains(more, "txt:3: message is empty"));
+  CAF_CHECK(contains(more, "no text; expected the mail's"));
+  own.write("deployment_failed.en.html", std::string(70'000, 'x'));
+  CAF_CHECK(contains(own.mistakes(), "expected a template of at most 65536"));
+  const auto gone = template_set::load((own.path / "none").string());
+  CAF_REQUIRE(!gone);
+  CAF_CHECK(contains(gone.error().front(), "expected a readable directory"));
+}
+
+CAF_TEST(files are read again when they change and the last good ones stay) {
+  const auto own = folder{};
+  const auto text = [](const std::string& title) {
+    return "title: " + title + "\nmessage: m\nsubject: s\n\nbody\n";
+  };
+  own.write("instance_down.en.txt", text("One"));
+  const auto opened
+    = template_store::open(own.path.string(), slipway::millis{0});
+  CAF_REQUIRE(opened.has_value());
+  auto& store = **opened;
+  const auto title = [&] {
+    return store.current()
+      ->render(sample_facts(*find_template("instance_down")), "en")
+      .title;
+  };
+  CAF_CHECK_EQUAL(title(), "One");
+  const auto kept = store.current();
+  store.look();
+  CAF_CHECK(store.current() == kept);
+  own.write("instance_down.en.txt", text("Two two"));
+  store.look();
+  CAF_CHECK_EQUAL(title(), "Two two");
+  own.write("instance_down.en.txt", text("{{oops}}"));
+  store.look();
+  CAF_CHECK_EQUAL(title(), "Two two");
+  CAF_REQUIRE_EQUAL(store.faults().size(), 1u);
+  CAF_CHECK(
+    contains(store.faults()[0], "instance_down.en.txt:1: unknown name"));
+  std::filesystem::remove(own.path / "instance_down.en.txt");
+  store.look();
+  CAF_CHECK_EQUAL(title(), "Instance is down");
+  CAF_CHECK(store.faults().empty());
+  // What somebody still renders with is not taken away.
+  CAF_CHECK_EQUAL(
+    kept->render(sample_facts(*find_template("instance_down")), "en").title,
+    "One");
+  own.write("instance_down.en.txt", "nothing");
+  CAF_CHECK(!template_store::open(own.path.string(), slipway::millis{0}));
+}
+
+CAF_TEST(money and what no longer runs is always mailed) {
+  for (const auto& kind : template_kinds()) {
+    const auto may_be_off = is_progress(kind.kind);
+    const auto required
+      = std::set<std::string_view>{"payment_received", "refund_completed",
+                                   "deployment_failed", "instance_terminated",
+                                   "instance_down"}
+          .count(kind.name)
+        != 0;
+    CAF_CHECK_EQUAL(may_be_off, !required);
+  }
 }

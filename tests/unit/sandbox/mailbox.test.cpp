@@ -247,6 +247,28 @@ CAF_TEST(a hostile mail is harmless) {
   CAF_CHECK_EQUAL(list().size(), 1u);
 }
 
+CAF_TEST(mails can be looked at before there are any) {
+  CAF_CHECK(!get("/").has("/previews"));
+  CAF_CHECK_EQUAL(get("/previews/x/en").status, 404);
+  options.previews = [] {
+    return std::vector<mail_preview>{
+      {"failed", "en", "It <failed>", "The <text>", "<p>The HTML</p>"}};
+  };
+  restart();
+  CAF_CHECK(get("/").has("<a href=\"/previews\">"));
+  CAF_CHECK(get("/previews").has("<a href=\"/previews/failed/en\">failed</a>"));
+  CAF_CHECK(get("/previews").has("It &lt;failed&gt;"));
+  const auto page = get("/previews/failed/en");
+  CAF_CHECK(page.has("The &lt;text&gt;"));
+  CAF_CHECK(page.has("src=\"/previews/failed/en/html\""));
+  const auto html = get("/previews/failed/en/html");
+  CAF_CHECK(html.has("<p>The HTML</p>"));
+  CAF_CHECK(html.header("Content-Security-Policy").find("default-src 'none'")
+            != std::string::npos);
+  CAF_CHECK_EQUAL(get("/previews/failed/zh-CN").status, 404);
+  options.previews = nullptr;
+}
+
 CAF_TEST(mails of many forms are read) {
   CAF_CHECK_EQUAL(read_mail("").text, "");
   CAF_CHECK_EQUAL(read_mail("Subject: a\n\nplain\n").text, "plain\n");
