@@ -1,3 +1,4 @@
+#include "actors/observe/log.hpp"
 #include "http/api/context.hpp"
 #include "http/api/problem.hpp"
 
@@ -113,9 +114,9 @@ private:
   void note_failure(const query::list_stale_credentials::row& row,
                     const std::string& why) {
     const auto id = to_text(row.subscription);
-    spdlog::error("credentials: {} of subscription {} cannot be given a new "
-                  "key: {}",
-                  row.what.channel_type, id, why);
+    log::about{row.subscription}.error(
+      "credentials: {} of subscription {} cannot be given a new key: {}",
+      row.what.channel_type, id, why);
     ++failed_;
     if (failures_.size() < failures_max)
       failures_.push_back(json::object{{"subscriptionId", id},

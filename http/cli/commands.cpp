@@ -344,10 +344,10 @@ private:
   }
 
   void add_audit() {
-    auto* out = add(ops_command::audit, "audit",
-                    "Lists who has done what, newest first",
-                    "slipway ops audit --config slipway.toml\n"
-                    "  slipway ops audit --all --jsonl > audit.jsonl");
+    auto* out = add(
+      ops_command::audit, "audit", "Lists who has done what, newest first",
+      "slipway ops audit --role admin --config slipway.toml\n"
+      "  slipway ops audit --role admin --all --jsonl > audit.jsonl");
     add_bounds(out, "50");
     add_common(out, to_);
   }

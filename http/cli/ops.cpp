@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 namespace slipway::cli {
@@ -356,7 +357,8 @@ done run::rotate_keys() {
   const auto why
     = what_.reason.empty() ? std::string{"keys rotated"} : what_.reason;
   auto rotated = std::int64_t{0};
-  auto failed = std::int64_t{0};
+  auto before = std::numeric_limits<std::int64_t>::max();
+  auto failures = json::array{};
   auto last = json::object{};
   for (;;) {
     const auto answer
@@ -370,13 +372,14 @@ done run::rotate_keys() {
     const auto now = number_of(last, "rotated");
     const auto remaining = number_of(last, "remaining");
     rotated += now;
-    failed = number_of(last, "failed");
+    for (const auto& x : array_of(last, "failures"))
+      failures.push_back(x);
     out_.progress(std::to_string(rotated) + " rotated, "
                   + std::to_string(remaining) + " to go");
     if (remaining <= 0)
       break;
-    // What cannot be decrypted stays, and asking for ever does not help it.
-    if (now <= 0) {
+    // Asking for ever helps nobody.
+    if (now <= 0 && remaining >= before) {
       out_.progress({});
       return tl::unexpected{
         refusal{exit_refused,
@@ -384,23 +387,26 @@ done run::rotate_keys() {
                   + " credentials cannot be rotated: is the key that they were "
                     "encrypted with still among secrets.credential_keys?"}};
     }
+    before = remaining;
   }
   out_.progress({});
   last["rotated"] = rotated;
-  if (for_programs()) {
-    if (auto printed = print_json(last); !printed)
-      return printed;
-  } else if (auto printed
-             = print("All credentials are under the key "
-                     + printable(text_of(last, "keyId")) + ", "
-                     + std::to_string(rotated) + " of them anew\n");
-             !printed) {
+  const auto failed = number_of(last, "failed");
+  const auto printed
+    = for_programs()
+        ? print_json(last)
+        : print(std::to_string(rotated) + " credentials are now under the key "
+                + printable(text_of(last, "keyId")) + '\n');
+  if (!printed || failed <= 0)
     return printed;
-  }
-  if (failed > 0)
-    return tl::unexpected{refusal{
-      exit_refused, std::to_string(failed) + " credentials have failed"}};
-  return {};
+  auto message = std::to_string(failed)
+                 + " credentials cannot be rotated: is the key that they were "
+                   "encrypted with still among secrets.credential_keys?";
+  for (const auto& x : failures)
+    message += '\n' + text_of(as_object(x), "subscriptionId") + ' '
+               + text_of(as_object(x), "channelType") + ": "
+               + text_of(as_object(x), "reason");
+  return tl::unexpected{refusal{exit_refused, std::move(message)}};
 }
 
 done run::watch() {

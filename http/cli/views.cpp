@@ -370,7 +370,7 @@ std::string audit(const json::array& rows, const look& how) {
     const auto at = text_of(x, "at");
     out.add({{absolute(how, at)},
              {ago(how, at), paint::faint},
-             {text_of(x, "who")},
+             {text_of(x, "actor")},
              {text_of(x, "role")},
              {text_of(x, "act")},
              {or_else(text_of(x, "subject"), "-")},

@@ -84,11 +84,6 @@ test('Alipay: from the plans to a running instance, live', () => onPage(async (p
   assert.equal(cashier, new URL(sandbox.alipay).host);
   await page.waitForSelector('#progress', { timeout: WITHIN });
   assert.ok(page.url().endsWith(`#/subscription/${id}`));
-  if (process.env.SLIPWAY_SCREENSHOTS) {
-    await page.waitForFunction(() => document.querySelectorAll('.from-build').length > 2,
-      { timeout: WITHIN });
-    await screenshot(page, 'progress');
-  }
   await running(page);
   const api = await sandbox.apiOf(page);
   const status = (await api.get(`/api/deployment/status/${id}`)).ok();
@@ -187,6 +182,8 @@ test('cancel while it builds: asked first, then confirmed at the provider', () =
     const id = await bought(page, sandbox, 'dave');
     await eventually('it builds', async () => (
       await sandbox.deploymentOf(id))?.status === 'BUILDING', { within: WITHIN });
+    await page.waitForSelector('.from-build', { timeout: WITHIN });
+    await screenshot(page, 'progress');
     await press(page, '#cancel');
     await press(page, '.sure button', /no, go on/);
     assert.equal((await (await sandbox.apiOf(page)).get(`/api/deployment/status/${id}`))

@@ -208,7 +208,7 @@ CAF_TEST(whatever the server says it gives the terminal no orders) {
                            "state",
                            "parent",
                            "lastFailure",
-                           "who",
+                           "actor",
                            "role",
                            "act",
                            "subject",

@@ -174,9 +174,9 @@ CAF_TEST(a request goes on with the trace of its caller) {
   CAF_CHECK_NOT_EQUAL(in.where.span, in.parent);
   CAF_CHECK_EQUAL(in.where.state, "a=1");
   {
-  auto x = with.begin(in, "POST plans", 900);
-  x.set("http.route", std::string{"plans"});
-  now = 1'500;
+    auto x = with.begin(in, "POST plans", 900);
+    x.set("http.route", std::string{"plans"});
+    now = 1'500;
   }
   CAF_REQUIRE_EQUAL(sink.spans.size(), 1u);
   const auto& x = sink.spans[0];
