@@ -265,8 +265,8 @@ test('a token that ends leads back to signing in, with the reason', async () => 
     /does not accept your token any more: the token has expired/);
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
   // So does one from before that the server does not know.
-  as = 'a.b.c';
-  await page.evaluate(() => sessionStorage.setItem('slipway.ops.token', 'a.b.c'));
+  as = token('another secret', { sub: 'olivia', role: 'operator' });
+  await page.evaluate((it) => sessionStorage.setItem('slipway.ops.token', it), as);
   await page.reload();
   await page.waitForSelector('#token');
   assert.match(await textOf(page, '[role=alert]'), /signature is not valid/);
