@@ -7,7 +7,8 @@ import { t } from './words.js';
 
 const PATH = '/api/ops/audit';
 
-/** Whether this server keeps an audit trail. Throws ApiError for all but 404. */
+/** Whether there is an audit trail that we may read: admins may. Throws ApiError
+    for all but 403 and 404. */
 export async function hasAudit(signal) {
   try {
     await get(`${PATH}?limit=1`, signal);
@@ -19,21 +20,18 @@ export async function hasAudit(signal) {
 }
 
 /** What it was done to, as a link where this page can show it. */
-function subjectOf({ subject, subjectKind }) {
-  if (subject === null || subject === undefined || subject === '') return '–';
-  if (typeof subject === 'object') {
-    return subjectOf({ subject: subject.id, subjectKind: subject.kind });
-  }
-  const text = String(subject);
+function subjectOf({ subject, subjectKind, detail }) {
   const place = { subscription: 'subscriptions', callback: 'callbacks' }[
     subjectKind];
-  return [place ? link(`${place}/${part(text)}`, code(text)) : code(text),
-    subjectKind && h('span', { class: 'dim' }, ` ${subjectKind}`)];
+  return [!subject ? '–' : place
+    ? link(`${place}/${part(subject)}`, code(subject)) : code(subject),
+  h('span', { class: 'dim' }, ` ${subjectKind ?? ''}`),
+  detail && h('div', { class: 'dim break' }, detail)];
 }
 
 const columns = () => [
   { name: t('at'), class: 'nowrap', cell: (x) => when(x.at) },
-  { name: t('who'), cell: (x) => [h('span', { class: 'break' }, x.who),
+  { name: t('who'), cell: (x) => [h('span', { class: 'break' }, x.actor),
     x.role && h('span', { class: 'dim' }, ` ${x.role}`)] },
   { name: t('act'), cell: (x) => code(x.act) },
   { name: t('subject'), cell: subjectOf },

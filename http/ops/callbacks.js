@@ -132,7 +132,7 @@ export function callback(main, { path: [id] }, signal) {
     const done = await act({ title: t('replayTitle'), text: t('replayText'),
       confirm: t('replay'), danger: true, more: expected,
       run: async ({ reason }) => {
-        came = (await post(`${at}/replay`, { reason })).data;
+        came = (await post(`${at}/replay`, reason ? { reason } : {})).data;
         return t('was', { verdict: t.of(came.verdict) });
       } });
     if (!done) return;
@@ -153,8 +153,8 @@ export function callback(main, { path: [id] }, signal) {
               && h('span', { class: 'chip calm' }, t('settledWord'))),
             x.reason && h('p', { class: 'reason' }, x.reason),
             h('div', { class: 'buttons' },
-              h('button', { type: 'button', class: 'primary',
-                'data-key': 'dry run', onclick: dryRun }, t('dryRun')),
+              actButton(t('dryRun'), dryRun, { class: 'primary',
+                key: 'dry run' }),
               actButton(t('replay'), replay, { class: 'danger outline',
                 key: 'replay' }),
               settles && actButton(t('settle'), async () => {

@@ -57,8 +57,8 @@ async function browse(options = {}) {
   if (!browsers.has(name)) browsers.set(name, await openBrowser(options));
   const page = await browsers.get(name).newPage();
   pages.push(page);
-  // How it finds out that a server keeps no audit trail.
-  page.expectProblem(/status of 404.*\/api\/ops\/audit/);
+  // How it finds out that there is no audit trail, or none for this role.
+  page.expectProblem(/status of 40[34].*\/api\/ops\/audit/);
   return page;
 }
 
@@ -192,7 +192,7 @@ test("the operators' page is served with a strict policy", async () => {
     assert.ok(file.headers['content-type'].startsWith(type), name);
     assert.ok(file.headers.etag && file.headers['content-security-policy'], name);
   }
-  assert.ok(!/<script>|style=|on\w+=/.test(page.text), 'nothing inline');
+  assert.ok(!/<script>|\sstyle=|\son\w+=/.test(page.text), 'nothing inline');
   for (const name of ['none.js', '..%2fslipway.toml', 'OPS.JS']) {
     assert.equal((await request(`${base}/ops/${name}`)).status, 404, name);
   }
@@ -222,7 +222,6 @@ test('whoever brings no good token stays outside, and reads why', async () => {
     'This token does not open');
   await attempt(token('another secret', { sub: 'olivia', role: 'operator' }),
     'signature is not valid');
-  await picture(page, 'sign-in-refused');
 });
 
 test('an operator comes in, stays over a reload, and leaves', async () => {
@@ -266,8 +265,8 @@ test('a token that ends leads back to signing in, with the reason', async () => 
     /does not accept your token any more: the token has expired/);
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
   // So does one from before that the server does not know.
-  as = 'a.b.c';
-  await page.evaluate(() => sessionStorage.setItem('slipway.ops.token', 'a.b.c'));
+  as = token('another secret', { sub: 'olivia', role: 'operator' });
+  await page.evaluate((it) => sessionStorage.setItem('slipway.ops.token', it), as);
   await page.reload();
   await page.waitForSelector('#token');
   assert.match(await textOf(page, '[role=alert]'), /signature is not valid/);
@@ -317,7 +316,6 @@ test('a failure is found, understood, retried, and seen running', async () => {
   const subscription = await failed({ error: 'npm ERR! missing script: build' });
   const page = await open();
   await sees(page, subscription.id, '#main');
-  await picture(page, 'overview');
   await click(page, `Open: ${subscription.id}`);
   await sees(page, 'Failed', '.chips');
   const story = await textOf(page, '.story');
@@ -442,6 +440,7 @@ test('the queue is shown: its depth, the slots, and who waits', async () => {
   // Readings become lines.
   await page.waitForFunction(() => document.querySelectorAll(
     '.tiles svg.spark').length >= 2);
+  await picture(page, 'overview');
   world.railway.release('BUILDING');
   for (const x of all) await world.untilStatus(x, 'running');
   await sees(page, 'Nobody waits', '[aria-label=Queue]');
@@ -646,9 +645,9 @@ test('the audit trail is shown where there is one, and no tab where not',
   async () => {
     const page = await open('overview', { prepare: answering({ status: 200,
       body: JSON.stringify({ success: true, nextCursor: null, data: [
-        { at: '2026-11-26T10:00:00Z', who: 'olivia', role: 'admin',
+        { at: '2026-11-26T10:00:00Z', actor: 'olivia', role: 'admin',
           act: 'refund', subject: 'sub-1', subjectKind: 'subscription',
-          reason: EVIL, outcome: 'done', requestId: 'r-17' }] }) }) });
+          reason: EVIL, detail: null, outcome: 'done', requestId: 'r-17' }] }) }) });
     await click(page, 'Audit trail', '.views');
     await sees(page, 'r-17', '.rows');
     await sees(page, EVIL, '.rows');
