@@ -140,10 +140,11 @@ void journal_state::commit(std::vector<transition_ptr> some,
     const auto end = std::chrono::steady_clock::now();
     meters->journal_commit(std::chrono::duration<double>(end - begin).count(),
                            static_cast<double>(some.size() + kept.size()));
-    // Under load a part of the time goes into gathering more: what a commit costs
-    // by itself is shared by all in it.
+    // Under load a part of the time goes into gathering more: what a commit
+    // costs by itself is shared by all in it.
     if (some.size() >= gather_from)
-      gather_until = end + std::min<std::chrono::steady_clock::duration>(
+      gather_until = end
+                     + std::min<std::chrono::steady_clock::duration>(
                        (end - begin) / 2, gather_max);
     const auto ids
       = std::unordered_set<std::int64_t>{stored->begin(), stored->end()};

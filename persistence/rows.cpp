@@ -23,9 +23,9 @@ const char* const record_columns
     "i.service_id, i.service_name, i.public_url, i.created_at, "
     "i.deleted_at, i.health, i.sleep_told, " ORDER_COLUMNS;
 
-// One look into an index for each subscription, whatever the planner believes of
-// tables that have grown since it was told. No subscription has more orders than
-// that: transition::orders_changed.
+// One look into an index for each subscription, whatever the planner believes
+// of tables that have grown since it was told. No subscription has more orders
+// than that: transition::orders_changed.
 const char* const record_joins
   = " LEFT JOIN LATERAL (SELECT * FROM instances WHERE subscription_id = s.id "
     "ORDER BY seq DESC LIMIT 1) i ON true "

@@ -291,8 +291,8 @@ void add_mail_routes(http::router& to, const context_ptr& ctx) {
             "template_preview", show_template);
   add_route(to, ctx, http::method::get, "/api/ops/mail/bounces", "bounce_list",
             list_bounces);
-  add_route(to, ctx, http::method::post, "/api/ops/mail/bounces",
-            "bounce_note", note_bounce);
+  add_route(to, ctx, http::method::post, "/api/ops/mail/bounces", "bounce_note",
+            note_bounce);
   add_route(to, ctx, http::method::delete_, "/api/ops/mail/bounces",
             "bounce_lift", lift_bounce);
 }

@@ -25,8 +25,8 @@ bool is_unreserved(char c) noexcept {
 /// Decodes percent escapes into `out`, which is empty.
 /// @returns false on a bad escape.
 bool decode_into(std::string_view text, bool plus_is_space, std::string& out) {
-  const auto special = plus_is_space ? std::string_view{"%+"}
-                                     : std::string_view{"%"};
+  const auto special
+    = plus_is_space ? std::string_view{"%+"} : std::string_view{"%"};
   // Most of it is copied as it is.
   if (text.find_first_of(special) == std::string_view::npos) {
     out = text;

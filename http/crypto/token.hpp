@@ -5,8 +5,8 @@
 
 namespace slipway::crypto {
 
-/// Signs claims with a shared secret, as a compact JSON Web Token (RFC 7519) with
-/// HS256. Thread: any.
+/// Signs claims with a shared secret, as a compact JSON Web Token (RFC 7519)
+/// with HS256. Thread: any.
 /// @param claims A JSON object as text.
 [[nodiscard]] std::string
 sign_hs256_token(std::string_view key, std::string_view claims);

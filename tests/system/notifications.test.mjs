@@ -52,11 +52,11 @@ test('files take the places of templates, in the app and in mails', async () => 
   assert.match(mail.subject, /^\S+ is ready$/);
   assert.match(mail.text, /^It runs\s+Have a look at https:\/\/\S+\.\s/);
   // Its HTML is another file, and still the built-in one.
-  assert.match(mail.html, /Your instance slipway-\S+ has been deployed/);
+  assert.match(mail.html, /Your instance \S+ has been deployed/);
   const [notice] = (await user.get('/api/notifications')).list().data;
   assert.equal(notice.type, 'DEPLOYMENT_SUCCESS');
   assert.equal(notice.title, 'It runs');
-  assert.match(notice.message, /^slipway-\S+ runs$/);
+  assert.match(notice.message, /^\S+ runs$/);
 });
 
 test('a template that changes is read again, and a broken one is told',
