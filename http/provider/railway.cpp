@@ -192,6 +192,9 @@ struct railway_state::impl {
   /// When a change was last answered that may have happened although its task
   /// does not know. Forgotten once everything has become visible.
   std::unordered_map<std::uint64_t, moment> doubts;
+  /// What we have announced ourselves, and when: of its calls we know how they
+  /// ended. Forgotten once others' would be believed as well.
+  std::unordered_map<std::uint64_t, moment> own_intents;
   alive_guard alive;
 
   /// Attempts of which the deployment of the template was announced along with
@@ -428,6 +431,8 @@ struct railway_state::impl {
         caf::anon_send(me, std::make_shared<std::function<void()>>(
                              [this, id, serial, stored, gated, next] {
                                auto* t = find(id, serial);
+                               if (stored)
+                                 own_intents[raw(id)] = passing();
                                if (t != nullptr && stored) {
                                  next(*t);
                                  return;
@@ -618,9 +623,13 @@ struct railway_state::impl {
     const auto& intent = t.state().deployment.intent_at;
     if (!intent)
       return false;
-    const auto lag = lags * options.settings.visibility_lag;
+    auto lag = lags * options.settings.visibility_lag;
     // A call of the server before us may still have been on its way when we
-    // were started. Neither that nor what we called ourselves is measured by
+    // were started, for as long as a call may take: the provider goes on with
+    // it although nobody waits for the answer any more.
+    if (own_intents.count(raw(t.subject->id)) == 0)
+      lag += options.settings.request_timeout;
+    // Neither that nor what we called ourselves is measured by
     // the clock on the wall: set ahead, it would have us create twice.
     auto since = born;
     if (const auto doubt = doubts.find(raw(t.subject->id));
@@ -906,6 +915,7 @@ struct railway_state::impl {
       return false;
     const auto same = where->second == t.attempt();
     announced.erase(where);
+    own_intents[raw(t.subject->id)] = passing();
     return same && t.state().deployment.tries == 0
            && t.state().deployment.intent_at;
   }
@@ -1847,6 +1857,9 @@ struct railway_state::impl {
       = passing() - workflow_lags * options.settings.visibility_lag;
     std::erase_if(doubts, [forgotten](const auto& x) {
       return x.second < forgotten;
+    });
+    std::erase_if(own_intents, [this, forgotten](const auto& x) {
+      return x.second < forgotten - options.settings.request_timeout;
     });
     self->delayed_send(self, tick_interval, tick{});
   }
