@@ -61,7 +61,10 @@ for (const [mode, railway] of Object.entries({
   });
 
   test(`${mode}: what all of them need fails for good: the same`, async () => {
-    const cells = cellsOf(operations.filter((o) => !o.own), [FAULTS[0]])
+    // Lists of projects are for what was made before: rounds ask for them, and no
+    // first deployment needs one.
+    const cells = cellsOf(operations.filter((o) => !o.own
+      && o.operation !== 'projects'), [FAULTS[0]])
       .filter((cell) => cell.fault.skip === 0);
     assert.ok(cells.length > 0);
     for (const cell of cells) {

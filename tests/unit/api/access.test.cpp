@@ -250,12 +250,13 @@ CAF_TEST(what is open to whom is written down once more) {
   CAF_CHECK_EQUAL(
     routes_for(api::access::anyone),
     (names{"plans", "alipay_notify", "alipay_refund_notify", "wechat_notify",
-           "wechat_refund_notify", "railway_webhook"}));
+           "wechat_refund_notify", "railway_webhook", "openapi", "ops_page",
+           "ops_page_file"}));
   CAF_CHECK_EQUAL(
     routes_for(api::access::operator_),
     (names{"ops_retry", "ops_cancel", "ops_refund", "ops_terminate",
-           "callback_replay", "callback_settle", "ops_automation_put",
-           "ops_actor_restart", "ops_actor_kill"}));
+           "callback_replay", "callback_settle", "bounce_note", "bounce_lift",
+           "ops_automation_put", "ops_actor_restart", "ops_actor_kill"}));
   CAF_CHECK_EQUAL(routes_for(api::access::admin),
                   (names{"ops_audit", "ops_rotate_credentials"}));
   // Whatever operators do is an act, and nobody else does any.
