@@ -317,8 +317,9 @@ constexpr key table[]{
    kind::text, 1, 2'048, "", optional, AT(mail->unsubscribe_url)},
   // -- [limits]
   {"limits", "max_in_flight",
-   "Requests being worked on; beyond it 503 with Retry-After.", kind::integer,
-   1, 1'000'000, "", optional, AT(limits.max_in_flight)},
+   "Requests being worked on; beyond it 503 with Retry-After. The last eighth "
+   "is for callbacks alone.",
+   kind::integer, 1, 1'000'000, "", optional, AT(limits.max_in_flight)},
   {"limits", "max_body", "The largest request body; beyond it 413.", kind::size,
    1 * kib, 64 * mib, "", optional, AT(limits.max_body_bytes)},
   {"limits", "max_header", "The largest request head; beyond it 431.",

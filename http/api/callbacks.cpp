@@ -317,10 +317,13 @@ callback_entry entry_of(const gateway::inbound& message,
 void add_callback_routes(http::router& to, const context_ptr& ctx) {
   const auto add
     = [&](const char* path, const char* name, auto handler, bool refund) {
-        to.add(http::method::post, path, name,
-               [ctx, handler, refund](exchange_ptr x) {
-                 handler(ctx, std::move(x), refund);
-               });
+        // Money comes first, however many there are who read.
+        to.add(
+          http::method::post, path, name,
+          [ctx, handler, refund](exchange_ptr x) {
+            handler(ctx, std::move(x), refund);
+          },
+          http::admission::first);
       };
   add("/api/payment/alipay/notify", "alipay_notify", alipay_notify, false);
   add("/api/payment/alipay/refund-notify", "alipay_refund_notify",

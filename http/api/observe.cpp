@@ -68,7 +68,9 @@ void trace_answer(trace::tracer& with, const http::request& in,
 
 void log_answer(const http::request& in, std::string_view route, int status,
                 double seconds) {
-  const auto at = status >= 500 ? spdlog::level::warn : spdlog::level::debug;
+  // What is shed is counted; a line for each would make a flood of the load.
+  const auto is_ours = status >= 500 && status != 503;
+  const auto at = is_ours ? spdlog::level::warn : spdlog::level::debug;
   if (!spdlog::should_log(at))
     return;
   log::about{subscription_in(in)}

@@ -666,7 +666,7 @@ void connection::dispatch() {
              true);
       return;
     }
-    if (!shared_->gate->try_take()) {
+    if (!shared_->gate->try_take(match_.to->goes_first)) {
       shared_->shed("in_flight");
       refuse(503, "overloaded", "Too much to do. Please try again.", false,
              true);

@@ -15,8 +15,11 @@ public:
   }
 
   /// Takes one permit. @returns false when all are taken.
-  [[nodiscard]] bool try_take() noexcept {
-    if (in_use_.fetch_add(1, std::memory_order_acq_rel) < max_)
+  /// @param goes_first Whether one of the last eighth may be taken, which is
+  /// kept for who must not wait behind everybody else.
+  [[nodiscard]] bool try_take(bool goes_first) noexcept {
+    const auto limit = goes_first ? max_ : max_ - max_ / 8;
+    if (in_use_.fetch_add(1, std::memory_order_acq_rel) < limit)
       return true;
     in_use_.fetch_sub(1, std::memory_order_acq_rel);
     return false;

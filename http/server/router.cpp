@@ -114,6 +114,7 @@ router& router::add(method verb, std::string_view pattern, std::string name,
   made->name = std::move(name);
   made->run = std::move(run);
   made->exempt = admitted == admission::exempt;
+  made->goes_first = admitted == admission::first;
   slot = made.get();
   place->used = true;
   routes_.push_back(std::move(made));

@@ -24,10 +24,13 @@ struct route {
   handler run;
   /// Let in even when `max_in_flight` is reached (health checks).
   bool exempt = false;
+  /// May take the last eighth of `max_in_flight`.
+  bool goes_first = false;
 };
 
-/// Whether a route passes by the in-flight gate.
-enum class admission : std::uint8_t { gated, exempt };
+/// Whether a route passes by the in-flight gate, or is let in there while
+/// others are not any more.
+enum class admission : std::uint8_t { gated, first, exempt };
 
 /// Finds the handler of a method and path. Filled before the server starts;
 /// from then on constant.

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <list>
 #include <mutex>
 #include <thread>
 
@@ -101,6 +102,12 @@ struct house {
         x->answer({200, "text/plain", "ok", {}});
       },
       admission::exempt);
+    routes.add(
+      method::get, "/money", "money",
+      [this](auto x) {
+        later.keep(std::move(x));
+      },
+      admission::first);
     routes.add(method::get, "/events", "events", [this](auto x) {
       events = x->start_stream({200, "text/event-stream", ": hi\n\n", {}});
       if (events)
@@ -560,6 +567,35 @@ CAF_TEST(beyond the limit work is shed at once and taken again later) {
   }));
   c.send(get("/hello"));
   CAF_CHECK_EQUAL(c.next().status, 200);
+}
+
+CAF_TEST(the last eighth is for those who go first) {
+  server_options options;
+  options.max_in_flight = 8;
+  house h{options};
+  auto clients = std::list<client>{};
+  const auto ask = [&](const char* path) {
+    clients.emplace_back(h.port());
+    clients.back().send(get(path));
+  };
+  for (auto i = 0; i < 7; ++i)
+    ask("/later");
+  CAF_REQUIRE(eventually([&] {
+    return h.later.size() == 7;
+  }));
+  ask("/later");
+  CAF_CHECK(is_failure(clients.back().next(), 503, "overloaded"));
+  ask("/money");
+  CAF_REQUIRE(eventually([&] {
+    return h.later.size() == 8;
+  }));
+  ask("/money");
+  CAF_CHECK(is_failure(clients.back().next(), 503, "overloaded"));
+  for (auto& x : h.later.take())
+    x->answer({});
+  CAF_CHECK(eventually([&] {
+    return h.aut->gate().in_use() == 0;
+  }));
 }
 
 CAF_TEST(a request that nobody answers gets 503 and late answers are lost) {
