@@ -51,6 +51,10 @@ constexpr auto switch_interval = millis{250};
 /// What a workflow makes takes longer than the usual lag to become visible.
 constexpr auto workflow_lags = 4;
 
+/// What another one has announced may still be on its way to the provider, for
+/// so many times the usual lag, and no longer than a call may take.
+constexpr auto inherited_lags = 4;
+
 /// Looks at a fresh project before its services or its domain count as missing.
 constexpr auto looks_max = 4;
 
@@ -625,10 +629,12 @@ struct railway_state::impl {
       return false;
     auto lag = lags * options.settings.visibility_lag;
     // A call of the server before us may still have been on its way when we
-    // were started, for as long as a call may take: the provider goes on with
-    // it although nobody waits for the answer any more.
+    // were started: the provider goes on with it although nobody waits for the
+    // answer any more. Where it shows things at once it is not that slow
+    // either.
     if (own_intents.count(raw(t.subject->id)) == 0)
-      lag += options.settings.request_timeout;
+      lag = std::min(lag * inherited_lags,
+                     lag + options.settings.request_timeout);
     // Neither that nor what we called ourselves is measured by
     // the clock on the wall: set ahead, it would have us create twice.
     auto since = born;
