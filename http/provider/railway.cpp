@@ -51,10 +51,6 @@ constexpr auto switch_interval = millis{250};
 /// What a workflow makes takes longer than the usual lag to become visible.
 constexpr auto workflow_lags = 4;
 
-/// What another one has announced may still be on its way to the provider, for
-/// so many times the usual lag, and no longer than a call may take.
-constexpr auto inherited_lags = 4;
-
 /// Looks at a fresh project before its services or its domain count as missing.
 constexpr auto looks_max = 4;
 
@@ -196,9 +192,6 @@ struct railway_state::impl {
   /// When a change was last answered that may have happened although its task
   /// does not know. Forgotten once everything has become visible.
   std::unordered_map<std::uint64_t, moment> doubts;
-  /// What we have announced ourselves, and when: of its calls we know how they
-  /// ended. Forgotten once others' would be believed as well.
-  std::unordered_map<std::uint64_t, moment> own_intents;
   alive_guard alive;
 
   /// Attempts of which the deployment of the template was announced along with
@@ -435,8 +428,6 @@ struct railway_state::impl {
         caf::anon_send(me, std::make_shared<std::function<void()>>(
                              [this, id, serial, stored, gated, next] {
                                auto* t = find(id, serial);
-                               if (stored)
-                                 own_intents[raw(id)] = passing();
                                if (t != nullptr && stored) {
                                  next(*t);
                                  return;
@@ -627,15 +618,9 @@ struct railway_state::impl {
     const auto& intent = t.state().deployment.intent_at;
     if (!intent)
       return false;
-    auto lag = lags * options.settings.visibility_lag;
+    const auto lag = lags * options.settings.visibility_lag;
     // A call of the server before us may still have been on its way when we
-    // were started: the provider goes on with it although nobody waits for the
-    // answer any more. Where it shows things at once it is not that slow
-    // either.
-    if (own_intents.count(raw(t.subject->id)) == 0)
-      lag = std::min(lag * inherited_lags,
-                     lag + options.settings.request_timeout);
-    // Neither that nor what we called ourselves is measured by
+    // were started. Neither that nor what we called ourselves is measured by
     // the clock on the wall: set ahead, it would have us create twice.
     auto since = born;
     if (const auto doubt = doubts.find(raw(t.subject->id));
@@ -921,7 +906,6 @@ struct railway_state::impl {
       return false;
     const auto same = where->second == t.attempt();
     announced.erase(where);
-    own_intents[raw(t.subject->id)] = passing();
     return same && t.state().deployment.tries == 0
            && t.state().deployment.intent_at;
   }
@@ -1863,9 +1847,6 @@ struct railway_state::impl {
       = passing() - workflow_lags * options.settings.visibility_lag;
     std::erase_if(doubts, [forgotten](const auto& x) {
       return x.second < forgotten;
-    });
-    std::erase_if(own_intents, [this, forgotten](const auto& x) {
-      return x.second < forgotten - options.settings.request_timeout;
     });
     self->delayed_send(self, tick_interval, tick{});
   }
