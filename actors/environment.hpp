@@ -2,6 +2,7 @@
 
 #include "actors/audience.hpp"
 #include "actors/automation.hpp"
+#include "actors/creation_gate.hpp"
 #include "actors/interfaces.hpp"
 #include "actors/lifecycle/machine.hpp"
 #include "actors/metrics.hpp"
@@ -144,6 +145,9 @@ struct environment {
   actor_slot<registry_actor> registry;
   actor_slot<dispatcher_actor> dispatcher;
   actor_slot<provider_actor> provider; ///< Null without a provider.
+  /// Whether the PROVIDER could create at once. What the pointer leads to
+  /// changes, the pointer does not.
+  std::shared_ptr<creation_gate> creations = std::make_shared<creation_gate>();
   actor_slot<watcher_actor> watcher;   ///< Null without a provider.
   actor_slot<logbook_actor> logbook;   ///< Null without a provider.
   actor_slot<notifier_actor> notifier; ///< Null without mail.

@@ -246,6 +246,10 @@ struct grant_answered {
 /// Work on the current phase of this subscription.
 struct step_order {
   record_ptr subject;
+  /// What the step creates was announced by the very commit that this order
+  /// follows on, and is begun by nobody but whoever gets it: there is nothing
+  /// to look for.
+  bool announced = false;
 };
 
 /// Stop working for this subscription.

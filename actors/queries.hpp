@@ -109,6 +109,12 @@ struct lift_quarantine {
   subscription_id id{}; ///< 0: all that this server has written down.
 };
 
+/// How long ago the last server has ended of which nobody knows whether its
+/// process has: its last calls may be on their way. Nothing: there is none.
+struct last_silence {
+  using result = std::optional<millis>;
+};
+
 /// Finds subscriptions of which a timer is due.
 struct due_timers {
   using result = std::vector<subscription_id>;
@@ -726,25 +732,26 @@ struct job {
 
 using store_job = std::variant<
   job<query::find_record>, job<query::list_changes>, job<query::claim_record>,
-  job<query::claim_orphans>, job<query::list_own>, job<query::note_quarantine>,
-  job<query::lift_quarantine>, job<query::due_timers>, job<query::move_timer>,
-  job<query::wake_failed>, job<query::slots>, job<query::list_watched>,
-  job<query::find_by_project>, job<query::match_records>,
-  job<query::note_orphan>, job<query::note_history>, job<query::close_orphan>,
-  job<query::close_vanished_orphans>, job<query::search_records>,
-  job<query::list_timeline>, job<query::list_records>,
-  job<query::list_credentials>, job<query::find_key>, job<query::list_history>,
-  job<query::list_notifications>, job<query::mark_notification_read>,
-  job<query::count_unread>, job<query::mark_all_read>,
-  job<query::read_preferences>, job<query::write_preferences>,
-  job<query::note_bounce>, job<query::list_bounces>, job<query::lift_bounce>,
-  job<query::remember_user>, job<query::due_mails>, job<query::mark_mail>,
-  job<query::read_stats>, job<query::list_attention>,
-  job<query::list_callbacks>, job<query::find_callback>,
-  job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
-  job<query::ask_soon>, job<query::read_automation>,
-  job<query::switch_automation>, job<query::list_pending>, job<query::prune>,
-  job<query::announce_act>, job<query::close_act>, job<query::list_acts>,
+  job<query::claim_orphans>, job<query::list_own>, job<query::last_silence>,
+  job<query::note_quarantine>, job<query::lift_quarantine>,
+  job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
+  job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
+  job<query::match_records>, job<query::note_orphan>, job<query::note_history>,
+  job<query::close_orphan>, job<query::close_vanished_orphans>,
+  job<query::search_records>, job<query::list_timeline>,
+  job<query::list_records>, job<query::list_credentials>, job<query::find_key>,
+  job<query::list_history>, job<query::list_notifications>,
+  job<query::mark_notification_read>, job<query::count_unread>,
+  job<query::mark_all_read>, job<query::read_preferences>,
+  job<query::write_preferences>, job<query::note_bounce>,
+  job<query::list_bounces>, job<query::lift_bounce>, job<query::remember_user>,
+  job<query::due_mails>, job<query::mark_mail>, job<query::read_stats>,
+  job<query::list_attention>, job<query::list_callbacks>,
+  job<query::find_callback>, job<query::settle_callback>,
+  job<query::keep_forged>, job<query::claim_asks>, job<query::ask_soon>,
+  job<query::read_automation>, job<query::switch_automation>,
+  job<query::list_pending>, job<query::prune>, job<query::announce_act>,
+  job<query::close_act>, job<query::list_acts>,
   job<query::list_stale_credentials>, job<query::replace_credentials>,
   job<query::ping>>;
 

@@ -163,6 +163,12 @@ bool is_at_rest(phase at) {
 /// Remembered for what the dice have left out.
 const auto not_recorded = trace::context{{0, 1}, 0, false, {}};
 
+/// Whether something is about to be created at the provider.
+bool is_announcement(const lifecycle::event& what) {
+  return std::holds_alternative<lifecycle::project_create_started>(what)
+         || std::holds_alternative<lifecycle::template_deploy_started>(what);
+}
+
 /// Whether the caller wants to hear of the provider's confirmation.
 bool wants_it_taken_away(const lifecycle::event& what) {
   return std::holds_alternative<lifecycle::cancel_requested>(what)
@@ -232,10 +238,21 @@ void supervisor_state::process(command_ptr what) {
   if (std::holds_alternative<lifecycle::woke>(what->what) && !env->may_act())
     return;
   auto made = lifecycle::decide(current.state, what->what, rules());
+  if (made.is == verdict::applied && can_announce(*what, made.next)
+      && env->creations->take())
+    what->then.push_back(lifecycle::project_create_started{
+      lifecycle::time_of(what->what), made.next.deployment.attempt});
   if (made.is == verdict::applied)
     append(std::move(what), std::move(made));
   else
     refuse(std::move(what), made.is);
+}
+
+bool supervisor_state::can_announce(const command& what,
+                                    const lifecycle::state& next) const {
+  return std::holds_alternative<lifecycle::slot_granted>(what.what)
+         && what.then.empty() && lifecycle::is_untouched(next)
+         && current.created_at > env->automation->restored_at();
 }
 
 void supervisor_state::refuse(command_ptr what, verdict why) {
@@ -282,6 +299,7 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
 void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   const auto at = lifecycle::time_of(what->what);
   auto t = std::make_shared<transition>();
+  step_announced = false;
   note_cause(*t, *what, made);
   t->expected_revision = current.state.revision;
   t->orders_changed = changed_orders(current.state, made.next);
@@ -315,7 +333,7 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
 }
 
 void supervisor_state::note_cause(transition& to, const command& what,
-                                  lifecycle::decision& made) const {
+                                  lifecycle::decision& made) {
   to.history.reserve(what.calls.size() + what.then.size() + 2);
   for (const auto& call : what.calls)
     to.history.push_back({call.at, history_kind::provider,
@@ -343,6 +361,7 @@ void supervisor_state::note_cause(transition& to, const command& what,
     further.next.revision = made.next.revision;
     const auto before = std::exchange(made.next, std::move(further.next));
     note(x, before);
+    step_announced = is_announcement(x);
     made.effects.insert(made.effects.end(), further.effects.begin(),
                         further.effects.end());
     further_facts = true;
@@ -515,7 +534,8 @@ void supervisor_state::run(effect what) {
     case effect::run_step:
       if (env->provider)
         self->send(env->provider(),
-                   step_order{std::make_shared<const record>(current)});
+                   step_order{std::make_shared<const record>(current),
+                              std::exchange(step_announced, false)});
       return;
     case effect::notify_paid:
       env->metrics->notification("in_app", "created");

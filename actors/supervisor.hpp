@@ -48,8 +48,11 @@ private:
   void refuse(command_ptr what, lifecycle::verdict why);
   void append(command_ptr what, lifecycle::decision made);
   /// Takes along what follows from the cause at once, and writes the history.
-  void note_cause(transition& to, const command& what,
-                  lifecycle::decision& made) const;
+  void
+  note_cause(transition& to, const command& what, lifecycle::decision& made);
+  /// Whether the creation may be announced along with this grant.
+  [[nodiscard]] bool
+  can_announce(const command& what, const lifecycle::state& next) const;
   void
   trace_commit(const command& cause, const record& after, commit_status how);
   void release_effects();
@@ -82,6 +85,8 @@ public:
   /// Somebody has forgotten what was ordered, while something was in flight.
   bool resume_owed = false;
   std::vector<lifecycle::effect> effects;
+  /// What is in flight announces the very step that it orders.
+  bool step_announced = false;
   std::vector<command_ptr> waiting;
   std::vector<cancel_waiter> cancel_waiters;
   alive_guard alive;

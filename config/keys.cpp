@@ -83,8 +83,9 @@ constexpr key table[]{
    "Unset: the variable DATABASE_URL.",
    kind::database_url, 0, 0, "", required, AT(database)},
   {"database", "journal_connections",
-   "Connections that commit transitions, each with a batch of its own.",
-   kind::integer, 1, 64, "", optional, AT(database.journal_connections)},
+   "Connections that commit transitions, each with a batch of its own. 0: one "
+   "for every two cores.",
+   kind::integer, 0, 64, "", optional, AT(database.journal_connections)},
   {"database", "reader_connections",
    "Connections that serve reads. One more counts rows, for the metrics.",
    kind::integer, 1, 64, "", optional, AT(database.reader_connections)},

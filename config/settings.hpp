@@ -75,8 +75,9 @@ struct database_settings {
   secret url;
   /// Directory of an embedded cluster; empty for a server of one's own.
   std::string embedded_dir;
-  /// Connections that commit transitions, each with a batch of its own.
-  std::size_t journal_connections = 2;
+  /// Connections that commit transitions, each with a batch of its own. 0: one
+  /// for every two cores.
+  std::size_t journal_connections = 0;
   /// Connections that serve reads.
   std::size_t reader_connections = 2;
   millis connect_timeout{5'000};

@@ -14,12 +14,6 @@ namespace slipway {
 
 namespace {
 
-/// From how many in one commit on the next one gathers.
-constexpr auto gather_from = std::size_t{8};
-
-/// How long that may take at most.
-constexpr auto gather_max = std::chrono::milliseconds{5};
-
 /// Whether the batch as a whole was refused for what one of its rows says, so
 /// that its neighbours may still be written.
 bool is_about_a_row(const pg::error& why) {
@@ -47,11 +41,7 @@ void journal_state::ask_for_flush() {
   // along by the flush.
   if (std::exchange(flush_asked, true))
     return;
-  const auto wait = gather_until - std::chrono::steady_clock::now();
-  if (wait > std::chrono::steady_clock::duration::zero())
-    self->delayed_send(self, wait, tick{});
-  else
-    self->send(self, tick{});
+  self->send(self, tick{});
 }
 
 void journal_state::add(transition_ptr what) {
@@ -140,12 +130,6 @@ void journal_state::commit(std::vector<transition_ptr> some,
     const auto end = std::chrono::steady_clock::now();
     meters->journal_commit(std::chrono::duration<double>(end - begin).count(),
                            static_cast<double>(some.size() + kept.size()));
-    // Under load a part of the time goes into gathering more: what a commit
-    // costs by itself is shared by all in it.
-    if (some.size() >= gather_from)
-      gather_until = end
-                     + std::min<std::chrono::steady_clock::duration>(
-                       (end - begin) / 2, gather_max);
     const auto ids
       = std::unordered_set<std::int64_t>{stored->begin(), stored->end()};
     for (const auto& t : some)

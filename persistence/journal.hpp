@@ -6,7 +6,6 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
-#include <chrono>
 #include <functional>
 #include <optional>
 #include <unordered_set>
@@ -57,8 +56,6 @@ struct journal_state {
   std::unordered_set<std::uint64_t> subscriptions;
   std::vector<inbox_job_ptr> inbox;
   bool flush_asked = false;
-  /// The next commit is not made before, unless it is full.
-  std::chrono::steady_clock::time_point gather_until{};
   alive_guard alive;
 
 private:

@@ -39,8 +39,8 @@ constexpr auto others
 
 constexpr auto end_dead
   = pg::statement{"lease_end_dead",
-                  "UPDATE servers SET ended_at = now() WHERE ended_at IS NULL "
-                  "AND id = ANY ($1)",
+                  "UPDATE servers SET ended_at = now(), process_ended = true "
+                  "WHERE ended_at IS NULL AND id = ANY ($1)",
                   true};
 
 constexpr auto renew_statement = pg::statement{
@@ -51,8 +51,8 @@ constexpr auto renew_statement = pg::statement{
 
 constexpr auto hand_over
   = pg::statement{"lease_end",
-                  "UPDATE servers SET lease_until = now(), ended_at = now() "
-                  "WHERE id = $1 AND ended_at IS NULL",
+                  "UPDATE servers SET lease_until = now(), ended_at = now(), "
+                  "process_ended = true WHERE id = $1 AND ended_at IS NULL",
                   true};
 
 double in_ms(millis x) {

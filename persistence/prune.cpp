@@ -6,57 +6,60 @@ namespace {
 
 // Each statement says twice what it deletes: what is found in the page may have
 // changed by the time it is deleted, so the conditions are on the row itself.
-// Callbacks, events and notifications are walked by their numbers, which are
-// in the order of time; the rest is found by indexes of its own.
+// Callbacks are walked by their numbers, which are in the order of time; events
+// and notifications by their subscriptions, whose numbers are so as well; the
+// rest is found by indexes of its own.
 
-#define WALKED(table, at)                                                      \
-  "WITH page AS (SELECT id, " at " AS at, subscription_id FROM " table         \
-  " WHERE id > $1 ORDER BY id LIMIT $3), gone AS (DELETE FROM " table          \
-  " x USING page p LEFT JOIN subscriptions s ON s.id = p.subscription_id "     \
-  "WHERE x.id = p.id AND "
-
-#define WALK_GOES_ON                                                           \
+#define WALK_GOES_ON(rows)                                                     \
   " RETURNING x.id) SELECT (SELECT count(*) FROM gone), "                      \
-  "(SELECT CASE WHEN count(*) < $3 OR min(at) >= $2 THEN 0 "                   \
+  "(SELECT CASE WHEN count(*) < " rows " OR min(at) >= $2 THEN 0 "             \
   "ELSE max(id) END FROM page)"
+
+// Subscriptions of one step: each of them has some rows.
+#define SOME "($3 + 7) / 8"
+
+#define WALKED_BY_SUBSCRIPTION(table)                                          \
+  "WITH page AS (SELECT id, created_at AS at, updated_at, status, settled "    \
+  "FROM subscriptions WHERE id > $1 ORDER BY id LIMIT " SOME                   \
+  "), gone AS (DELETE FROM " table                                             \
+  " x USING page s WHERE x.subscription_id = s.id AND s.settled AND "
 
 // Never what a person still has to look at, nor the samples of forged ones,
 // which are bounded otherwise; never the proof of the present period's payment,
 // nor anything while money is on its way back.
 constexpr auto callbacks_statement = pg::statement{
   "prune_callbacks",
-  WALKED("callbacks",
-         "received_at") "x.last_received_at < $2 "
-                        "AND x.outcome <> 4 AND (x.outcome <> 3 OR "
-                        "x.settled_at IS NOT NULL) "
-                        "AND (s.id IS NULL OR (s.settled "
-                        "AND NOT (s.status = 1 AND x.received_at >= "
-                        "s.start_at - interval '1 day') "
-                        "AND NOT EXISTS (SELECT 1 FROM payments y WHERE "
-                        "y.subscription_id = s.id "
-                        "AND y.status = 3)))" WALK_GOES_ON,
+  "WITH page AS (SELECT id, received_at AS at, subscription_id FROM callbacks "
+  "WHERE id > $1 ORDER BY id LIMIT $3), gone AS (DELETE FROM callbacks x "
+  "USING page p LEFT JOIN subscriptions s ON s.id = p.subscription_id "
+  "WHERE x.id = p.id AND x.last_received_at < $2 "
+  "AND x.outcome <> 4 AND (x.outcome <> 3 OR x.settled_at IS NOT NULL) "
+  "AND (s.id IS NULL OR (s.settled "
+  "AND NOT (s.status = 1 AND x.received_at >= s.start_at - interval '1 day') "
+  "AND NOT EXISTS (SELECT 1 FROM payments y WHERE y.subscription_id = s.id "
+  "AND y.status = 3)))" WALK_GOES_ON("$3"),
   true};
 
 // All of it once the subscription is over and nothing has happened since; while
 // it lives only what repeats itself: calls to the provider, and what was seen
 // of instances.
-constexpr auto history_statement = pg::statement{
-  "prune_history",
-  WALKED("events",
-         "at") "x.at < $2 AND (s.id IS NULL OR (s.settled AND ("
-               "x.kind = 1 OR x.operation IN ('instance_observed', "
-               "'deployment_observed') "
-               "OR (s.status <> 1 AND s.updated_at < $2 AND NOT EXISTS ("
-               "SELECT 1 FROM instances i WHERE i.subscription_id = s.id "
-               "AND i.deleted_at IS NULL)))))" WALK_GOES_ON,
-  true};
+constexpr auto history_statement
+  = pg::statement{"prune_history",
+                  WALKED_BY_SUBSCRIPTION(
+                    "events") "x.at < $2 AND (x.kind = 1 OR x.operation "
+                              "IN ('instance_observed', "
+                              "'deployment_observed') "
+                              "OR (s.status <> 1 AND s.updated_at < $2 "
+                              "AND NOT EXISTS (SELECT 1 FROM instances i "
+                              "WHERE i.subscription_id = s.id "
+                              "AND i.deleted_at IS NULL)))" WALK_GOES_ON(SOME),
+                  true};
 
-constexpr auto notifications_statement = pg::statement{
-  "prune_notifications",
-  WALKED("notifications",
-         "created_at") "x.created_at < $2 "
-                       "AND (s.id IS NULL OR s.settled)" WALK_GOES_ON,
-  true};
+constexpr auto notifications_statement
+  = pg::statement{"prune_notifications",
+                  WALKED_BY_SUBSCRIPTION(
+                    "notifications") "x.created_at < $2" WALK_GOES_ON(SOME),
+                  true};
 
 // A mail that could not be delivered is a person's to look at for as long as
 // the subscription is active.

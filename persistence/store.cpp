@@ -187,6 +187,12 @@ constexpr auto retire_servers = pg::statement{
   "AND s.owner = servers.id)",
   true};
 
+constexpr auto last_silence_statement = pg::statement{
+  "store_last_silence",
+  "SELECT (extract(epoch FROM now() - max(ended_at)) * 1000)::bigint "
+  "FROM servers WHERE ended_at IS NOT NULL AND NOT process_ended AND id <> $1",
+  false};
+
 constexpr auto forget_quarantines
   = pg::statement{"store_forget_quarantines",
                   "DELETE FROM quarantines q USING servers s "
@@ -618,8 +624,15 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
 
 constexpr auto callback_columns = 13;
 
+/// Whose order this is, by its number; 0 when it is none of ours.
+std::int64_t owner_of(std::string_view order) {
+  const auto ref = parse_order_ref(order);
+  return ref ? key(ref->subscription) : 0;
+}
+
 /// One statement for each outcome, with and without an order: conditions that
 /// may not apply would keep the server from using the index of those that do.
+
 struct callbacks_listing {
   callbacks_listing(std::optional<callback_outcome> outcome, bool of_order)
     : name{"store_callbacks_"
@@ -629,7 +642,10 @@ struct callbacks_listing {
         "SELECT " CALLBACK_COLUMNS " FROM callbacks WHERE ($1 = 0 OR id < $1) "
         "AND ($3 IS NULL OR gateway = $3) AND outcome "
         + (outcome ? "= " + std::to_string(static_cast<int>(*outcome)) : "<> 4")
-        + (of_order ? " AND order_id = $4" : "")
+        // What belongs to a subscription is found by that one's index.
+        + (of_order ? " AND order_id = $4 "
+                      "AND (subscription_id = $5 OR subscription_id IS NULL)"
+                    : "")
         + " ORDER BY id DESC LIMIT $2"} {
   }
 
@@ -1051,6 +1067,15 @@ public:
       own_statement,
       pg::params{}.add(server_).add(key(q.after)).add(rows_max(q.limit)),
       records_of);
+  }
+
+  answer<last_silence::result> operator()(const last_silence&) {
+    return with(last_silence_statement, pg::params{}.add(server_),
+                [](const pg::result& rows) -> answer<last_silence::result> {
+                  if (rows.is_null(0, 0))
+                    return last_silence::result{};
+                  return millis{rows.int64(0, 0)};
+                });
   }
 
   answer<std::monostate> operator()(const note_quarantine& q) {
@@ -1526,7 +1551,7 @@ public:
     params.add(q.gateway ? std::optional{static_cast<std::int16_t>(*q.gateway)}
                          : std::nullopt);
     if (of_order)
-      params.add(q.order_id);
+      params.add(q.order_id).add(owner_of(q.order_id));
     return with(pg::statement{listing.name.c_str(), listing.sql.c_str(), false},
                 params,
                 [](const pg::result& rows) -> answer<list_callbacks::result> {
@@ -1964,18 +1989,6 @@ private:
 
 } // namespace
 
-// Under load a query answers more at once when it comes a little later: setting
-// it up costs as much as many of its rows.
-namespace {
-
-/// From how many in one query on the next one gathers.
-constexpr auto gather_from = std::size_t{4};
-
-/// How long that may take at most.
-constexpr auto gather_max_wait = std::chrono::milliseconds{4};
-
-} // namespace
-
 void store_state::run(const store_job_ptr& what) {
   const auto is_claim = std::holds_alternative<job<claim_record>>(*what);
   if (is_claim || std::holds_alternative<job<list_credentials>>(*what)) {
@@ -2000,24 +2013,12 @@ void store_state::ask_to_answer() {
   // Goes to the end of the mailbox: everybody who waits there comes along.
   if (std::exchange(gather_asked, true))
     return;
-  const auto wait = gather_until - std::chrono::steady_clock::now();
-  if (wait > std::chrono::steady_clock::duration::zero())
-    self->delayed_send(self, wait, tick{});
-  else
-    self->send(self, tick{});
+  self->send(self, tick{});
 }
 
 void store_state::answer_gathered() {
-  const auto many = std::max(claims.size(), credentials.size());
-  const auto begin = std::chrono::steady_clock::now();
   claim();
   read_credentials();
-  if (many < gather_from)
-    return;
-  const auto end = std::chrono::steady_clock::now();
-  gather_until = end
-                 + std::min<std::chrono::steady_clock::duration>(
-                   (end - begin) * 2, gather_max_wait);
 }
 
 void store_state::read_credentials() {

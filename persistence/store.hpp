@@ -6,7 +6,6 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
-#include <chrono>
 #include <functional>
 #include <optional>
 
@@ -46,7 +45,6 @@ struct store_state {
   std::vector<store_job_ptr> claims;
   std::vector<store_job_ptr> credentials;
   bool gather_asked = false;
-  std::chrono::steady_clock::time_point gather_until{};
   alive_guard alive;
 };
 

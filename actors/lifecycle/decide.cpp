@@ -900,6 +900,12 @@ bool can_wait(phase at) noexcept {
   return !has_step(at);
 }
 
+bool is_untouched(const state& now) noexcept {
+  const auto& d = now.deployment;
+  return d.attempt == 1 && d.tries == 0 && !d.intent_at && now.instance.seq <= 1
+         && now.instance.project_id.empty();
+}
+
 bool is_watched(const state& now) noexcept {
   return (now.deployment.at == phase::running
           || now.deployment.at == phase::lapsed)

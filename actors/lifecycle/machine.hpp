@@ -581,6 +581,10 @@ wake_at(const state& now, const rules& with);
 /// slot.
 [[nodiscard]] bool has_step(phase at) noexcept;
 
+/// Whether nothing of the deployment was ever announced: as far as the row
+/// knows there is nothing of it at the provider.
+[[nodiscard]] bool is_untouched(const state& now) noexcept;
+
 /// Whether the instance came to run and is looked at now and then.
 [[nodiscard]] bool is_watched(const state& now) noexcept;
 

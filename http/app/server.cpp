@@ -345,7 +345,9 @@ struct server::impl {
     // Without a provider what waits in the queue goes on waiting.
     env->max_concurrent
       = settings.railway ? settings.deployment.max_concurrent : 0;
-    env->journals.resize(settings.database.journal_connections);
+    env->journals.resize(settings.database.journal_connections != 0
+                           ? settings.database.journal_connections
+                           : threads() / 2);
     // And one for what looks at many rows.
     env->stores.resize(settings.database.reader_connections + 1);
   }

@@ -2,7 +2,7 @@
 
 /// The GraphQL documents that are sent to Railway. Selections are as small as
 /// they can be: the API is unversioned, and fields do vanish. Each document
-/// begins with the name of the one field it is about.
+/// begins with the name of the field it is about.
 namespace slipway::provider {
 
 /// A document with the field that stands for it in histories and metrics.
@@ -86,6 +86,32 @@ query ReadWorkflow($workflowId: String!) {
 }
 )graphql",
                                                 false};
+
+/// The same with what `read_environment` selects: one request for both.
+inline constexpr auto read_workflow_and_environment
+  = operation{"workflowStatus",
+              R"graphql(
+query ReadWorkflowAndEnvironment($workflowId: String!, $environmentId: String!) {
+  workflowStatus(workflowId: $workflowId) { status error }
+  environment(id: $environmentId) {
+    id
+    serviceInstances {
+      edges {
+        node {
+          serviceId
+          serviceName
+          domains {
+            serviceDomains { domain }
+            customDomains { domain }
+          }
+          latestDeployment { id status deploymentStopped }
+        }
+      }
+    }
+  }
+}
+)graphql",
+              false};
 
 inline constexpr auto read_environment = operation{"environment",
                                                    R"graphql(

@@ -35,6 +35,10 @@ using namespace std::chrono_literals;
 /// A read without an answer is simply made again.
 constexpr auto read_timeout_max = millis{30'000};
 
+/// How long what has just been deployed goes unsaid for the sake of a first
+/// look at it.
+constexpr auto look_at_once_max = millis{2'000};
+
 /// How often it is seen to what has become visible.
 constexpr auto tick_interval = millis{5'000};
 
@@ -160,9 +164,11 @@ struct railway_state::impl {
     bool looked_at_gate = false;
     bool looked_for_surplus = false;
     bool domain_made = false;
-    bool is_repeat = false;  ///< Follows on another task of the same order.
-    bool first_go = false;   ///< There was nothing to look for.
-    bool superseded = false; ///< `again` is to begin once it is answered.
+    bool is_repeat = false; ///< Follows on another task of the same order.
+    bool announced = false; ///< See `step_order::announced`.
+    bool asks_one_by_one = false; ///< The workflow without its services.
+    bool first_go = false;        ///< There was nothing to look for.
+    bool superseded = false;      ///< `again` is to begin once it is answered.
     /// Services deployed again in this step, with their new deployments.
     std::map<std::string, std::string> fresh;
     std::set<std::string> stopped; ///< Deployments cancelled in this step.
@@ -189,14 +195,16 @@ struct railway_state::impl {
   std::unordered_map<std::uint64_t, task> tasks;
   std::uint64_t last_serial = 0;
   moment born{};
+  /// Until when a server that was before us, and may live on, can be calling.
+  moment others_call_until{};
   /// When a change was last answered that may have happened although its task
   /// does not know. Forgotten once everything has become visible.
   std::unordered_map<std::uint64_t, moment> doubts;
   alive_guard alive;
 
-  /// Attempts of which the deployment of the template was announced along with
-  /// the project, and not begun: there is nothing to look for.
-  std::unordered_map<std::uint64_t, std::uint32_t> announced;
+  /// When the workflow was last looked at, before it was said that there is
+  /// one.
+  std::unordered_map<std::uint64_t, moment> workflow_looks;
 
   struct known_template {
     std::string id;
@@ -274,8 +282,10 @@ struct railway_state::impl {
 
   /// Calls Railway and goes on with the answer. Reads are not noted in the
   /// history unless they fail: they would drown it.
+  /// @param patience For how long at most; what is usual when that is shorter.
   template <class F>
-  void call(task& t, const operation& what, json::object variables, F next) {
+  void call(task& t, const operation& what, json::object variables, F next,
+            millis patience = millis::max()) {
     if (what.mutates && !env->may_act()) {
       if (std::string_view{what.field} == create_project.field)
         creating = false;
@@ -289,9 +299,10 @@ struct railway_state::impl {
     out->mutates = what.mutates;
     out->how = urgency_of(t.at());
     // Creations have been seen to take a minute, reads have not.
-    out->timeout = what.mutates ? options.settings.request_timeout
-                                : std::min(options.settings.request_timeout,
-                                           read_timeout_max);
+    out->timeout = std::min(
+      patience, what.mutates ? options.settings.request_timeout
+                             : std::min(options.settings.request_timeout,
+                                        read_timeout_max));
     out->expires = now() + out->timeout;
     out->withdrawn = t.over;
     if (env->tracer != nullptr)
@@ -487,7 +498,7 @@ struct railway_state::impl {
   // -- orders
   // ---------------------------------------------------------------------------
 
-  void receive(record_ptr subject) {
+  void receive(record_ptr subject, bool announced) {
     parked.erase(raw(subject->id));
     if (subject->state.deployment.at != phase::deploying)
       stop_watching(subject->id);
@@ -509,11 +520,11 @@ struct railway_state::impl {
         return;
       }
     }
-    begin(std::move(subject));
+    begin(std::move(subject), {}, false, announced);
   }
 
   void begin(record_ptr subject, std::vector<provider_call> calls = {},
-             bool is_repeat = false) {
+             bool is_repeat = false, bool announced = false) {
     erase(subject->id);
     // Looking at what is being deployed changes nothing.
     if (!env->may_act() && subject->state.deployment.at != phase::deploying) {
@@ -527,6 +538,43 @@ struct railway_state::impl {
     t.calls = std::move(calls);
     t.serial = ++last_serial;
     t.is_repeat = is_repeat;
+    t.announced = announced;
+    // Announced by us or by others, and perhaps called.
+    if (t.state().deployment.intent_at && !announced)
+      hear_of_others(t);
+    else
+      take_step(t);
+  }
+
+  /// Goes on once it is known how long other servers may be calling.
+  void hear_of_others(task& t) {
+    using found = job<query::last_silence>::reply;
+    self->send(env->store_of(t.subject->id),
+               make_job(query::last_silence{},
+                        [this, me = provider_actor{self}, id = t.subject->id,
+                         serial = t.serial](const found& age) {
+                          caf::anon_send(
+                            me, continue_with(id, serial, [this, age](task& t) {
+                              heard_of_others(t, age);
+                            }));
+                        }));
+  }
+
+  void heard_of_others(task& t, const job<query::last_silence>::reply& age) {
+    if (!age) {
+      later(t, look_again_after(), [this](task& t) {
+        hear_of_others(t);
+      });
+      return;
+    }
+    if (*age)
+      others_call_until
+        = std::max(others_call_until,
+                   passing() - **age + options.settings.request_timeout);
+    take_step(t);
+  }
+
+  void take_step(task& t) {
     switch (t.at()) {
       case phase::creating_project:
         create_project_step(t);
@@ -620,9 +668,10 @@ struct railway_state::impl {
       return false;
     const auto lag = lags * options.settings.visibility_lag;
     // A call of the server before us may still have been on its way when we
-    // were started. Neither that nor what we called ourselves is measured by
-    // the clock on the wall: set ahead, it would have us create twice.
-    auto since = born;
+    // were started, or for longer where it has not ended with its process.
+    // Neither that nor what we called ourselves is measured by the clock on the
+    // wall: set ahead, it would have us create twice.
+    auto since = std::max(born, others_call_until);
     if (const auto doubt = doubts.find(raw(t.subject->id));
         doubt != doubts.end())
       since = std::max(since, doubt->second);
@@ -713,15 +762,13 @@ struct railway_state::impl {
   }
 
   /// Whether there can be nothing of it at the provider: nothing was ever
-  /// announced, and the database has forgotten nothing since. An order that was
-  /// given while an earlier one was worked on knows nothing of what came of
-  /// that.
+  /// announced, or not before this order, and the database has forgotten
+  /// nothing since. An order that was given while an earlier one was worked on
+  /// knows nothing of what came of that.
   [[nodiscard]] bool is_first_go(const task& t) const {
-    const auto& d = t.state().deployment;
-    return !t.is_repeat && d.attempt == 1 && d.tries == 0 && !d.intent_at
-           && t.state().instance.seq <= 1
-           && t.state().instance.project_id.empty()
-           && t.subject->created_at > env->automation->restored_at();
+    return t.announced
+           || (!t.is_repeat && lifecycle::is_untouched(t.state())
+               && t.subject->created_at > env->automation->restored_at());
   }
 
   void look_by_name(task& t) {
@@ -807,6 +854,22 @@ struct railway_state::impl {
   /// One gate for all, first come first served: Railway refuses more than one
   /// new project per 30 s.
   void pump_gate() {
+    pass_through_gate();
+    tell_gate();
+  }
+
+  /// Says whether a creation could begin at once.
+  void tell_gate() {
+    using width = creation_gate::width;
+    const auto paced = options.settings.create_interval > millis{0};
+    const auto free
+      = !creating && gate_queue.empty() && next_create_at <= now();
+    env->creations->set(!paced ? width::all
+                        : free ? width::one
+                               : width::closed);
+  }
+
+  void pass_through_gate() {
     // They keep their places.
     if (!env->may_act()) {
       if (!gate_queue.empty())
@@ -835,7 +898,8 @@ struct railway_state::impl {
       gate_queue.pop_front();
       if (t == nullptr)
         continue; // Found, failed, cancelled or superseded meanwhile.
-      if (t->state().deployment.intent_at && !t->looked_at_gate) {
+      if (t->state().deployment.intent_at && !t->announced
+          && !t->looked_at_gate) {
         // It may have waited for long: look once more before it is created.
         t->looked_at_gate = true;
         find_by_name(*t, [this](task& t) {
@@ -849,6 +913,10 @@ struct railway_state::impl {
         continue;
       }
       creating = true;
+      if (std::exchange(t->announced, false)) {
+        create(*t);
+        continue;
+      }
       announce(*t, lifecycle::project_create_started{at, t->attempt()},
                [this](task& t) {
                  create(t);
@@ -871,11 +939,9 @@ struct railway_state::impl {
                && !environment.empty()) {
              auto then = std::vector<lifecycle::event>{};
              // Into a project that is as new as that nothing was deployed.
-             if (t.first_go && !clones_a_project() && env->may_act()) {
-               announced[raw(t.subject->id)] = t.attempt();
+             if (t.first_go && !clones_a_project() && env->may_act())
                then.push_back(
                  lifecycle::template_deploy_started{now(), t.attempt()});
-             }
              finish(t,
                     lifecycle::project_ready{now(), t.attempt(), id,
                                              environment, false},
@@ -899,19 +965,8 @@ struct railway_state::impl {
            && options.settings.template_id.empty();
   }
 
-  /// Whether the step was announced by us and has not been begun. Only once.
-  bool take_announcement(const task& t) {
-    const auto where = announced.find(raw(t.subject->id));
-    if (where == announced.end())
-      return false;
-    const auto same = where->second == t.attempt();
-    announced.erase(where);
-    return same && t.state().deployment.tries == 0
-           && t.state().deployment.intent_at;
-  }
-
   void deploy_template_step(task& t) {
-    if (take_announcement(t)) {
+    if (std::exchange(t.announced, false)) {
       with_template(t, [this](task& t, const known_template& from) {
         prepare_deployment(t, from, [this](task& t, auto id, auto config) {
           deploy(t, *id, std::move(*config));
@@ -1407,17 +1462,76 @@ struct railway_state::impl {
              return;
            }
            const auto& payload = value_at(got.data, "templateDeployV2");
-           finish(t, lifecycle::template_deployed{
-                       now(), t.attempt(), word_at(payload, "workflowId")});
+           auto made = lifecycle::template_deployed{
+             now(), t.attempt(), word_at(payload, "workflowId")};
+           if (made.workflow_id.empty())
+             finish(t, std::move(made));
+           else
+             look_at_once(t, std::move(made));
          });
+  }
+
+  /// Where the workflow is over at once that is said along with its begin. What
+  /// was deployed is not kept back for long.
+  void look_at_once(task& t, lifecycle::template_deployed made) {
+    auto variables
+      = json::object{{"workflowId", made.workflow_id},
+                     {"environmentId", t.state().instance.environment_id}};
+    call(
+      t, read_workflow_and_environment, std::move(variables),
+      [this, made = std::move(made)](task& t, answer& got) {
+        auto then = std::vector<lifecycle::event>{};
+        if (got.is == answer_class::ok && is_complete(got)) {
+          then.push_back(lifecycle::workflow_finished{now(), t.attempt()});
+          for (auto& x : after_workflow(t, value_at(got.data, "environment")))
+            then.push_back(std::move(x));
+        } else {
+          workflow_looks[raw(t.subject->id)] = passing();
+        }
+        finish(t, made, std::move(then));
+      },
+      look_at_once_max);
+  }
+
+  [[nodiscard]] static bool is_complete(const answer& got) {
+    return text_at(value_at(got.data, read_workflow.field), "status")
+           == "Complete";
+  }
+
+  [[nodiscard]] millis workflow_pause() const {
+    return std::min(options.poll_interval, millis{1'000});
   }
 
   // -- awaiting_workflow
   // --------------------------------------------------------------------
 
   void await_workflow_step(task& t) {
-    call(t, read_workflow, {{"workflowId", t.state().deployment.workflow_id}},
-         [this](task& t, answer& got) {
+    const auto looked = workflow_looks.find(raw(t.subject->id));
+    if (looked != workflow_looks.end()) {
+      const auto passed = passing() - looked->second;
+      workflow_looks.erase(looked);
+      if (passed < workflow_pause()) {
+        later(t, std::chrono::duration_cast<millis>(workflow_pause() - passed),
+              [this](task& t) {
+                await_workflow_step(t);
+              });
+        return;
+      }
+    }
+    // What it has made is asked for along with it, unless that was refused:
+    // then it is not clear which of the two was.
+    const auto both = !t.asks_one_by_one;
+    auto variables
+      = json::object{{"workflowId", t.state().deployment.workflow_id}};
+    if (both)
+      variables["environmentId"] = t.state().instance.environment_id;
+    call(t, both ? read_workflow_and_environment : read_workflow,
+         std::move(variables), [this, both](task& t, answer& got) {
+           if (both && got.is != answer_class::ok && is_permanent(got.is)) {
+             t.asks_one_by_one = true;
+             await_workflow_step(t);
+             return;
+           }
            // Not every workflow can be polled; its services can be looked for.
            if (got.is == answer_class::auth) {
              finish(t, lifecycle::workflow_finished{now(), t.attempt()});
@@ -1428,10 +1542,11 @@ struct railway_state::impl {
              finish_failed(t, got, "waiting for the template");
              return;
            }
-           const auto& workflow = value_at(got.data, "workflowStatus");
+           const auto& workflow = value_at(got.data, read_workflow.field);
            const auto status = text_at(workflow, "status");
-           if (status == "Complete") {
-             finish_workflow(t);
+           if (is_complete(got)) {
+             finish(t, lifecycle::workflow_finished{now(), t.attempt()},
+                    after_workflow(t, value_at(got.data, "environment")));
              return;
            }
            if (status == "Error") {
@@ -1445,35 +1560,28 @@ struct railway_state::impl {
              return;
            }
            // Running, or not visible yet: the attempt's deadline bounds it.
-           later(t, std::min(options.poll_interval, millis{1'000}),
-                 [this](task& t) {
-                   await_workflow_step(t);
-                 });
+           later(t, workflow_pause(), [this](task& t) {
+             await_workflow_step(t);
+           });
          });
   }
 
   /// Most of the time nothing is left to be configured: then that is said at
   /// once, and so is that it runs where it does already.
-  void finish_workflow(task& t) {
-    call(t, read_environment, {{"id", t.state().instance.environment_id}},
-         [this](task& t, answer& got) {
-           auto then = std::vector<lifecycle::event>{};
-           if (got.is == answer_class::ok) {
-             const auto services
-               = services_of(value_at(got.data, "environment"));
-             if (services.size() == 1 && !services.front().domain.empty()
-                 && !needs_deployment(t, services.front())) {
-               then.push_back(as_configured(t, services.front()));
-               const auto seen = judge_deployment(services, {}, {});
-               if (seen.is == deployment_view::running)
-                 then.push_back(lifecycle::deployment_observed{
-                   now(), t.attempt(), lifecycle::condition::running, 100,
-                   seen.about->status, "", env->chance()});
-             }
-           }
-           finish(t, lifecycle::workflow_finished{now(), t.attempt()},
-                  std::move(then));
-         });
+  std::vector<lifecycle::event>
+  after_workflow(const task& t, const json::value& environment) {
+    auto out = std::vector<lifecycle::event>{};
+    const auto services = services_of(environment);
+    if (services.size() != 1 || services.front().domain.empty()
+        || needs_deployment(t, services.front()))
+      return out;
+    out.push_back(as_configured(t, services.front()));
+    const auto seen = judge_deployment(services, {}, {});
+    if (seen.is == deployment_view::running)
+      out.push_back(lifecycle::deployment_observed{
+        now(), t.attempt(), lifecycle::condition::running, 100,
+        seen.about->status, "", env->chance()});
+    return out;
   }
 
   // -- configuring
@@ -1827,7 +1935,7 @@ struct railway_state::impl {
   void drop(subscription_id id) {
     stop_watching(id);
     parked.erase(raw(id));
-    announced.erase(raw(id));
+    workflow_looks.erase(raw(id));
     const auto where = tasks.find(raw(id));
     if (where == tasks.end())
       return;
@@ -1848,6 +1956,11 @@ struct railway_state::impl {
     std::erase_if(doubts, [forgotten](const auto& x) {
       return x.second < forgotten;
     });
+    const auto waited_for = passing() - workflow_pause();
+    std::erase_if(workflow_looks, [waited_for](const auto& x) {
+      return x.second < waited_for;
+    });
+    tell_gate();
     self->delayed_send(self, tick_interval, tick{});
   }
 };
@@ -1870,7 +1983,7 @@ void railway_state::start(provider_actor::pointer self, environment_ptr env,
 }
 
 void railway_state::receive(const step_order& what) {
-  impl_->receive(what.subject);
+  impl_->receive(what.subject, what.announced);
 }
 
 void railway_state::drop(subscription_id id) {

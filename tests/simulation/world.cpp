@@ -39,6 +39,11 @@ simulated_world::simulated_world(std::uint64_t from)
            : n < 10 ? commit_status::conflict
                     : commit_status::stored;
   };
+  db->last_silence = [this]() -> std::optional<millis> {
+    if (!lease_lost_at_)
+      return std::nullopt;
+    return time.now() - *lease_lost_at_;
+  };
   db->in_doubt_stores = [this] {
     return roll(2) == 0;
   };
@@ -279,6 +284,7 @@ void simulated_world::crash() {
 
 void simulated_world::lose_lease(bool paused) {
   ++losses;
+  lease_lost_at_ = time.now();
   server->leased = false;
   db->leases.erase(server->id);
   db->fenced.insert(server->id);

@@ -248,6 +248,7 @@ private:
   std::unordered_set<caf::actor_id> asleep_;
   std::int64_t last_server_ = 0;
   timestamp looked_{};
+  std::optional<timestamp> lease_lost_at_;
 };
 
 // -- playing many seeds

@@ -91,6 +91,11 @@ struct memory_database {
   /// Servers that have lost their lease: they write nothing any more.
   std::set<std::int64_t> fenced;
 
+  /// How long ago a server was last given up that may still be at it.
+  std::function<std::optional<millis>()> last_silence = [] {
+    return std::nullopt;
+  };
+
   /// Decides how the commit of a transition ends; `in_doubt` ones are stored
   /// where `in_doubt_stores` says so.
   std::function<commit_status(const transition&)> commit_fault;
@@ -303,6 +308,10 @@ struct memory_database {
           due && *due <= q.now && may_take(x) && out.size() < q.limit)
         out.push_back(x.value.id);
     return out;
+  }
+
+  answer<std::optional<millis>> run(const query::last_silence&) {
+    return last_silence();
   }
 
   answer<none> run(const query::move_timer&) {

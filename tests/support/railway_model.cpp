@@ -354,16 +354,24 @@ client::http_response railway_model::answer(const std::string& body) {
                                                  {"workflowId", p->workflow}});
   }
   if (asks("workflowStatus")) {
+    auto status = "NotFound";
     for (const auto& p : projects)
-      if (!p.workflow.empty() && p.workflow == text(v, "workflowId")) {
-        const auto status = p.workflow_ends_at > t ? "Running"
-                            : p.workflow_fails     ? "Error"
-                                                   : "Complete";
-        return data("workflowStatus",
-                    json::object{{"status", status}, {"error", nullptr}});
-      }
-    return data("workflowStatus",
-                json::object{{"status", "NotFound"}, {"error", nullptr}});
+      if (!p.workflow.empty() && p.workflow == text(v, "workflowId"))
+        status = p.workflow_ends_at > t ? "Running"
+                 : p.workflow_fails     ? "Error"
+                                        : "Complete";
+    auto both = json::object{
+      {"workflowStatus", json::object{{"status", status}, {"error", nullptr}}}};
+    if (asks("environment")) {
+      auto other = answer(json::serialize(json::object{
+        {"query", "\n  environment("},
+        {"variables", json::object{{"id", v.at("environmentId")}}}}));
+      const auto told = json::parse(other.body);
+      if (told.as_object().contains("errors"))
+        return other;
+      both["environment"] = told.at("data").at("environment");
+    }
+    return reply(json::object{{"data", std::move(both)}});
   }
   const auto status_of = [t](const deployment& d) {
     if (d.cancelled)

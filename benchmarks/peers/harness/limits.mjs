@@ -112,29 +112,28 @@ CREATE TABLE callbacks (
   body bytea NOT NULL
 );
 CREATE INDEX ON callbacks (subscription_id, id);
-CREATE INDEX ON callbacks (order_id, id);
 
 CREATE TABLE events (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id bigint GENERATED ALWAYS AS IDENTITY,
   subscription_id bigint NOT NULL,
   revision bigint NOT NULL,
   at timestamptz NOT NULL,
   operation text NOT NULL,
-  summary text NOT NULL
+  summary text NOT NULL,
+  PRIMARY KEY (subscription_id, id)
 );
-CREATE INDEX ON events (subscription_id, id);
 
 CREATE TABLE notifications (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id bigint GENERATED ALWAYS AS IDENTITY,
   user_id text NOT NULL,
   subscription_id bigint NOT NULL,
   revision bigint NOT NULL,
   kind smallint NOT NULL,
   amount_minor bigint NOT NULL,
   created_at timestamptz NOT NULL,
+  PRIMARY KEY (user_id, id),
   UNIQUE (subscription_id, revision, kind)
 );
-CREATE INDEX ON notifications (user_id, id DESC);
 
 CREATE SEQUENCE batches MINVALUE 0;
 `;

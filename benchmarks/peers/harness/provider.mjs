@@ -116,6 +116,8 @@ const operations = {
       workflowId: id(WORKFLOW, numberOf(projectId)) } };
   },
   ReadWorkflow: () => ({ workflowStatus: { status: 'Complete', error: null } }),
+  ReadWorkflowAndEnvironment: (v) => ({ ...operations.ReadWorkflow(),
+    environment: environment(numberOf(v.environmentId)) }),
   ReadEnvironment: (v) => ({ environment: environment(numberOf(v.id)) }),
   ReadServing: (v) => ({ environment: environment(numberOf(v.id)) }),
   ReadDeployment: (v) => ({ deployment: deployment(numberOf(v.id)) }),

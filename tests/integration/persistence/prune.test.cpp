@@ -170,6 +170,7 @@ CAF_TEST(history leaves with the subscription and repetitions before) {
   auto under_way = paid(3);
   const auto kept = events(2);
   const auto three = events(3);
+  age("subscriptions", "created_at", 401 + 31);
   age("events", "at", 401 + 31);
   // Something has happened to the first one since.
   CAF_CHECK_EQUAL(prune(prunable::history, 3), 2 + 1);
@@ -193,6 +194,7 @@ CAF_TEST(notifications and mails leave and owed ones do not ) {
   CAF_REQUIRE(told >= 2);
   const auto owed = db.count("outbox WHERE status = 0");
   CAF_REQUIRE(owed >= 1);
+  age("subscriptions", "created_at", 401);
   age("notifications", "created_at", 401);
   age("outbox", "created_at next_at", 401);
   CAF_CHECK_EQUAL(prune(prunable::notifications, 1), told);

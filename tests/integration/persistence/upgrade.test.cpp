@@ -237,9 +237,11 @@ CAF_TEST(the indexes are those that the questions use) {
   uses("SELECT id FROM callbacks WHERE outcome = 3 AND settled_at IS NULL "
        "ORDER BY id DESC LIMIT 10",
        "callbacks_contradicting");
-  uses("SELECT id FROM callbacks WHERE order_id = 'o7' AND outcome <> 4 "
-       "ORDER BY id DESC LIMIT 10",
-       "callbacks_by_order");
+  const auto of_order = std::string{
+    "SELECT id FROM callbacks WHERE order_id = 'o7' AND (subscription_id = 1 "
+    "OR subscription_id IS NULL) AND outcome <> 4 ORDER BY id DESC LIMIT 10"};
+  uses(of_order, "callbacks_by_order");
+  uses(of_order, "callbacks_by_subscription");
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()

@@ -129,8 +129,8 @@ CAF_TEST(documents are whole and name their field) {
   for (const auto& x :
        {find_projects, read_project, create_project, delete_project,
         template_by_code, template_by_id, deploy_template, read_workflow,
-        read_environment, create_domain, deploy_service, read_deployment,
-        read_events, cancel_deployment}) {
+        read_workflow_and_environment, read_environment, create_domain,
+        deploy_service, read_deployment, read_events, cancel_deployment}) {
     const auto text = std::string_view{x.document};
     auto depth = 0;
     auto deepest = 0;
