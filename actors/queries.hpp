@@ -109,10 +109,12 @@ struct lift_quarantine {
   subscription_id id{}; ///< 0: all that this server has written down.
 };
 
-/// How long ago the last server has ended of which nobody knows whether its
-/// process has: its last calls may be on their way. Nothing: there is none.
+/// How long ago the server was given up that this subscription was taken from,
+/// where nobody knows whether its process has ended: its last calls may be on
+/// their way. Nothing: there is no such server.
 struct last_silence {
   using result = std::optional<millis>;
+  subscription_id id{};
 };
 
 /// Finds subscriptions of which a timer is due.

@@ -155,10 +155,17 @@ const auto list_statement
 const auto by_ids_statement
   = pg::statement{"store_by_ids", by_ids_sql.c_str(), false};
 
+// Remembers the last owner that was given up for its silence alone: of all
+// others it is known that they have ended.
+#define TAKES                                                                  \
+  "owner = $2, epoch = s.epoch + 1, taken_from = CASE WHEN EXISTS ("           \
+  "SELECT 1 FROM servers v WHERE v.id = s.owner AND v.process_ended) "         \
+  "THEN s.taken_from ELSE s.owner END"
+
 constexpr auto claim_statement
   = pg::statement{"store_claim",
-                  "UPDATE subscriptions s SET owner = $2, epoch = s.epoch + 1 "
-                  "WHERE s.id = ANY ($1) AND " NOBODY_OWNS_IT
+                  "UPDATE subscriptions s SET " TAKES
+                  " WHERE s.id = ANY ($1) AND " NOBODY_OWNS_IT
                   " RETURNING s.id, s.epoch, s.revision",
                   true};
 
@@ -172,7 +179,7 @@ constexpr auto claim_page = pg::statement{
   "store_claim_page",
   "WITH page AS (SELECT id FROM subscriptions WHERE NOT settled "
   "AND owner = ANY ($1) ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) "
-  "UPDATE subscriptions s SET owner = $2, epoch = s.epoch + 1 FROM page "
+  "UPDATE subscriptions s SET " TAKES " FROM page "
   "WHERE s.id = page.id RETURNING s.id",
   true};
 
@@ -189,8 +196,9 @@ constexpr auto retire_servers = pg::statement{
 
 constexpr auto last_silence_statement = pg::statement{
   "store_last_silence",
-  "SELECT (extract(epoch FROM now() - max(ended_at)) * 1000)::bigint "
-  "FROM servers WHERE ended_at IS NOT NULL AND NOT process_ended AND id <> $1",
+  "SELECT (extract(epoch FROM now() - v.ended_at) * 1000)::bigint "
+  "FROM subscriptions s JOIN servers v ON v.id = s.taken_from "
+  "WHERE s.id = $1 AND v.ended_at IS NOT NULL AND NOT v.process_ended",
   false};
 
 constexpr auto forget_quarantines
@@ -1069,10 +1077,10 @@ public:
       records_of);
   }
 
-  answer<last_silence::result> operator()(const last_silence&) {
-    return with(last_silence_statement, pg::params{}.add(server_),
+  answer<last_silence::result> operator()(const last_silence& q) {
+    return with(last_silence_statement, pg::params{}.add(key(q.id)),
                 [](const pg::result& rows) -> answer<last_silence::result> {
-                  if (rows.is_null(0, 0))
+                  if (rows.empty())
                     return last_silence::result{};
                   return millis{rows.int64(0, 0)};
                 });

@@ -244,8 +244,9 @@ async function playGrowth(world, results) {
       const contestant = await add(KINDS[name], world, `_g${level}`);
       if (contestant.bytesEach && level >= 1_000_000) {
         const each = await contestant.bytesEach();
-        // Some more for what sorting and the log take meanwhile.
-        const need = (each * level * 1.2 + 4e9) / 1e9;
+        // Some more for what sorting and the log take meanwhile: indexes are made
+        // one after the other, and the largest is a twentieth of it all.
+        const need = (each * level * 1.1 + 4e9) / 1e9;
         const free = world.freeBytes() / 1e9;
         say(`${contestant.label}: ${printed(each)} bytes each, needs ${
           printed(need)} GB of ${printed(free)}`);

@@ -550,7 +550,7 @@ struct railway_state::impl {
   void hear_of_others(task& t) {
     using found = job<query::last_silence>::reply;
     self->send(env->store_of(t.subject->id),
-               make_job(query::last_silence{},
+               make_job(query::last_silence{t.subject->id},
                         [this, me = provider_actor{self}, id = t.subject->id,
                          serial = t.serial](const found& age) {
                           caf::anon_send(

@@ -22,6 +22,8 @@ CREATE INDEX callbacks_by_order ON callbacks (order_id)
 -- by itself, or found gone on its machine. Else its last calls may still be on
 -- their way to the provider.
 ALTER TABLE servers ADD COLUMN process_ended boolean NOT NULL DEFAULT false;
+-- From which such server a row was taken over last.
+ALTER TABLE subscriptions ADD COLUMN taken_from bigint;
 
 -- Room in the page for the steps of an instance: no index is touched then.
 ALTER TABLE instances SET (fillfactor = 50);

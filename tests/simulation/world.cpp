@@ -39,10 +39,11 @@ simulated_world::simulated_world(std::uint64_t from)
            : n < 10 ? commit_status::conflict
                     : commit_status::stored;
   };
-  db->last_silence = [this]() -> std::optional<millis> {
-    if (!lease_lost_at_)
+  db->silence_of = [this](std::int64_t who) -> std::optional<millis> {
+    const auto lost = leases_lost_.find(who);
+    if (lost == leases_lost_.end())
       return std::nullopt;
-    return time.now() - *lease_lost_at_;
+    return time.now() - lost->second;
   };
   db->in_doubt_stores = [this] {
     return roll(2) == 0;
@@ -284,7 +285,7 @@ void simulated_world::crash() {
 
 void simulated_world::lose_lease(bool paused) {
   ++losses;
-  lease_lost_at_ = time.now();
+  leases_lost_[server->id] = time.now();
   server->leased = false;
   db->leases.erase(server->id);
   db->fenced.insert(server->id);

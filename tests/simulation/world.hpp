@@ -248,7 +248,7 @@ private:
   std::unordered_set<caf::actor_id> asleep_;
   std::int64_t last_server_ = 0;
   timestamp looked_{};
-  std::optional<timestamp> lease_lost_at_;
+  std::map<std::int64_t, timestamp> leases_lost_; ///< By server.
 };
 
 // -- playing many seeds

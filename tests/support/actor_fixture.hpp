@@ -61,6 +61,7 @@ struct probe_log {
   std::vector<subscription_id> wanted;
   std::vector<subscription_id> released;
   std::vector<record_ptr> steps;
+  std::vector<bool> announced; ///< Of the same orders.
   std::vector<subscription_id> dropped;
   std::vector<command_ptr> commands;
   std::vector<idle_answer> idle;
@@ -95,6 +96,7 @@ probe_provider(provider_actor::pointer, probe_ptr log) {
   return {
     [log](const step_order& x) {
       log->steps.push_back(x.subject);
+      log->announced.push_back(x.announced);
     },
     [log](const step_dropped& x) {
       log->dropped.push_back(x.subscription);

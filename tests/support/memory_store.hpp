@@ -23,6 +23,8 @@ struct memory_database {
   struct row {
     record value;
     std::int64_t owner = 0;
+    /// The last owner that was given up and may live on; 0: none.
+    std::int64_t taken_from = 0;
   };
 
   struct kept_notice {
@@ -91,8 +93,8 @@ struct memory_database {
   /// Servers that have lost their lease: they write nothing any more.
   std::set<std::int64_t> fenced;
 
-  /// How long ago a server was last given up that may still be at it.
-  std::function<std::optional<millis>()> last_silence = [] {
+  /// How long ago this server was given up, if it may still be at it.
+  std::function<std::optional<millis>(std::int64_t)> silence_of = [](auto) {
     return std::nullopt;
   };
 
@@ -196,7 +198,7 @@ struct memory_database {
     }
     if (is_taken(t.next))
       return commit_status::failed;
-    rows[key] = {t.next, server};
+    rows[key] = {t.next, server, rows[key].taken_from};
     write_asks(before.state, t);
     const auto revision = t.next.state.revision;
     for (const auto& x : t.history)
@@ -310,8 +312,11 @@ struct memory_database {
     return out;
   }
 
-  answer<std::optional<millis>> run(const query::last_silence&) {
-    return last_silence();
+  answer<std::optional<millis>> run(const query::last_silence& q) {
+    const auto where = rows.find(raw(q.id));
+    if (where == rows.end())
+      return std::optional<millis>{};
+    return silence_of(where->second.taken_from);
   }
 
   answer<none> run(const query::move_timer&) {
@@ -635,6 +640,8 @@ private:
   void claim(row& x) const {
     if (x.owner == server)
       return;
+    if (silence_of(x.owner))
+      x.taken_from = x.owner;
     x.owner = server;
     ++x.value.epoch;
   }

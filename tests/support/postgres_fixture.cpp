@@ -19,8 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The number of the process follows, so that a later one can clean up.
-constexpr std::string_view dir_prefix = "slipway-test-";
+// The number of the process follows, so that a later one can clean up. Nobody
+// else's directories begin so: what looks like a number there may be by chance.
+constexpr std::string_view dir_prefix = "slipway-fixture-";
 
 [[noreturn]] void give_up(const std::string& message) {
   std::fprintf(stderr, "postgres_fixture: %s\n", message.c_str());
@@ -39,8 +40,8 @@ void remove_leftovers(const fs::path& parent) {
     pid_t owner = 0;
     const auto [rest, problem] = std::from_chars(
       name.data() + dir_prefix.size(), name.data() + name.size(), owner);
-    if (problem != std::errc{} || owner <= 0 || ::kill(owner, 0) == 0
-        || errno != ESRCH)
+    if (problem != std::errc{} || *rest != '-' || owner <= 0
+        || ::kill(owner, 0) == 0 || errno != ESRCH)
       continue;
     std::error_code ignored; // Somebody else's, or its cluster still stops.
     fs::remove_all(all->path(), ignored);

@@ -13,7 +13,8 @@ import { World } from './lib/world.mjs';
 let world;
 before(async () => {
   world = await World.start({ proxies: ['railway', 'postgres'], config: {
-    railway: { visibility_lag: '1s' },
+    // What a paused one had announced may be called for as long as that.
+    railway: { visibility_lag: '1s', request_timeout: '5s' },
     deployment: { max_concurrent: 20, attempts: 10 },
   } });
 });
@@ -71,7 +72,7 @@ test('paused while calls wait for their turn at the provider: the other one '
   const own = await World.start({ proxies: ['railway'], config: {
     // Announced calls wait here for as long as a pause takes.
     railway: { create_interval: '0s', requests_per_second: 1,
-      visibility_lag: '1s' },
+      visibility_lag: '1s', request_timeout: '5s' },
     deployment: { max_concurrent: 10, attempts: 10 },
   } });
   const wire = await Proxy.start(own.railway.port);

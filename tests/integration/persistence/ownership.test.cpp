@@ -90,6 +90,32 @@ CAF_TEST(many are claimed by one commit) {
                   subscription_id{7});
 }
 
+CAF_TEST(whoever was given up for its silence may still be calling) {
+  second = add("second");
+  const auto x = paid(1).now.id;
+  const auto y = paid(2).now.id;
+  auto db = probe{url};
+  const auto number = std::to_string(second->server);
+  db.run("UPDATE subscriptions SET owner = " + number + " WHERE id = 2");
+  db.run("UPDATE servers SET ended_at = now() - interval '7 s' WHERE id <> "
+         + number);
+  must(second->ask(query::claim_record{x}));
+  const auto age = must(second->ask(query::last_silence{x}));
+  CAF_REQUIRE(age);
+  CAF_CHECK(*age >= std::chrono::seconds{7});
+  CAF_CHECK(*age < std::chrono::minutes{5});
+  CAF_CHECK(!must(second->ask(query::last_silence{y})));
+  // Who stops by itself has made its last call: what is known of the one before
+  // it stays known.
+  auto third = add("third");
+  second->lose_lease();
+  must(third->ask(query::claim_record{x}));
+  must(third->ask(query::claim_record{y}));
+  CAF_CHECK(must(third->ask(query::last_silence{x})));
+  CAF_CHECK(!must(third->ask(query::last_silence{y})));
+  CAF_CHECK(!must(third->ask(query::last_silence{subscription_id{4'711}})));
+}
+
 CAF_TEST(an epoch that has passed writes nothing) {
   auto x = paid(1);
   probe{url}.run("UPDATE subscriptions SET epoch = epoch + 1");

@@ -103,6 +103,48 @@ struct fixture : actor_fixture {
 
 CAF_TEST_FIXTURE_SCOPE(supervisor_tests, fixture)
 
+CAF_TEST(a first creation is announced with its slot where it may begin) {
+  spawn(phase::queued);
+  const auto before = state().current.state.revision;
+  env->creations->set(creation_gate::width::one);
+  send(slot_granted{time.now()});
+  consume_messages();
+  CAF_REQUIRE_EQUAL(log->steps.size(), 1u);
+  CAF_CHECK(log->announced.back());
+  const auto row = state().current;
+  CAF_CHECK_EQUAL(row.state.revision, before + 1);
+  CAF_CHECK(row.state.deployment.at == phase::creating_project);
+  CAF_CHECK(row.state.deployment.intent_at == time.now());
+  // There was room for one.
+  CAF_CHECK(!env->creations->take());
+  // Whoever comes next knows nothing of what was called meanwhile.
+  stop();
+  spawn(row);
+  CAF_REQUIRE_EQUAL(log->steps.size(), 2u);
+  CAF_CHECK(!log->announced.back());
+}
+
+CAF_TEST(a creation is announced at its turn where others go first) {
+  spawn(phase::queued);
+  send(slot_granted{time.now()});
+  consume_messages();
+  CAF_REQUIRE_EQUAL(log->steps.size(), 1u);
+  CAF_CHECK(!log->announced.back());
+  CAF_CHECK(!state().current.state.deployment.intent_at);
+}
+
+CAF_TEST(what may be there already is looked for before it is announced) {
+  auto row = make_record(id, phase::queued);
+  row.state.deployment.attempt = 2;
+  spawn(row);
+  env->creations->set(creation_gate::width::all);
+  send(slot_granted{time.now()});
+  consume_messages();
+  CAF_REQUIRE_EQUAL(log->steps.size(), 1u);
+  CAF_CHECK(!log->announced.back());
+  CAF_CHECK(!state().current.state.deployment.intent_at);
+}
+
 CAF_TEST(replies and effects wait until the transition is durable) {
   spawn_unpaid();
   hold();
