@@ -99,7 +99,7 @@ function options() {
     ...(names.includes('slipway') ? [slipway] : [])]) {
     if (!fs.existsSync(file)) throw new Error(`${file} is not built: ./run bench`);
   }
-  return { names, slipway, programs, quick: values.quick,
+  const out = { names, slipway, programs, quick: values.quick,
     restarted: values.restarted,
     phases: known('phases', PHASES), json: values.json,
     updateReadme: values['update-readme'], rounds: number('rounds'),
@@ -113,6 +113,10 @@ function options() {
     load: process.env.BENCH_LOAD?.split(' ')
       ?? [path.join(programs, 'slipway_load')],
     say: (line) => process.stderr.write(`${line}\n`) };
+  if (out.phases.includes('watch') && Math.max(...out.watchers) > out.count) {
+    throw new Error(`--watchers: up to ${out.count}, the --count, are expected`);
+  }
+  return out;
 }
 
 const how = options();
@@ -275,7 +279,6 @@ async function playGrowth(world, results) {
 /** One server; what takes turns is how many watch. */
 async function playWatch(world, results) {
   const most = Math.max(...how.watchers);
-  if (most > how.count) throw new Error('--watchers: more than --count');
   // A server of before there were streams does not know their limits, either.
   const probe = await add(Slipway, world, '_probe');
   await probe.start();
