@@ -166,6 +166,8 @@ struct railway_state::impl {
     bool domain_made = false;
     bool is_repeat = false; ///< Follows on another task of the same order.
     bool announced = false; ///< See `step_order::announced`.
+    /// When this task has announced what it creates: after its order was given.
+    std::optional<timestamp> announced_at;
     bool asks_one_by_one = false; ///< The workflow without its services.
     bool first_go = false;        ///< There was nothing to look for.
     bool superseded = false;      ///< `again` is to begin once it is answered.
@@ -365,13 +367,28 @@ struct railway_state::impl {
     return out;
   }
 
+  /// The order that came meanwhile, with the announcement that it may have been
+  /// given before: whoever carries it out has to look for what came of that.
+  static record_ptr take_again(task& t) {
+    auto again = std::move(t.again);
+    const auto intent
+      = t.announced_at ? t.announced_at : t.state().deployment.intent_at;
+    if (!again || !intent || again->state.deployment.intent_at
+        || again->state.deployment.at != t.at()
+        || again->state.deployment.attempt != t.attempt())
+      return again;
+    auto out = std::make_shared<record>(*again);
+    out->state.deployment.intent_at = intent;
+    return out;
+  }
+
   /// Reports the end of the step. The supervisor orders the next one.
   /// @param then What follows from it.
   void finish(task& t, lifecycle::event what,
               std::vector<lifecycle::event> then = {}) {
     auto report = make_command(t, std::move(what));
     report->then = std::move(then);
-    auto again = std::move(t.again);
+    auto again = take_again(t);
     const auto id = t.subject->id;
     erase(id);
     self->send(env->registry(), std::move(report));
@@ -440,6 +457,7 @@ struct railway_state::impl {
                              [this, id, serial, stored, gated, next] {
                                auto* t = find(id, serial);
                                if (t != nullptr && stored) {
+                                 t->announced_at = now();
                                  next(*t);
                                  return;
                                }
@@ -488,7 +506,7 @@ struct railway_state::impl {
 
   /// Ends a task without a report.
   void abandon(task& t) {
-    auto again = std::move(t.again);
+    auto again = take_again(t);
     erase(t.subject->id);
     pump_gate();
     if (again)
@@ -627,8 +645,9 @@ struct railway_state::impl {
   /// Ends a task; its step begins anew once anything may leave again, and looks
   /// first.
   void park(task& t) {
-    auto step = parked_step{t.again ? std::move(t.again) : t.subject,
-                            std::move(t.calls)};
+    auto again = take_again(t);
+    auto step
+      = parked_step{again ? std::move(again) : t.subject, std::move(t.calls)};
     const auto id = step.subject->id;
     erase(id);
     parked[raw(id)] = std::move(step);
