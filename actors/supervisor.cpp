@@ -238,14 +238,14 @@ void supervisor_state::process(command_ptr what) {
   if (std::holds_alternative<lifecycle::woke>(what->what) && !env->may_act())
     return;
   auto made = lifecycle::decide(current.state, what->what, rules());
-  if (made.is == verdict::applied && can_announce(*what, made.next)
-      && env->creations->take())
+  if (made.is != verdict::applied) {
+    refuse(std::move(what), made.is);
+    return;
+  }
+  if (can_announce(*what, made.next) && env->creations->take())
     what->then.push_back(lifecycle::project_create_started{
       lifecycle::time_of(what->what), made.next.deployment.attempt});
-  if (made.is == verdict::applied)
-    append(std::move(what), std::move(made));
-  else
-    refuse(std::move(what), made.is);
+  append(std::move(what), std::move(made));
 }
 
 bool supervisor_state::can_announce(const command& what,
@@ -299,7 +299,6 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
 void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   const auto at = lifecycle::time_of(what->what);
   auto t = std::make_shared<transition>();
-  step_announced = false;
   note_cause(*t, *what, made);
   t->expected_revision = current.state.revision;
   t->orders_changed = changed_orders(current.state, made.next);
@@ -353,6 +352,7 @@ void supervisor_state::note_cause(transition& to, const command& what,
       };
   note(what.what, current.state);
   auto further_facts = false;
+  step_announced = false;
   for (const auto& x : what.then) {
     auto further = lifecycle::decide(made.next, x, rules());
     if (further.is != verdict::applied)

@@ -640,7 +640,6 @@ std::int64_t owner_of(std::string_view order) {
 
 /// One statement for each outcome, with and without an order: conditions that
 /// may not apply would keep the server from using the index of those that do.
-
 struct callbacks_listing {
   callbacks_listing(std::optional<callback_outcome> outcome, bool of_order)
     : name{"store_callbacks_"

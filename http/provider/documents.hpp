@@ -87,53 +87,25 @@ query ReadWorkflow($workflowId: String!) {
 )graphql",
                                                 false};
 
+// What is told of an environment and its services; a part of literals.
+#define ENVIRONMENT_SELECTION                                                  \
+  "{ id serviceInstances { edges { node { serviceId serviceName "              \
+  "domains { serviceDomains { domain } customDomains { domain } } "            \
+  "latestDeployment { id status deploymentStopped } } } } }\n"
+
 /// The same with what `read_environment` selects: one request for both.
 inline constexpr auto read_workflow_and_environment
   = operation{"workflowStatus",
               R"graphql(
 query ReadWorkflowAndEnvironment($workflowId: String!, $environmentId: String!) {
   workflowStatus(workflowId: $workflowId) { status error }
-  environment(id: $environmentId) {
-    id
-    serviceInstances {
-      edges {
-        node {
-          serviceId
-          serviceName
-          domains {
-            serviceDomains { domain }
-            customDomains { domain }
-          }
-          latestDeployment { id status deploymentStopped }
-        }
-      }
-    }
-  }
-}
-)graphql",
+  environment(id: $environmentId) )graphql" ENVIRONMENT_SELECTION "}\n",
               false};
 
 inline constexpr auto read_environment = operation{"environment",
                                                    R"graphql(
 query ReadEnvironment($id: String!) {
-  environment(id: $id) {
-    id
-    serviceInstances {
-      edges {
-        node {
-          serviceId
-          serviceName
-          domains {
-            serviceDomains { domain }
-            customDomains { domain }
-          }
-          latestDeployment { id status deploymentStopped }
-        }
-      }
-    }
-  }
-}
-)graphql",
+  environment(id: $id) )graphql" ENVIRONMENT_SELECTION "}\n",
                                                    false};
 
 /// Which service is which one of the template, when there may be too many.
@@ -216,23 +188,9 @@ mutation CommitPatch($environmentId: String!, $patch: EnvironmentConfig!, $messa
 
 /// The selection of `read_environment`, for many of them in one document. Such
 /// documents are put together by `make_look_document`.
-inline constexpr auto* environment_selection = R"selection({
-  id
-  serviceInstances {
-    edges {
-      node {
-        serviceId
-        serviceName
-        domains {
-          serviceDomains { domain }
-          customDomains { domain }
-        }
-        latestDeployment { id status deploymentStopped }
-      }
-    }
-  }
-}
-)selection";
+inline constexpr auto* environment_selection = ENVIRONMENT_SELECTION;
+
+#undef ENVIRONMENT_SELECTION
 
 /// That of `read_events`.
 inline constexpr auto* steps_selection = R"selection({

@@ -166,6 +166,9 @@ struct railway_state::impl {
     bool domain_made = false;
     bool is_repeat = false; ///< Follows on another task of the same order.
     bool announced = false; ///< See `step_order::announced`.
+    /// Until when the server that this was taken from can be calling, where it
+    /// may live on.
+    moment others_call_until{};
     /// When this task has announced what it creates: after its order was given.
     std::optional<timestamp> announced_at;
     bool asks_one_by_one = false; ///< The workflow without its services.
@@ -197,8 +200,6 @@ struct railway_state::impl {
   std::unordered_map<std::uint64_t, task> tasks;
   std::uint64_t last_serial = 0;
   moment born{};
-  /// Until when a server that was before us, and may live on, can be calling.
-  moment others_call_until{};
   /// When a change was last answered that may have happened although its task
   /// does not know. Forgotten once everything has become visible.
   std::unordered_map<std::uint64_t, moment> doubts;
@@ -475,7 +476,7 @@ struct railway_state::impl {
   /// its answer taught us.
   void succeed_task(task& t, const operation& what, const answer& got) {
     auto calls = std::move(t.calls);
-    const auto again = std::move(t.again);
+    const auto again = take_again(t);
     const auto id = t.subject->id;
     erase(id);
     pump_gate();
@@ -586,9 +587,8 @@ struct railway_state::impl {
       return;
     }
     if (*age)
-      others_call_until
-        = std::max(others_call_until,
-                   passing() - **age + options.settings.request_timeout);
+      t.others_call_until
+        = passing() - **age + options.settings.request_timeout;
     take_step(t);
   }
 
@@ -690,7 +690,7 @@ struct railway_state::impl {
     // were started, or for longer where it has not ended with its process.
     // Neither that nor what we called ourselves is measured by the clock on the
     // wall: set ahead, it would have us create twice.
-    auto since = std::max(born, others_call_until);
+    auto since = std::max(born, t.others_call_until);
     if (const auto doubt = doubts.find(raw(t.subject->id));
         doubt != doubts.end())
       since = std::max(since, doubt->second);

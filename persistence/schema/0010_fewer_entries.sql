@@ -1,5 +1,5 @@
 -- Fewer index entries for what is written with every step. Makes two indexes
--- anew under a lock: some seconds for each million rows of history.
+-- anew under a lock; how long that takes for millions of rows was not measured.
 
 -- History is read, and leaves, by its subscription.
 ALTER TABLE events DROP CONSTRAINT events_pkey;
