@@ -390,7 +390,7 @@ struct embedded_cluster::impl {
     const deadline until = steady_clock::now() + options.start_timeout;
     if (auto made = make_dir(); !made)
       return made;
-    if (auto locked = take_lock(); !locked)
+    if (auto locked = take_lock(until); !locked)
       return locked;
     if (auto chosen = choose_identity(); !chosen)
       return chosen;
@@ -437,26 +437,33 @@ struct embedded_cluster::impl {
     return {};
   }
 
-  tl::expected<void, std::string> take_lock() {
+  tl::expected<void, std::string> take_lock(deadline until) {
     const fs::path path = dir / "lock";
     file_handle file{
       ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
     if (file.get() < 0)
       return failure(
         fmt::format("cannot open {}: {}", path.string(), reason(errno)));
-    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno != EWOULDBLOCK)
         return failure(
           fmt::format("cannot lock {}: {}", path.string(), reason(errno)));
-      std::array<char, 32> text{};
-      const ssize_t got = ::pread(file.get(), text.data(), text.size() - 1, 0);
-      const auto holder = to_number<pid_t>(std::string_view{
-        text.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))});
-      return failure(fmt::format(
-        "the embedded database in {} is in use by another Slipway{}; stop that "
-        "one or choose another directory",
-        dir.string(),
-        holder ? fmt::format(" (process {})", *holder) : std::string{}));
+      const auto now = steady_clock::now();
+      const auto holder = written_in(file);
+      if (!holder || !pg::wait_for_end(*holder, now))
+        return failure(fmt::format(
+          "the embedded database in {} is in use by another Slipway{}; stop "
+          "that one or choose another directory",
+          dir.string(),
+          holder ? fmt::format(" (process {})", *holder) : std::string{}));
+      // That one was killed while it started a program: its child holds the
+      // lock until it is that program.
+      if (now >= until)
+        return failure(fmt::format(
+          "a process that the Slipway {} started before it was killed still "
+          "holds {}; waited {}",
+          *holder, path.string(), to_words(options.start_timeout)));
+      glance();
     }
     const std::string text = std::to_string(::getpid()) + '\n';
     if (::ftruncate(file.get(), 0) != 0
@@ -466,6 +473,14 @@ struct embedded_cluster::impl {
         fmt::format("cannot write {}: {}", path.string(), reason(errno)));
     lock = std::move(file);
     return {};
+  }
+
+  /// The process that says in the file that it holds the lock.
+  static std::optional<pid_t> written_in(const file_handle& file) {
+    std::array<char, 32> text{};
+    const ssize_t got = ::pread(file.get(), text.data(), text.size() - 1, 0);
+    return to_number<pid_t>(std::string_view{
+      text.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))});
   }
 
   tl::expected<void, std::string> choose_identity() {

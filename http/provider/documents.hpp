@@ -1,5 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <iterator>
+
 /// The GraphQL documents that are sent to Railway. Selections are as small as
 /// they can be: the API is unversioned, and fields do vanish. Each document
 /// begins with the name of the field it is about.
@@ -11,6 +15,16 @@ struct operation {
   const char* document;
   bool mutates;
 };
+
+/// A document out of its parts, put together by the compiler.
+template <const auto&... Parts>
+inline constexpr auto joined = [] {
+  // One end instead of one for each part.
+  auto text = std::array<char, (sizeof(Parts) + ...) - sizeof...(Parts) + 1>{};
+  auto to = text.begin();
+  ((to = std::copy(std::begin(Parts), std::end(Parts) - 1, to)), ...);
+  return text;
+}();
 
 inline constexpr auto find_projects = operation{"projects",
                                                 R"graphql(
@@ -87,26 +101,44 @@ query ReadWorkflow($workflowId: String!) {
 )graphql",
                                                 false};
 
-// What is told of an environment and its services; a part of literals.
-#define ENVIRONMENT_SELECTION                                                  \
-  "{ id serviceInstances { edges { node { serviceId serviceName "              \
-  "domains { serviceDomains { domain } customDomains { domain } } "            \
-  "latestDeployment { id status deploymentStopped } } } } }\n"
+/// What is told of an environment and its services; a part of documents, also
+/// of those that `make_look_document` puts together for many environments.
+inline constexpr char seen_fragment[] = R"graphql(
+fragment Seen on Environment {
+  id
+  serviceInstances {
+    edges {
+      node {
+        serviceId
+        serviceName
+        domains { serviceDomains { domain } customDomains { domain } }
+        latestDeployment { id status deploymentStopped }
+      }
+    }
+  }
+}
+)graphql";
 
-/// The same with what `read_environment` selects: one request for both.
-inline constexpr auto read_workflow_and_environment
-  = operation{"workflowStatus",
-              R"graphql(
+inline constexpr char environment_query[] = R"graphql(
+query ReadEnvironment($id: String!) {
+  environment(id: $id) { ...Seen }
+}
+)graphql";
+
+inline constexpr auto read_environment = operation{
+  "environment", joined<environment_query, seen_fragment>.data(), false};
+
+inline constexpr char workflow_and_environment_query[] = R"graphql(
 query ReadWorkflowAndEnvironment($workflowId: String!, $environmentId: String!) {
   workflowStatus(workflowId: $workflowId) { status error }
-  environment(id: $environmentId) )graphql" ENVIRONMENT_SELECTION "}\n",
-              false};
+  environment(id: $environmentId) { ...Seen }
+}
+)graphql";
 
-inline constexpr auto read_environment = operation{"environment",
-                                                   R"graphql(
-query ReadEnvironment($id: String!) {
-  environment(id: $id) )graphql" ENVIRONMENT_SELECTION "}\n",
-                                                   false};
+/// `read_workflow` and `read_environment` in one request.
+inline constexpr auto read_workflow_and_environment = operation{
+  "workflowStatus",
+  joined<workflow_and_environment_query, seen_fragment>.data(), false};
 
 /// Which service is which one of the template, when there may be too many.
 inline constexpr auto read_services = operation{"project",
@@ -186,13 +218,7 @@ mutation CommitPatch($environmentId: String!, $patch: EnvironmentConfig!, $messa
 )graphql",
                                                true};
 
-/// The selection of `read_environment`, for many of them in one document. Such
-/// documents are put together by `make_look_document`.
-inline constexpr auto* environment_selection = ENVIRONMENT_SELECTION;
-
-#undef ENVIRONMENT_SELECTION
-
-/// That of `read_events`.
+/// The selection of `read_events`, for many of them in one document.
 inline constexpr auto* steps_selection = R"selection({
   edges { node { step completedAt payload { error } } }
 }

@@ -195,10 +195,8 @@ look_document make_look_document(const std::vector<look>& looks) {
     }
   }
   out.text = "query Watch(" + parameters + ") {\n" + fields + "}\n";
-  if (any_environment) {
-    out.text += "fragment Seen on Environment ";
-    out.text += environment_selection;
-  }
+  if (any_environment)
+    out.text += seen_fragment;
   if (any_steps) {
     out.text += "fragment Steps on QueryDeploymentEventsConnection ";
     out.text += steps_selection;

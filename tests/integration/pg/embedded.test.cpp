@@ -7,6 +7,7 @@
 #include "tests/integration/pg/support.hpp"
 
 #include <caf/test/unit_test.hpp>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -288,6 +289,40 @@ CAF_TEST(a kill during the first start leaves nothing half made) {
   auto cluster = start(dir);
   CAF_CHECK(add_item(cluster->url(), 1));
   CAF_CHECK(!half_made());
+}
+
+CAF_TEST(a lock that outlives a killed server is waited for) {
+  const fs::path dir = root / "data";
+  fs::create_directory(dir);
+  std::array<int, 2> ends{};
+  CAF_REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+  // As a server that is killed between fork and exec leaves it.
+  const pid_t server = in_child([&] {
+    const int file = ::open((dir / "lock").c_str(), O_RDWR | O_CREAT, 0600);
+    const std::string own = std::to_string(::getpid()) + '\n';
+    if (::flock(file, LOCK_EX | LOCK_NB) != 0
+        || ::write(file, own.data(), own.size()) < 0)
+      return 1;
+    const pid_t left = ::fork();
+    if (left == 0) {
+      for (;;)
+        ::pause();
+    }
+    return ::write(ends[1], &left, sizeof(left)) == sizeof(left) ? 0 : 1;
+  });
+  ::close(ends[1]);
+  CAF_REQUIRE_EQUAL(exit_code(server), 0);
+  pid_t left = 0;
+  CAF_REQUIRE(::read(ends[0], &left, sizeof(left)) == sizeof(left));
+  ::close(ends[0]);
+  auto hasty = options(dir);
+  hasty.start_timeout = std::chrono::milliseconds{100};
+  const auto refused = embedded_cluster::start(hasty);
+  ::kill(left, SIGKILL);
+  CAF_REQUIRE(!refused);
+  CAF_CHECK(contains(refused.error(), "before it was killed still holds"));
+  auto cluster = start(dir);
+  CAF_CHECK(add_item(cluster->url(), 1));
 }
 
 CAF_TEST(a living cluster of an earlier server is taken over) {
