@@ -260,7 +260,7 @@ all_benchmarks(const journey& on, const notification& message) {
   out.push_back({"journal/encode_64_payments",
                  [payment, some = transition_batch(64, payment.get())] {
                    auto to = pg::params{};
-                   const auto& made = encode_update(to, 1, some);
+                   const auto& made = encode_update(to, {}, 1, some);
                    benchmark::DoNotOptimize(made);
                    benchmark::DoNotOptimize(to);
                  }});

@@ -77,6 +77,17 @@ void journal_state::answer(const transition_ptr& what, commit_status status) {
   self->send(what->from, commit_result{what->next.state.revision, status});
 }
 
+tl::expected<void, pg::error> journal_state::learn_types(pg::connection& on) {
+  if (types_of == db->opened())
+    return {};
+  auto found = on.execute(find_journal_types);
+  if (!found)
+    return tl::unexpected{std::move(found.error())};
+  types = read_journal_types(*found);
+  types_of = db->opened();
+  return {};
+}
+
 tl::expected<std::vector<std::int64_t>, pg::error>
 journal_state::write(const std::vector<transition_ptr>& some,
                      const std::vector<inbox_job_ptr>& kept) {
@@ -84,21 +95,24 @@ journal_state::write(const std::vector<transition_ptr>& some,
   if (connection == nullptr)
     return tl::unexpected{pg::error{pg::error_kind::unavailable, "",
                                     "no connection to the database", ""}};
+  if (auto known = learn_types(*connection); !known)
+    return tl::unexpected{std::move(known.error())};
   auto updates = transition_batch{};
   auto inserts = transition_batch{};
   for (const auto& t : some)
     (t->expected_revision == 0 ? inserts : updates).push_back(t.get());
   auto commands = std::vector<pg::command>{db->fence()};
   if (!inserts.empty()) {
-    encode_insert(insert_params, options.server, inserts);
+    encode_insert(insert_params, types, options.server, inserts);
     commands.push_back({&insert_batch, &insert_params});
   }
   if (!updates.empty()) {
-    const auto& update = encode_update(update_params, options.server, updates);
+    const auto& update
+      = encode_update(update_params, types, options.server, updates);
     commands.push_back({&update, &update_params});
   }
   if (!kept.empty()) {
-    encode_inbox(inbox_params, kept);
+    encode_inbox(inbox_params, types, kept);
     commands.push_back({&keep_callbacks, &inbox_params});
   }
   auto results = connection->pipeline(commands);

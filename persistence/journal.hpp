@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/environment.hpp"
+#include "persistence/journal_encode.hpp"
 #include "persistence/session.hpp"
 
 #include <caf/stateful_actor.hpp>
@@ -67,6 +68,12 @@ private:
   commit(std::vector<transition_ptr> some, std::vector<inbox_job_ptr> kept);
   void answer(const transition_ptr& what, commit_status status);
 
+  /// Has `types` be those of the database at the other end: another one may
+  /// have come behind every new connection.
+  tl::expected<void, pg::error> learn_types(pg::connection& on);
+
+  journal_types types;
+  std::uint64_t types_of = 0; ///< `session::opened` when they were read.
   pg::params update_params;
   pg::params insert_params;
   pg::params inbox_params;

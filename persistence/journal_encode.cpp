@@ -21,12 +21,9 @@ enum part_bit : unsigned {
 
 constexpr auto variants = std::size_t{32};
 
-/// `unnest($4, $5, $6)` for the next so many parameters.
-std::string unnest(int& next, int count) {
-  auto out = std::string{"unnest("};
-  for (auto i = 0; i < count; ++i)
-    out += (i == 0 ? "$" : ", $") + std::to_string(next++);
-  return out + ")";
+/// The rows of the next parameter.
+std::string unnest(int& next, const char* type) {
+  return "unnest($" + std::to_string(next++) + "::" + type + "[])";
 }
 
 // Everything of a batch is one statement: the rows that are still at the
@@ -49,13 +46,8 @@ std::string update_sql(unsigned parts) {
     settled = n.settled, wake_at = n.wake_at, updated_at = n.updated_at,
     queue_rank = n.queue_rank
   FROM )sql"};
-  sql += unnest(next, 26);
-  sql += R"sql(
-    AS n (id, expected, epoch, status, start_at, end_at, phase, phase_at,
-          attempt, attempt_limit, tries, progress, intent_at, queued_at,
-          started_at, deadline_at, retry_at, completed_at, workflow_id,
-          deployment_id, error, ended_by, settled, wake_at, updated_at,
-          queue_rank)
+  sql += unnest(next, "journal_subscription");
+  sql += R"sql( AS n
   WHERE s.id = n.id AND s.revision = n.expected AND s.owner = $1
     AND s.epoch = n.epoch
   RETURNING s.id, s.revision, s.user_id, s.start_at
@@ -64,11 +56,10 @@ std::string update_sql(unsigned parts) {
     summary)
   SELECT o.id, c.revision, o.at, o.kind, o.operation, o.outcome, o.summary
   FROM )sql";
-  sql += unnest(next, 6);
-  sql += R"sql(
-    WITH ORDINALITY AS o (id, at, kind, operation, outcome, summary, line)
+  sql += unnest(next, "journal_line");
+  sql += R"sql( WITH ORDINALITY AS o
   JOIN changed c ON c.id = o.id
-  ORDER BY o.line
+  ORDER BY o.ordinality
 ))sql";
   if (parts & has_orders) {
     sql += R"sql(, paid AS (
@@ -78,12 +69,8 @@ std::string update_sql(unsigned parts) {
     refund_for, refund_error, refunds_counted, ask_at, period_at)
   SELECT o.*, CASE WHEN o.applied THEN c.start_at END
   FROM )sql";
-    sql += unnest(next, 20);
-    sql += R"sql(
-    AS o (subscription_id, seq, gateway, method, status, applied, amount_minor,
-          refunded_minor, created_at, expires_at, paid_at, transaction_id,
-          idempotency_key, pay_code, refund_seq, refund_minor, refund_for,
-          refund_error, refunds_counted, ask_at)
+    sql += unnest(next, "journal_order");
+    sql += R"sql( AS o
   JOIN changed c ON c.id = o.subscription_id
   ORDER BY o.subscription_id, o.seq
   ON CONFLICT (subscription_id, seq) DO UPDATE SET
@@ -105,10 +92,8 @@ std::string update_sql(unsigned parts) {
     environment_id, service_id, service_name, public_url, created_at,
     deleted_at, health, sleep_told)
   SELECT o.* FROM )sql";
-    sql += unnest(next, 12);
-    sql += R"sql(
-    AS o (subscription_id, seq, status, project_id, environment_id, service_id,
-          service_name, public_url, created_at, deleted_at, health, sleep_told)
+    sql += unnest(next, "journal_instance");
+    sql += R"sql( AS o
   JOIN changed c ON c.id = o.subscription_id
   ON CONFLICT (subscription_id, seq) DO UPDATE SET
     status = excluded.status, project_id = excluded.project_id,
@@ -122,10 +107,8 @@ std::string update_sql(unsigned parts) {
     sql += R"sql(, notices AS (
   SELECT c.id, c.revision, c.user_id, o.*
   FROM )sql";
-    sql += unnest(next, 9);
-    sql += R"sql(
-    AS o (subscription_id, kind, instance_seq, public_url, error, duration_ms,
-          amount_minor, created_at, by_mail)
+    sql += unnest(next, "journal_notice");
+    sql += R"sql( AS o
   JOIN changed c ON c.id = o.subscription_id
 ), noted AS (
   INSERT INTO notifications (user_id, subscription_id, revision, kind,
@@ -146,10 +129,8 @@ std::string update_sql(unsigned parts) {
   if (parts & has_callbacks) {
     sql += R"sql(, given AS (
   SELECT * FROM )sql";
-    sql += unnest(next, 10);
-    sql += R"sql(
-    AS o (gateway, source, dedupe_key, received_at, order_id, subscription_id,
-          reason, headers, body, deliveries)
+    sql += unnest(next, "journal_callback");
+    sql += R"sql( AS o
 ), kept AS (
   INSERT INTO callbacks AS k (gateway, source, dedupe_key, received_at,
     last_received_at, order_id, subscription_id, outcome, reason, headers, body)
@@ -196,7 +177,8 @@ const pg::statement& update_statement(unsigned parts) {
 const pg::statement insert_batch{"journal_insert", R"sql(
 WITH people AS (
   INSERT INTO users (id, created_at, updated_at)
-  SELECT DISTINCT ON (o.id) o.id, o.at, o.at FROM unnest($3, $14) AS o (id, at)
+  SELECT DISTINCT ON (o.user_id) o.user_id, o.created_at, o.created_at
+  FROM unnest($2::journal_creation[]) AS o
   ON CONFLICT (id) DO NOTHING
 ), fresh AS (
   INSERT INTO subscriptions (id, owner, epoch, user_id, plan, currency,
@@ -205,24 +187,21 @@ WITH people AS (
   SELECT o.id, $1, o.epoch, o.user_id, o.plan, o.currency, o.amount_minor,
     o.period_days, o.status, o.phase, o.phase_at, o.revision, o.settled,
     o.wake_at, o.created_at, o.created_at
-  FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $26)
-    AS o (id, user_id, plan, currency, amount_minor, period_days, status,
-          phase, phase_at, revision, settled, wake_at, created_at, epoch)
+  FROM unnest($2::journal_creation[]) AS o
   ON CONFLICT (id) DO NOTHING
   RETURNING id, revision
 ), sealed AS (
   INSERT INTO channel_credentials (subscription_id, channel_type, key_id,
     nonce, ciphertext)
-  SELECT o.* FROM unnest($15, $16, $17, $18, $19)
-    AS o (subscription_id, channel_type, key_id, nonce, ciphertext)
+  SELECT o.* FROM unnest($3::journal_credential[]) AS o
   JOIN fresh f ON f.id = o.subscription_id
 ), told AS (
   INSERT INTO events (subscription_id, revision, at, kind, operation, outcome,
     summary)
   SELECT o.id, f.revision, o.at, o.kind, o.operation, o.outcome, o.summary
-  FROM unnest($20, $21, $22, $23, $24, $25)
-    AS o (id, at, kind, operation, outcome, summary)
+  FROM unnest($4::journal_line[]) WITH ORDINALITY AS o
   JOIN fresh f ON f.id = o.id
+  ORDER BY o.ordinality
 )
 SELECT id FROM fresh
 )sql",
@@ -232,9 +211,7 @@ SELECT id FROM fresh
 // What an operator feeds in once more is no delivery.
 const pg::statement keep_callbacks{"journal_inbox", R"sql(
 WITH given AS (
-  SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-    AS o (gateway, source, dedupe_key, received_at, order_id, subscription_id,
-          outcome, reason, headers, body, deliveries)
+  SELECT * FROM unnest($1::journal_callback[]) AS o
 )
 INSERT INTO callbacks AS k (gateway, source, dedupe_key, received_at,
   last_received_at, order_id, subscription_id, outcome, reason, headers, body,
@@ -279,125 +256,55 @@ struct part {
   const T* what;
 };
 
-void add_history(pg::params& to, const transition_batch& some) {
+void add_history(pg::params& to, const journal_types& types,
+                 const transition_batch& some) {
   auto lines = std::vector<part<history_entry>>{};
   for (const auto* t : some)
     for (const auto& x : t->history)
       lines.push_back({t->next.id, &x});
-  to.add_array(lines, [](const auto& x) {
-    return key(x.of);
-  });
-  to.add_array(lines, [](const auto& x) {
-    return x.what->at;
-  });
-  to.add_array(lines, [](const auto& x) {
-    return number(x.what->kind);
-  });
-  to.add_array(lines, [](const auto& x) {
-    return std::string_view{x.what->operation};
-  });
-  to.add_array(lines, [](const auto& x) {
-    return std::string_view{x.what->outcome};
-  });
-  to.add_array(lines, [](const auto& x) {
-    return std::string_view{x.what->summary};
+  to.add_rows(types.line, lines, [](pg::row_writer& row, const auto& x) {
+    row.add(key(x.of))
+      .add(x.what->at)
+      .add(number(x.what->kind))
+      .add(x.what->operation)
+      .add(x.what->outcome)
+      .add(x.what->summary);
   });
 }
 
-void add_rows(pg::params& to, const transition_batch& some) {
-  const auto column = [&](auto projection) {
-    to.add_array(some, [&](const transition* t) {
-      return projection(*t);
-    });
+void add_subscriptions(pg::params& to, const journal_types& types,
+                       const transition_batch& some) {
+  const auto write = [](pg::row_writer& row, const transition* t) {
+    const auto& s = t->next.state;
+    const auto& d = s.deployment;
+    row.add(key(t->next.id))
+      .add(static_cast<std::int64_t>(t->expected_revision))
+      .add(static_cast<std::int32_t>(t->next.epoch))
+      .add(number(s.status))
+      .add(s.start_at)
+      .add(s.end_at)
+      .add(number(d.at))
+      .add(d.phase_at)
+      .add(static_cast<std::int32_t>(d.attempt))
+      .add(static_cast<std::int32_t>(d.attempt_limit))
+      .add(static_cast<std::int32_t>(d.tries))
+      .add(static_cast<std::int16_t>(d.progress))
+      .add(d.intent_at)
+      .add(d.queued_at)
+      .add(d.started_at)
+      .add(d.deadline_at)
+      .add(d.retry_at)
+      .add(d.completed_at)
+      .add(d.workflow_id)
+      .add(d.deployment_id)
+      .add(d.error)
+      .add(number(d.ended_by))
+      .add(lifecycle::is_settled(d.at))
+      .add(t->wake_at)
+      .add(t->next.updated_at)
+      .add(d.queue_rank);
   };
-  const auto state = [&](auto projection) {
-    to.add_array(some, [&](const transition* t) {
-      return projection(t->next.state);
-    });
-  };
-  const auto deployment = [&](auto projection) {
-    to.add_array(some, [&](const transition* t) {
-      return projection(t->next.state.deployment);
-    });
-  };
-  column([](const auto& t) {
-    return key(t.next.id);
-  });
-  column([](const auto& t) {
-    return static_cast<std::int64_t>(t.expected_revision);
-  });
-  column([](const auto& t) {
-    return static_cast<std::int32_t>(t.next.epoch);
-  });
-  state([](const auto& s) {
-    return number(s.status);
-  });
-  state([](const auto& s) {
-    return s.start_at;
-  });
-  state([](const auto& s) {
-    return s.end_at;
-  });
-  deployment([](const auto& d) {
-    return number(d.at);
-  });
-  deployment([](const auto& d) {
-    return d.phase_at;
-  });
-  deployment([](const auto& d) {
-    return static_cast<std::int32_t>(d.attempt);
-  });
-  deployment([](const auto& d) {
-    return static_cast<std::int32_t>(d.attempt_limit);
-  });
-  deployment([](const auto& d) {
-    return static_cast<std::int32_t>(d.tries);
-  });
-  deployment([](const auto& d) {
-    return static_cast<std::int16_t>(d.progress);
-  });
-  deployment([](const auto& d) {
-    return d.intent_at;
-  });
-  deployment([](const auto& d) {
-    return d.queued_at;
-  });
-  deployment([](const auto& d) {
-    return d.started_at;
-  });
-  deployment([](const auto& d) {
-    return d.deadline_at;
-  });
-  deployment([](const auto& d) {
-    return d.retry_at;
-  });
-  deployment([](const auto& d) {
-    return d.completed_at;
-  });
-  deployment([](const auto& d) {
-    return std::string_view{d.workflow_id};
-  });
-  deployment([](const auto& d) {
-    return std::string_view{d.deployment_id};
-  });
-  deployment([](const auto& d) {
-    return std::string_view{d.error};
-  });
-  deployment([](const auto& d) {
-    return number(d.ended_by);
-  });
-  deployment([](const auto& d) {
-    return lifecycle::is_settled(d.at);
-  });
-  column([](const auto& t) {
-    return t.wake_at;
-  });
-  column([](const auto& t) {
-    return t.next.updated_at;
-  });
-  deployment([](const auto& d) {
-    return d.queue_rank;
-  });
+  to.add_rows(types.subscription, some, write);
 }
 
 /// An order with what its row holds besides.
@@ -407,7 +314,8 @@ struct changed_order {
   std::optional<timestamp> first_ask;
 };
 
-void add_orders(pg::params& to, const transition_batch& some) {
+void add_orders(pg::params& to, const journal_types& types,
+                const transition_batch& some) {
   auto orders = std::vector<changed_order>{};
   for (const auto* t : some)
     for (size_t i = 0; i < t->next.state.orders.size(); ++i)
@@ -415,158 +323,75 @@ void add_orders(pg::params& to, const transition_batch& some) {
         orders.push_back(
           {t->next.id, &t->next.state.orders[i],
            i < t->first_asks.size() ? t->first_asks[i] : std::nullopt});
-  const auto column = [&](auto projection) {
-    to.add_array(orders, [&](const auto& x) {
-      return projection(*x.what);
-    });
-  };
-  to.add_array(orders, [](const auto& x) {
-    return key(x.of);
-  });
-  column([](const auto& o) {
-    return static_cast<std::int32_t>(o.seq);
-  });
-  column([](const auto& o) {
-    return number(o.gateway);
-  });
-  column([](const auto& o) {
-    return number(o.method);
-  });
-  column([](const auto& o) {
-    return number(o.status);
-  });
-  column([](const auto& o) {
-    return o.applied;
-  });
-  column([](const auto& o) {
-    return o.amount;
-  });
-  column([](const auto& o) {
-    return o.refunded;
-  });
-  column([](const auto& o) {
-    return o.created_at;
-  });
-  column([](const auto& o) {
-    return o.expires_at;
-  });
-  column([](const auto& o) {
-    return o.paid_at;
-  });
-  column([](const auto& o) {
-    return null_if_empty(o.transaction_id);
-  });
-  column([](const auto& o) {
-    return null_if_empty(o.idempotency_key);
-  });
-  column([](const auto& o) {
-    return std::string_view{o.code};
-  });
-  column([](const auto& o) {
-    return static_cast<std::int32_t>(o.refund_seq);
-  });
-  column([](const auto& o) {
-    return o.refund_amount;
-  });
-  column([](const auto& o) {
-    return number(o.refund_for);
-  });
-  column([](const auto& o) {
-    return std::string_view{o.refund_error};
-  });
-  column([](const auto& o) {
-    return std::string_view{o.refunds_counted};
-  });
-  to.add_array(orders, [](const auto& x) {
-    return x.first_ask;
+  to.add_rows(types.order, orders, [](pg::row_writer& row, const auto& x) {
+    const auto& o = *x.what;
+    row.add(key(x.of))
+      .add(static_cast<std::int32_t>(o.seq))
+      .add(number(o.gateway))
+      .add(number(o.method))
+      .add(number(o.status))
+      .add(o.applied)
+      .add(o.amount)
+      .add(o.refunded)
+      .add(o.created_at)
+      .add(o.expires_at)
+      .add(o.paid_at)
+      .add(null_if_empty(o.transaction_id))
+      .add(null_if_empty(o.idempotency_key))
+      .add(o.code)
+      .add(static_cast<std::int32_t>(o.refund_seq))
+      .add(o.refund_amount)
+      .add(number(o.refund_for))
+      .add(o.refund_error)
+      .add(o.refunds_counted)
+      .add(x.first_ask);
   });
 }
 
-void add_instances(pg::params& to, const transition_batch& some) {
-  auto instances = std::vector<part<lifecycle::instance>>{};
+void add_instances(pg::params& to, const journal_types& types,
+                   const transition_batch& some) {
+  auto changed = std::vector<const transition*>{};
   for (const auto* t : some)
     if (t->instance_changed)
-      instances.push_back({t->next.id, &t->next.state.instance});
-  const auto column = [&](auto projection) {
-    to.add_array(instances, [&](const auto& x) {
-      return projection(*x.what);
-    });
+      changed.push_back(t);
+  const auto write = [](pg::row_writer& row, const transition* t) {
+    const auto& i = t->next.state.instance;
+    row.add(key(t->next.id))
+      .add(static_cast<std::int32_t>(i.seq))
+      .add(number(i.status))
+      .add(i.project_id)
+      .add(i.environment_id)
+      .add(i.service_id)
+      .add(i.service_name)
+      .add(i.public_url)
+      .add(i.created_at)
+      .add(i.deleted_at)
+      .add(number(i.health))
+      .add(i.sleep_told);
   };
-  to.add_array(instances, [](const auto& x) {
-    return key(x.of);
-  });
-  column([](const auto& i) {
-    return static_cast<std::int32_t>(i.seq);
-  });
-  column([](const auto& i) {
-    return number(i.status);
-  });
-  column([](const auto& i) {
-    return std::string_view{i.project_id};
-  });
-  column([](const auto& i) {
-    return std::string_view{i.environment_id};
-  });
-  column([](const auto& i) {
-    return std::string_view{i.service_id};
-  });
-  column([](const auto& i) {
-    return std::string_view{i.service_name};
-  });
-  column([](const auto& i) {
-    return std::string_view{i.public_url};
-  });
-  column([](const auto& i) {
-    return i.created_at;
-  });
-  column([](const auto& i) {
-    return i.deleted_at;
-  });
-  column([](const auto& i) {
-    return number(i.health);
-  });
-  column([](const auto& i) {
-    return i.sleep_told;
-  });
+  to.add_rows(types.instance, changed, write);
 }
 
-void add_notices(pg::params& to, const transition_batch& some) {
+void add_notices(pg::params& to, const journal_types& types,
+                 const transition_batch& some) {
   auto notices = std::vector<part<notice>>{};
   for (const auto* t : some)
     for (const auto& x : t->notices)
       notices.push_back({t->next.id, &x});
-  const auto column = [&](auto projection) {
-    to.add_array(notices, [&](const auto& x) {
-      return projection(*x.what);
-    });
-  };
-  to.add_array(notices, [](const auto& x) {
-    return key(x.of);
-  });
-  column([](const auto& n) {
-    return number(n.kind);
-  });
-  column([](const auto& n) {
-    return static_cast<std::int32_t>(n.instance_seq);
-  });
-  column([](const auto& n) {
-    return std::string_view{n.public_url};
-  });
-  column([](const auto& n) {
-    return std::string_view{n.error};
-  });
-  column([](const auto& n) {
-    return n.duration ? std::optional<std::int64_t>{n.duration->count()}
-                      : std::nullopt;
-  });
-  column([](const auto& n) {
-    return n.amount;
-  });
-  column([](const auto& n) {
-    return n.at;
-  });
-  column([](const auto& n) {
-    return n.by_mail;
+  to.add_rows(types.notice, notices, [](pg::row_writer& row, const auto& x) {
+    const auto& n = *x.what;
+    const auto duration = n.duration
+                            ? std::optional<std::int64_t>{n.duration->count()}
+                            : std::nullopt;
+    row.add(key(x.of))
+      .add(number(n.kind))
+      .add(static_cast<std::int32_t>(n.instance_seq))
+      .add(n.public_url)
+      .add(n.error)
+      .add(duration)
+      .add(n.amount)
+      .add(n.at)
+      .add(n.by_mail);
   });
 }
 
@@ -575,46 +400,32 @@ std::int32_t deliveries_in(const callback_entry& x) {
   return x.replayed ? 0 : 1;
 }
 
-void add_callbacks(pg::params& to, const transition_batch& some) {
+/// @param last how it fared in the end, after several deliveries
+void write_callback(pg::row_writer& row, const callback_entry& x,
+                    const callback_entry& last, std::int32_t deliveries) {
+  row.add(number(x.gateway))
+    .add(number(x.source))
+    .add(x.dedupe_key)
+    .add(x.received_at)
+    .add(x.order_id)
+    .add(key(x.subscription))
+    .add(number(last.outcome))
+    .add(last.reason)
+    .add(x.headers)
+    .add(pg::bytea{std::string_view{x.body}})
+    .add(deliveries);
+}
+
+void add_callbacks(pg::params& to, const journal_types& types,
+                   const transition_batch& some) {
   auto entries = std::vector<const callback_entry*>{};
   for (const auto* t : some)
     if (t->callback)
       entries.push_back(t->callback.get());
-  const auto column = [&](auto projection) {
-    to.add_array(entries, [&](const callback_entry* x) {
-      return projection(*x);
-    });
-  };
-  column([](const auto& c) {
-    return number(c.gateway);
-  });
-  column([](const auto& c) {
-    return number(c.source);
-  });
-  column([](const auto& c) {
-    return std::string_view{c.dedupe_key};
-  });
-  column([](const auto& c) {
-    return c.received_at;
-  });
-  column([](const auto& c) {
-    return std::string_view{c.order_id};
-  });
-  column([](const auto& c) {
-    return key(c.subscription);
-  });
-  column([](const auto& c) {
-    return std::string_view{c.reason};
-  });
-  column([](const auto& c) {
-    return std::string_view{c.headers};
-  });
-  column([](const auto& c) {
-    return pg::bytea{std::string_view{c.body}};
-  });
-  column([](const auto& c) {
-    return deliveries_in(c);
-  });
+  to.add_rows(types.callback, entries,
+              [](pg::row_writer& row, const callback_entry* x) {
+                write_callback(row, *x, *x, deliveries_in(*x));
+              });
 }
 
 /// Deliveries of one event that met in one batch are one row.
@@ -626,8 +437,28 @@ struct delivery {
 
 } // namespace
 
-const pg::statement& encode_update(pg::params& to, std::int64_t server,
-                                   const transition_batch& some) {
+const pg::statement find_journal_types{"journal_types", R"sql(
+SELECT 'journal_subscription'::regtype::oid::bigint,
+  'journal_line'::regtype::oid::bigint, 'journal_order'::regtype::oid::bigint,
+  'journal_instance'::regtype::oid::bigint,
+  'journal_notice'::regtype::oid::bigint,
+  'journal_callback'::regtype::oid::bigint,
+  'journal_creation'::regtype::oid::bigint,
+  'journal_credential'::regtype::oid::bigint
+)sql",
+                                       false};
+
+journal_types read_journal_types(const pg::result& from) {
+  const auto column = [&](int i) {
+    return static_cast<std::uint32_t>(from.int64(0, i));
+  };
+  return {column(0), column(1), column(2), column(3),
+          column(4), column(5), column(6), column(7)};
+}
+
+const pg::statement&
+encode_update(pg::params& to, const journal_types& types, std::int64_t server,
+              const transition_batch& some) {
   auto parts = 0u;
   for (const auto* t : some) {
     parts |= (t->orders_changed != 0 ? has_orders : 0u)
@@ -639,94 +470,59 @@ const pg::statement& encode_update(pg::params& to, std::int64_t server,
   }
   to.clear();
   to.add(server);
-  add_rows(to, some);
-  add_history(to, some);
+  add_subscriptions(to, types, some);
+  add_history(to, types, some);
   if (parts & has_orders)
-    add_orders(to, some);
+    add_orders(to, types, some);
   if (parts & has_instances)
-    add_instances(to, some);
+    add_instances(to, types, some);
   if (parts & has_notices)
-    add_notices(to, some);
+    add_notices(to, types, some);
   if (parts & has_callbacks)
-    add_callbacks(to, some);
+    add_callbacks(to, types, some);
   return update_statement(parts);
 }
 
-void encode_insert(pg::params& to, std::int64_t server,
-                   const transition_batch& some) {
+void encode_insert(pg::params& to, const journal_types& types,
+                   std::int64_t server, const transition_batch& some) {
   to.clear();
   to.add(server);
-  const auto column = [&](auto projection) {
-    to.add_array(some, [&](const transition* t) {
-      return projection(t->next);
-    });
-  };
-  column([](const auto& r) {
-    return key(r.id);
-  });
-  column([](const auto& r) {
-    return std::string_view{r.user_id};
-  });
-  column([](const auto& r) {
-    return std::string_view{r.plan};
-  });
-  column([](const auto& r) {
-    return std::string_view{r.currency};
-  });
-  column([](const auto& r) {
-    return r.state.amount;
-  });
-  column([](const auto& r) {
-    return static_cast<std::int32_t>(r.state.period_days);
-  });
-  column([](const auto& r) {
-    return number(r.state.status);
-  });
-  column([](const auto& r) {
-    return number(r.state.deployment.at);
-  });
-  column([](const auto& r) {
-    return r.state.deployment.phase_at;
-  });
-  column([](const auto& r) {
-    return static_cast<std::int64_t>(r.state.revision);
-  });
-  column([](const auto& r) {
-    return lifecycle::is_settled(r.state.deployment.at);
-  });
-  to.add_array(some, [](const transition* t) {
-    return t->wake_at;
-  });
-  column([](const auto& r) {
-    return r.created_at;
-  });
+  to.add_rows(types.creation, some,
+              [](pg::row_writer& row, const transition* t) {
+                const auto& r = t->next;
+                row.add(key(r.id))
+                  .add(static_cast<std::int32_t>(r.epoch))
+                  .add(r.user_id)
+                  .add(r.plan)
+                  .add(r.currency)
+                  .add(r.state.amount)
+                  .add(static_cast<std::int32_t>(r.state.period_days))
+                  .add(number(r.state.status))
+                  .add(number(r.state.deployment.at))
+                  .add(r.state.deployment.phase_at)
+                  .add(static_cast<std::int64_t>(r.state.revision))
+                  .add(lifecycle::is_settled(r.state.deployment.at))
+                  .add(t->wake_at)
+                  .add(r.created_at);
+              });
   auto credentials = std::vector<part<sealed_credential>>{};
   for (const auto* t : some)
     if (t->create)
       for (const auto& x : t->create->credentials)
         credentials.push_back({t->next.id, &x});
-  to.add_array(credentials, [](const auto& x) {
-    return key(x.of);
-  });
-  to.add_array(credentials, [](const auto& x) {
-    return std::string_view{x.what->channel_type};
-  });
-  to.add_array(credentials, [](const auto& x) {
-    return std::string_view{x.what->key_id};
-  });
-  to.add_array(credentials, [](const auto& x) {
-    return pg::bytea{std::string_view{x.what->nonce}};
-  });
-  to.add_array(credentials, [](const auto& x) {
-    return pg::bytea{std::string_view{x.what->ciphertext}};
-  });
-  add_history(to, some);
-  column([](const auto& r) {
-    return static_cast<std::int32_t>(r.epoch);
-  });
+  to.add_rows(types.credential, credentials,
+              [](pg::row_writer& row, const auto& x) {
+                row.add(key(x.of))
+                  .add(x.what->channel_type)
+                  .add(x.what->key_id)
+                  .add(pg::bytea{std::string_view{x.what->nonce}})
+                  .add(pg::bytea{std::string_view{x.what->ciphertext}});
+              });
+  add_history(to, types, some);
 }
 
-void encode_inbox(pg::params& to, const std::vector<inbox_job_ptr>& kept) {
+void encode_inbox(pg::params& to, const journal_types& types,
+                  const std::vector<inbox_job_ptr>& kept) {
   auto deliveries = std::vector<delivery>{};
   auto known = std::unordered_map<std::string, size_t>{};
   for (const auto& x : kept) {
@@ -744,44 +540,10 @@ void encode_inbox(pg::params& to, const std::vector<inbox_job_ptr>& kept) {
     met.count += deliveries_in(x->entry);
   }
   to.clear();
-  const auto column = [&](auto projection) {
-    to.add_array(deliveries, [&](const auto& x) {
-      return projection(*x.entry);
-    });
-  };
-  column([](const auto& c) {
-    return number(c.gateway);
-  });
-  column([](const auto& c) {
-    return number(c.source);
-  });
-  column([](const auto& c) {
-    return std::string_view{c.dedupe_key};
-  });
-  column([](const auto& c) {
-    return c.received_at;
-  });
-  column([](const auto& c) {
-    return std::string_view{c.order_id};
-  });
-  column([](const auto& c) {
-    return key(c.subscription);
-  });
-  to.add_array(deliveries, [](const auto& x) {
-    return number(x.last->outcome);
-  });
-  to.add_array(deliveries, [](const auto& x) {
-    return std::string_view{x.last->reason};
-  });
-  column([](const auto& c) {
-    return std::string_view{c.headers};
-  });
-  column([](const auto& c) {
-    return pg::bytea{std::string_view{c.body}};
-  });
-  to.add_array(deliveries, [](const auto& x) {
-    return x.count;
-  });
+  to.add_rows(types.callback, deliveries,
+              [](pg::row_writer& row, const delivery& x) {
+                write_callback(row, *x.entry, *x.last, x.count);
+              });
 }
 
 } // namespace slipway

@@ -64,6 +64,7 @@ pg::connection* session::get() {
       .actor(options_.application_name)
       .info("{}: the database is back", options_.application_name);
   connection_.emplace(std::move(*opened));
+  ++opened_;
   plans_for_ = plans_min;
   plans_until_ = now + plans_for_;
   return &*connection_;

@@ -43,6 +43,11 @@ public:
   /// reads all of them once they have grown.
   [[nodiscard]] pg::connection* get();
 
+  /// How many connections have been opened so far.
+  [[nodiscard]] std::uint64_t opened() const noexcept {
+    return opened_;
+  }
+
   /// Gives the connection up when the error says that it is of no more use.
   /// @returns what to tell whoever asked.
   errc failed(const pg::error& why, const char* doing);
@@ -58,6 +63,7 @@ private:
   std::chrono::steady_clock::time_point not_before_{};
   std::chrono::steady_clock::time_point plans_until_{};
   std::chrono::milliseconds plans_for_{};
+  std::uint64_t opened_ = 0;
   bool reported_ = false;
 };
 

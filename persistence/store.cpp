@@ -82,8 +82,10 @@ const auto load_sql = select_records(
 
 const auto list_sql = select_records(
   "",
-  "(SELECT * FROM subscriptions WHERE user_id = $1 AND ($2 = 0 OR id < $2) "
-  "ORDER BY id DESC LIMIT $3) s",
+  "(SELECT x.* FROM (SELECT subscription_id FROM user_subscriptions "
+  "WHERE user_id = $1 AND ($2 = 0 OR subscription_id < $2) "
+  "ORDER BY subscription_id DESC LIMIT $3) h "
+  "JOIN subscriptions x ON x.id = h.subscription_id) s",
   "ORDER BY s.id DESC, p.seq");
 
 const auto by_ids_sql = select_records(
@@ -119,8 +121,9 @@ const auto match_statement
 
 // Whatever is searched for is searched for as a whole, by an index each.
 constexpr auto found_ids_sql
-  = "SELECT id FROM subscriptions WHERE user_id = $1 UNION "
-    "SELECT s.id FROM users u JOIN subscriptions s ON s.user_id = u.id "
+  = "SELECT subscription_id FROM user_subscriptions WHERE user_id = $1 UNION "
+    "SELECT h.subscription_id FROM users u JOIN user_subscriptions h "
+    "ON h.user_id = u.id "
     "WHERE lower(u.email) = lower($1) AND u.email <> '' UNION "
     "SELECT subscription_id FROM payments WHERE gateway IN (0, 1) "
     "AND transaction_id = $1 UNION "
@@ -468,8 +471,8 @@ constexpr auto note_bounce_statement = pg::statement{
   "people AS (SELECT u.id FROM place p JOIN users u "
   "ON lower(u.email) = p.address AND u.email <> '' LIMIT 20), "
   "latest AS (SELECT o.subscription_id, o.revision, o.kind FROM people "
-  "CROSS JOIN LATERAL (SELECT s.id FROM subscriptions s "
-  "WHERE s.user_id = people.id ORDER BY s.id DESC LIMIT 20) s "
+  "CROSS JOIN LATERAL (SELECT subscription_id AS id FROM user_subscriptions "
+  "WHERE user_id = people.id ORDER BY subscription_id DESC LIMIT 20) s "
   "JOIN outbox o ON o.subscription_id = s.id AND o.status = 1 "
   "JOIN place p ON lower(o.sent_to) = p.address "
   "WHERE NOT EXISTS (SELECT FROM named) ORDER BY o.done_at DESC LIMIT 1), "

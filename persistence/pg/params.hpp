@@ -228,9 +228,57 @@ using as_sent_t = typename as_sent<
 
 } // namespace detail
 
+/// One row of `params::add_rows`: its columns, first to last.
+class row_writer {
+public:
+  explicit row_writer(std::string& to) noexcept : to_{to}, start_{to.size()} {
+    to_.append(sizeof(std::int32_t), '\0'); // How many columns.
+  }
+
+  row_writer(const row_writer&) = delete;
+  row_writer& operator=(const row_writer&) = delete;
+
+  /// Appends a column: what `params::add` takes.
+  template <class T>
+  row_writer& add(const T& value) {
+    if constexpr (detail::is_optional<T>::value) {
+      if (value)
+        return add(*value);
+      put_head(detail::wire<detail::as_sent_t<typename T::value_type>>::oid,
+               -1);
+    } else {
+      using type = detail::as_sent_t<T>;
+      using wire = detail::wire<type>;
+      const type& sent = type(value);
+      put_head(wire::oid, static_cast<std::int32_t>(wire::size(sent)));
+      wire::put(to_, sent);
+    }
+    return *this;
+  }
+
+  /// Says how many columns there are.
+  void finish() {
+    const auto raw = detail::byte_swapped(static_cast<std::uint32_t>(columns_));
+    std::memcpy(to_.data() + start_, &raw, sizeof(raw));
+  }
+
+private:
+  void put_head(std::uint32_t oid, std::int32_t size) {
+    ++columns_;
+    const std::uint32_t raw[]
+      = {detail::byte_swapped(oid),
+         detail::byte_swapped(static_cast<std::uint32_t>(size))};
+    to_.append(reinterpret_cast<const char*>(raw), sizeof(raw));
+  }
+
+  std::string& to_;
+  std::size_t start_;
+  std::int32_t columns_ = 0;
+};
+
 /// The parameters of one statement, in binary form, `$1` first. One growing
 /// buffer; `clear()` keeps its memory, so that a loop allocates nothing. Every
-/// parameter carries its type, so that the SQL needs no casts.
+/// parameter but `add_rows` carries its type, so that the SQL needs no casts.
 ///
 /// Types: `std::int16_t`, `std::int32_t`, `std::int64_t`, `bool`, `double`,
 /// text (anything that converts to `std::string_view`; UTF-8 without zero
@@ -279,6 +327,32 @@ public:
       return put_array<typename element::value_type>(range, projection);
     else
       return put_array<element>(range, projection);
+  }
+
+  /// Appends an array of rows for `unnest($n::that_type[])`. Cheaper for the
+  /// server than an array for each column, by 6 µs for each of them and
+  /// statement. The cast is needed: the number of the array's own type is left
+  /// to the server.
+  /// @param type the number of a row type (CREATE TYPE … AS) in this database
+  /// @param write called with a `row_writer` and each item; adds every column,
+  ///              of the very type that it has there, or the server refuses
+  template <class Range, class Write>
+  params& add_rows(std::uint32_t type, const Range& range, Write write) {
+    const std::size_t start = begin(0);
+    const auto count = static_cast<std::int32_t>(std::ranges::size(range));
+    put_array_head(count, type);
+    for (const auto& item : range) {
+      const auto at = buffer_.size();
+      detail::put_number<std::int32_t>(buffer_, 0); // How many bytes.
+      auto row = row_writer{buffer_};
+      write(row, item);
+      row.finish();
+      const auto size = detail::byte_swapped(
+        static_cast<std::uint32_t>(buffer_.size() - at - sizeof(std::int32_t)));
+      std::memcpy(buffer_.data() + at, &size, sizeof(size));
+    }
+    end(start);
+    return *this;
   }
 
   /// Forgets the parameters, keeps the memory.
@@ -334,18 +408,24 @@ private:
     lengths_.back() = static_cast<int>(buffer_.size() - start);
   }
 
+  void put_array_head(std::int32_t count, std::uint32_t element) {
+    detail::put_number<std::int32_t>(buffer_, count == 0 ? 0 : 1); // dimensions
+    detail::put_number<std::int32_t>(buffer_, 0);                  // has NULLs
+    detail::put_number<std::uint32_t>(buffer_, element);
+    if (count == 0)
+      return;
+    detail::put_number<std::int32_t>(buffer_, count);
+    detail::put_number<std::int32_t>(buffer_, 1); // first index
+  }
+
   template <class T, class Range, class Projection>
   params& put_array(const Range& range, Projection& projection) {
     using type = detail::as_sent_t<T>;
     using wire = detail::wire<type>;
     const std::size_t start = begin(wire::array_oid);
     const auto count = static_cast<std::int32_t>(std::ranges::size(range));
-    detail::put_number<std::int32_t>(buffer_, count == 0 ? 0 : 1); // dimensions
-    detail::put_number<std::int32_t>(buffer_, 0);                  // has NULLs
-    detail::put_number<std::uint32_t>(buffer_, wire::oid);
+    put_array_head(count, wire::oid);
     if (count != 0) {
-      detail::put_number<std::int32_t>(buffer_, count);
-      detail::put_number<std::int32_t>(buffer_, 1); // first index
       bool nulls = false;
       for (auto&& item : range) {
         auto&& value = std::invoke(projection, item);

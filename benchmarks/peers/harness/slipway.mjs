@@ -145,6 +145,17 @@ export class Slipway extends Contestant {
     }
   }
 
+  /** What a trigger does where they are not held back; older schemas have none. */
+  async #list(id, from, to) {
+    const { rows: [{ there }] } = await this.db.query(
+      "SELECT to_regclass('user_subscriptions') IS NOT NULL AS there");
+    if (!there) return;
+    await this.db.query(`
+      INSERT INTO user_subscriptions (user_id, subscription_id)
+      SELECT 'user-' || n % ${USERS}, ${id}
+      FROM generate_series($1::bigint, $2::bigint) n ORDER BY 1, 2`, [from, to]);
+  }
+
   async #addUsers() {
     await this.db.query(`
       INSERT INTO users (id, created_at, updated_at)
@@ -172,6 +183,7 @@ export class Slipway extends Contestant {
         owner: `coalesce((SELECT id FROM servers WHERE ended_at IS NULL
           ORDER BY id DESC LIMIT 1), x.owner)`,
         user_id: `'user-' || n % ${USERS}` });
+      await this.#list(id, 0, last);
       await copy('payments', 'subscription_id', { subscription_id: id,
         // Nobody asks the gateway about them meanwhile.
         expires_at: "now() + interval '1 day'",
@@ -223,6 +235,7 @@ export class Slipway extends Contestant {
         for (const [table, key, changed] of tables) {
           await this.#copy(table, key, model, from, to, changed);
         }
+        await this.#list(id, from, to);
         if (large) this.options.say(`  ${to} of ${end} are there`);
       }
       if (dropped.length) {

@@ -437,4 +437,13 @@ CAF_TEST(what was being built is halted when it fails) {
   check_equal(server->find(x.now.id), x.now);
 }
 
+CAF_TEST(whose subscriptions are whose is known of former ones) {
+  upgrade();
+  const auto id = id_of(phase::running);
+  const auto user = server->find(id).user_id;
+  const auto mine = must(server->ask(query::list_records{user, {}, 10}));
+  CAF_REQUIRE_EQUAL(mine.size(), 1u);
+  CAF_CHECK(mine[0].id == id);
+}
+
 CAF_TEST_FIXTURE_SCOPE_END()

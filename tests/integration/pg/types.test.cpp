@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <unistd.h>
 #include <vector>
@@ -218,6 +219,70 @@ CAF_TEST(several arrays become rows) {
   CAF_CHECK_EQUAL(all.bytes(2, 7), "");
   CAF_CHECK_EQUAL(all.json_text(1, 8), "[2]");
   CAF_CHECK_EQUAL(all.json_text(2, 8), R"("三")");
+}
+
+CAF_TEST(an array of a row type becomes rows) {
+  CAF_REQUIRE(db.script("CREATE TYPE some_row AS (a smallint, b integer, "
+                        "c bigint, d boolean, e double precision, f text, "
+                        "g timestamptz, h bytea, i jsonb)"));
+  static constexpr statement number{
+    "number", "SELECT 'some_row'::regtype::oid::bigint", false};
+  const auto type = static_cast<std::uint32_t>(run(number).int64(0, 0));
+  static constexpr statement rows{
+    "typed_rows",
+    "SELECT o.* FROM unnest($1::some_row[]) WITH ORDINALITY AS o "
+    "ORDER BY o.ordinality",
+    false};
+  params with;
+  with.add_rows(type, std::vector<int>{0, 1}, [](row_writer& row, int i) {
+    const auto some = [i](auto value) {
+      return i == 0 ? std::optional{value} : std::nullopt;
+    };
+    row.add(some(std::int16_t{-1}))
+      .add(some(std::int32_t{10}))
+      .add(some(std::int64_t{100}))
+      .add(some(true))
+      .add(some(0.5))
+      .add(some("🚢"s))
+      .add(some(at(7)))
+      .add(some(bytea{"\0x"s}))
+      .add(some(json{"[2]"}));
+  });
+  const result all = run(rows, with);
+  CAF_REQUIRE_EQUAL(all.rows(), 2);
+  CAF_CHECK_EQUAL(all.int16(0, 0), -1);
+  CAF_CHECK_EQUAL(all.int32(0, 1), 10);
+  CAF_CHECK_EQUAL(all.int64(0, 2), 100);
+  CAF_CHECK(all.boolean(0, 3));
+  CAF_CHECK_EQUAL(all.float8(0, 4), 0.5);
+  CAF_CHECK_EQUAL(all.text(0, 5), "🚢");
+  CAF_CHECK(all.time(0, 6) == at(7));
+  CAF_CHECK_EQUAL(all.bytes(0, 7), "\0x"s);
+  CAF_CHECK_EQUAL(all.json_text(0, 8), "[2]");
+  for (int column = 0; column < 9; ++column)
+    CAF_CHECK(all.is_null(1, column));
+  with.clear();
+  with.add_rows(type, std::vector<int>{}, [](row_writer&, int) {});
+  CAF_CHECK_EQUAL(run(rows, with).rows(), 0);
+}
+
+CAF_TEST(a row of another shape is refused) {
+  CAF_REQUIRE(db.script("CREATE TYPE small_row AS (a smallint, b text)"));
+  static constexpr statement number{
+    "small_number", "SELECT 'small_row'::regtype::oid::bigint", false};
+  const auto type = static_cast<std::uint32_t>(run(number).int64(0, 0));
+  static constexpr statement rows{
+    "small_rows", "SELECT o.* FROM unnest($1::small_row[]) AS o", false};
+  params with;
+  with.add_rows(type, std::vector<int>{1}, [](row_writer& row, int) {
+    row.add(std::int16_t{1});
+  });
+  CAF_CHECK(!db.execute(rows, with)); // A column is missing.
+  with.clear();
+  with.add_rows(type, std::vector<int>{1}, [](row_writer& row, int) {
+    row.add(std::int32_t{1}).add("x");
+  });
+  CAF_CHECK(!db.execute(rows, with)); // A column of another type.
 }
 
 CAF_TEST(arrays may hold nulls of every type) {

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -159,6 +160,43 @@ CAF_TEST(an array has a header and sizes) {
                                                               "00000eda"
                                                               "0000000100000001"
                                                               "000000020131");
+}
+
+CAF_TEST(a row carries the type and the size of each column) {
+  struct item {
+    std::int64_t id;
+    std::optional<std::string> name;
+  };
+  params one;
+  one.add_rows(0x4001, std::vector<item>{{1, "ab"}, {2, std::nullopt}},
+               [](row_writer& row, const item& x) {
+                 row.add(x.id).add(x.name).add(true);
+               });
+  CAF_CHECK_EQUAL(one.types()[0], 0U); // The statement casts it.
+  CAF_CHECK_EQUAL(hex(encoded(one)), "00000001"
+                                     "00000000"
+                                     "00004001"
+                                     "0000000200000001"
+                                     "00000027" // 39 bytes
+                                     "00000003" // columns
+                                     "00000014000000080000000000000001"
+                                     "00000019000000026162"
+                                     "000000100000000101"
+                                     "00000025"
+                                     "00000003"
+                                     "00000014000000080000000000000002"
+                                     "00000019ffffffff" // NULL
+                                     "000000100000000101");
+}
+
+CAF_TEST(no rows are an empty array) {
+  params one;
+  one.add_rows(0x4001, std::vector<int>{}, [](row_writer&, int) {
+    CAF_FAIL("there is no row");
+  });
+  CAF_CHECK_EQUAL(hex(encoded(one)), "00000000"
+                                     "00000000"
+                                     "00004001");
 }
 
 CAF_TEST(an empty array has no dimension) {
