@@ -70,11 +70,17 @@ void journal_state::flush() {
   subscriptions.clear();
   if (!transitions.empty() || !inbox.empty())
     commit(std::exchange(transitions, {}), std::exchange(inbox, {}));
+  else
+    tell();
 }
 
-void journal_state::answer(const transition_ptr& what, commit_status status) {
-  what->answered = true;
-  self->send(what->from, commit_result{what->next.state.revision, status});
+void journal_state::tell() {
+  for (const auto& [what, status] : std::exchange(answers, {})) {
+    what->answered = true;
+    self->send(what->from, commit_result{what->next.state.revision, status});
+  }
+  for (const auto& [what, error] : std::exchange(inbox_answers, {}))
+    what->done(error);
 }
 
 tl::expected<void, pg::error> journal_state::learn_types(pg::connection& on) {
@@ -91,6 +97,8 @@ tl::expected<void, pg::error> journal_state::learn_types(pg::connection& on) {
 tl::expected<std::vector<std::int64_t>, pg::error>
 journal_state::write(const std::vector<transition_ptr>& some,
                      const std::vector<inbox_job_ptr>& kept) {
+  if (!db->is_open())
+    tell();
   auto* connection = db->get();
   if (connection == nullptr)
     return tl::unexpected{pg::error{pg::error_kind::unavailable, "",
@@ -115,7 +123,9 @@ journal_state::write(const std::vector<transition_ptr>& some,
     encode_inbox(inbox_params, types, kept);
     commands.push_back({&keep_callbacks, &inbox_params});
   }
-  auto results = connection->pipeline(commands);
+  auto results = connection->pipeline(commands, [this] {
+    tell();
+  });
   if (!results)
     return tl::unexpected{std::move(results.error())};
   auto stored = std::vector<std::int64_t>{};
@@ -147,11 +157,15 @@ void journal_state::commit(std::vector<transition_ptr> some,
     const auto ids
       = std::unordered_set<std::int64_t>{stored->begin(), stored->end()};
     for (const auto& t : some)
-      answer(t, ids.count(static_cast<std::int64_t>(raw(t->next.id))) != 0
-                  ? commit_status::stored
-                  : commit_status::conflict);
+      answers.emplace_back(
+        t, ids.count(static_cast<std::int64_t>(raw(t->next.id))) != 0
+             ? commit_status::stored
+             : commit_status::conflict);
     for (const auto& x : kept)
-      x->done(errc::none);
+      inbox_answers.emplace_back(x, errc::none);
+    // With the next batch, which has come by the time that this is received;
+    // without one at once.
+    ask_for_flush();
     return;
   }
   const auto why = std::move(stored.error());
@@ -172,9 +186,10 @@ void journal_state::commit(std::vector<transition_ptr> some,
                       : is_about_a_row(why) ? commit_status::refused
                                             : commit_status::failed;
   for (const auto& t : some)
-    answer(t, status);
+    answers.emplace_back(t, status);
   for (const auto& x : kept)
-    x->done(told);
+    inbox_answers.emplace_back(x, told);
+  tell();
 }
 
 journal_actor::behavior_type

@@ -10,6 +10,7 @@
 #include <functional>
 #include <optional>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace slipway {
@@ -43,7 +44,7 @@ struct journal_state {
   void add(transition_ptr what);
   void add(inbox_job_ptr what);
 
-  /// Writes everything that has been added.
+  /// Writes everything that has been added, or else tells how it went before.
   void flush();
 
   // -- member variables
@@ -56,6 +57,10 @@ struct journal_state {
   /// Whose transitions these are: a statement takes one of each.
   std::unordered_set<std::uint64_t> subscriptions;
   std::vector<inbox_job_ptr> inbox;
+  /// What has been decided and not been told yet: those who wait are told while
+  /// the database works on the next batch, because it should never wait for us.
+  std::vector<std::pair<transition_ptr, commit_status>> answers;
+  std::vector<std::pair<inbox_job_ptr, errc>> inbox_answers;
   bool flush_asked = false;
   alive_guard alive;
 
@@ -66,7 +71,7 @@ private:
         const std::vector<inbox_job_ptr>& kept);
   void
   commit(std::vector<transition_ptr> some, std::vector<inbox_job_ptr> kept);
-  void answer(const transition_ptr& what, commit_status status);
+  void tell();
 
   /// Has `types` be those of the database at the other end: another one may
   /// have come behind every new connection.

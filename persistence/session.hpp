@@ -43,6 +43,12 @@ public:
   /// reads all of them once they have grown.
   [[nodiscard]] pg::connection* get();
 
+  /// Whether there is a connection that nothing is known to be wrong with: if
+  /// not, `get` takes its time.
+  [[nodiscard]] bool is_open() {
+    return connection_ && connection_->alive();
+  }
+
   /// How many connections have been opened so far.
   [[nodiscard]] std::uint64_t opened() const noexcept {
     return opened_;

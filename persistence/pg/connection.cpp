@@ -588,11 +588,13 @@ struct connection::impl {
     std::optional<error> failure;
   };
 
-  pipeline_outcome pipeline_once(std::span<const command> commands);
+  pipeline_outcome pipeline_once(std::span<const command> commands,
+                                 const std::function<void()>& meanwhile);
 };
 
 connection::impl::pipeline_outcome
-connection::impl::pipeline_once(std::span<const command> commands) {
+connection::impl::pipeline_once(std::span<const command> commands,
+                                const std::function<void()>& meanwhile) {
   pipeline_outcome outcome;
   const auto fail = [&outcome](error&& what) {
     outcome.failure = std::move(what);
@@ -637,6 +639,10 @@ connection::impl::pipeline_once(std::span<const command> commands) {
   // Only from here on can anything become durable.
   if (PQpipelineSync(conn.get()) == 0)
     return fail(send_failure(in_doubt).value());
+  // What does not fit is sent, and a failure told of, while we wait.
+  static_cast<void>(PQflush(conn.get()));
+  if (meanwhile)
+    meanwhile();
   outcome.results.resize(commands.size());
   std::optional<failure> first;
   const auto take = [&](const PGresult* raw, std::optional<std::size_t> index) {
@@ -756,7 +762,8 @@ connection::execute(const statement& what, const params& with) {
 }
 
 tl::expected<std::vector<result>, error>
-connection::pipeline(std::span<const command> commands) {
+connection::pipeline(std::span<const command> commands,
+                     const std::function<void()>& meanwhile) {
   std::size_t size = 0;
   for (const command& one : commands)
     size += one.with->byte_size();
@@ -764,7 +771,7 @@ connection::pipeline(std::span<const command> commands) {
     return impl::refuse("the parameters are larger than 1 GB");
   if (commands.empty())
     return std::vector<result>{};
-  auto outcome = impl_->pipeline_once(commands);
+  auto outcome = impl_->pipeline_once(commands, meanwhile);
   // Each round makes one more statement known again.
   for (std::size_t round = 0; round < commands.size(); ++round) {
     if (!outcome.failure || outcome.failure->sqlstate != "26000"
@@ -773,7 +780,7 @@ connection::pipeline(std::span<const command> commands) {
     impl_->statements.erase(commands[*outcome.failed].what->name);
     if (!impl_->idle())
       break;
-    outcome = impl_->pipeline_once(commands);
+    outcome = impl_->pipeline_once(commands, meanwhile);
   }
   if (outcome.failure)
     return tl::unexpected(std::move(*outcome.failure));

@@ -7,6 +7,7 @@
 
 #include <tl/expected.hpp>
 
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -92,9 +93,13 @@ public:
   /// Runs the statements in one round trip and in ONE transaction of its own,
   /// unless one is open: all of them or none. The whole pipeline has the time
   /// of one statement.
+  /// @param meanwhile called once they are sent, while the server works, and
+  ///                  called again when they have to be sent again; not at all
+  ///                  when they cannot be sent
   /// @returns one result for each, or the first error.
   [[nodiscard]] tl::expected<std::vector<result>, error>
-  pipeline(std::span<const command> commands);
+  pipeline(std::span<const command> commands,
+           const std::function<void()>& meanwhile = {});
 
   [[nodiscard]] tl::expected<std::vector<result>, error>
   pipeline(std::initializer_list<command> commands) {

@@ -87,6 +87,21 @@ CAF_TEST(two hundred transitions go into one commit) {
   CAF_CHECK_EQUAL(db.count("events"), 200 * 3 + 2);
 }
 
+CAF_TEST(who is stored is told while the next batch is written) {
+  auto held_by = blocker();
+  auto x = ordered(1, 1).front();
+  auto lock = probe{url};
+  must(lock.db().begin());
+  must(lock.query("SELECT 1 FROM subscriptions WHERE id = 1 FOR UPDATE"));
+  auto hold = held_up{*this, held_by};
+  auto next = first->send(x.pay("tx-1")); // The only one of the next batch.
+  hold.let_go();                          // Told although that one is blocked.
+  CAF_CHECK(next.wait_for(std::chrono::seconds{0})
+            == std::future_status::timeout);
+  must(lock.db().rollback());
+  CAF_CHECK(wait_for(std::move(next)) == commit_status::stored);
+}
+
 CAF_TEST(one that is out of date leaves its neighbours stored) {
   auto lives = ordered(1, 3);
   auto held_by = blocker();

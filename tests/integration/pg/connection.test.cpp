@@ -251,6 +251,23 @@ CAF_TEST(a pipeline returns one result for each command) {
   CAF_CHECK(nothing->empty());
 }
 
+CAF_TEST(there is time for other things while a pipeline is carried out) {
+  const params first = values(1, 1);
+  const std::vector<command> one{{&insert, &first}};
+  int calls = 0;
+  must(db.pipeline(one, [&] {
+    ++calls;
+  }));
+  CAF_CHECK_EQUAL(calls, 1);
+  CAF_CHECK_EQUAL(count(), 1);
+  // Nothing is under way where nothing could be sent.
+  CAF_CHECK(!db.script("SELECT pg_terminate_backend(pg_backend_pid())"));
+  CAF_CHECK(!db.pipeline(one, [&] {
+    ++calls;
+  }));
+  CAF_CHECK_EQUAL(calls, 1);
+}
+
 CAF_TEST(a pipeline is all or nothing) {
   const params first = values(1, 1);
   const params second = values(2, 1);
