@@ -57,26 +57,50 @@ void observer_state::on_tick() {
 
 void observer_state::count_rows() {
   count_at.reset();
-  // The continuation runs on the store's thread: metrics may be set from there.
+  using reply = job<query::count_page>::reply;
   self->send(
     env->counting_store(),
-    make_job(query::read_stats{},
-             [this, me = observer_actor{self}, begun = self->clock().now(),
-              m = env->metrics](job<query::read_stats>::reply found) {
-               if (found)
-                 for (size_t i = 0; i < found->by_status.size(); ++i)
-                   m->subscriptions(
-                     lifecycle::to_string(
-                       static_cast<lifecycle::subscription_status>(i)),
-                     static_cast<double>(found->by_status[i]));
+    make_job(query::count_page{counted_to, stats_page},
+             [this, me = observer_actor{self},
+              begun = self->clock().now()](reply found) {
+               auto page = std::make_shared<reply>(std::move(found));
                caf::anon_send(
-                 me, std::make_shared<std::function<void()>>([this, begun] {
-                   const auto now = self->clock().now();
-                   count_at = now
-                              + std::max<caf::actor_clock::duration_type>(
-                                stats_interval, (now - begun) * stats_share);
+                 me,
+                 std::make_shared<std::function<void()>>([this, begun, page] {
+                   const auto took = self->clock().now() - begun;
+                   if (*page)
+                     take_page(**page, took);
+                   else // From where it was, once the database is back.
+                     count_at = self->clock().now() + stats_interval;
                  }));
              }));
+}
+
+void observer_state::take_page(const query::count_page::found& page,
+                               caf::actor_clock::duration_type took) {
+  counts.resize(page.by_status.size());
+  for (size_t i = 0; i < counts.size(); ++i)
+    counts[i] += page.by_status[i];
+  counted_to = page.next;
+  const auto pause = took * stats_share;
+  if (raw(counted_to) != 0) {
+    self->delayed_send(self, pause,
+                       std::make_shared<std::function<void()>>([this] {
+                         count_rows();
+                       }));
+    return;
+  }
+  publish_counts();
+  counts.clear();
+  count_at = self->clock().now()
+             + std::max<caf::actor_clock::duration_type>(stats_interval, pause);
+}
+
+void observer_state::publish_counts() {
+  for (size_t i = 0; i < counts.size(); ++i)
+    env->metrics->subscriptions(
+      lifecycle::to_string(static_cast<lifecycle::subscription_status>(i)),
+      static_cast<double>(counts[i]));
 }
 
 observer_actor::behavior_type

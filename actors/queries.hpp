@@ -471,6 +471,18 @@ struct read_stats {
   using result = found;
 };
 
+/// How many subscriptions there are in each status, a page at a time: reading
+/// all of them at once would keep the disk from everybody else.
+struct count_page {
+  struct found {
+    std::vector<std::int64_t> by_status; ///< By subscription_status.
+    subscription_id next{};              ///< 0: these were the last ones.
+  };
+  using result = found;
+  subscription_id after{}; ///< 0: from the first.
+  std::size_t limit = 0;
+};
+
 /// What a person has to look at.
 struct list_attention {
   struct row {
@@ -748,12 +760,12 @@ using store_job = std::variant<
   job<query::write_preferences>, job<query::note_bounce>,
   job<query::list_bounces>, job<query::lift_bounce>, job<query::remember_user>,
   job<query::due_mails>, job<query::mark_mail>, job<query::read_stats>,
-  job<query::list_attention>, job<query::list_callbacks>,
-  job<query::find_callback>, job<query::settle_callback>,
-  job<query::keep_forged>, job<query::claim_asks>, job<query::ask_soon>,
-  job<query::read_automation>, job<query::switch_automation>,
-  job<query::list_pending>, job<query::prune>, job<query::announce_act>,
-  job<query::close_act>, job<query::list_acts>,
+  job<query::count_page>, job<query::list_attention>,
+  job<query::list_callbacks>, job<query::find_callback>,
+  job<query::settle_callback>, job<query::keep_forged>, job<query::claim_asks>,
+  job<query::ask_soon>, job<query::read_automation>,
+  job<query::switch_automation>, job<query::list_pending>, job<query::prune>,
+  job<query::announce_act>, job<query::close_act>, job<query::list_acts>,
   job<query::list_stale_credentials>, job<query::replace_credentials>,
   job<query::ping>>;
 

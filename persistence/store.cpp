@@ -515,6 +515,12 @@ constexpr auto by_phase_statement = pg::statement{
   "SELECT phase, status, count(*) FROM subscriptions GROUP BY phase, status",
   false};
 
+constexpr auto count_page_statement = pg::statement{
+  "store_count_page",
+  "SELECT status, count(*), max(id) FROM (SELECT id, status "
+  "FROM subscriptions WHERE id > $1 ORDER BY id LIMIT $2) page GROUP BY status",
+  false};
+
 // The last thousand that came to run say how long it takes nowadays.
 constexpr auto durations_statement = pg::statement{
   "store_durations",
@@ -1532,6 +1538,27 @@ public:
     found.average_ms = (*rows)[1].float8(0, 0);
     found.p95_ms = (*rows)[1].float8(0, 1);
     return found;
+  }
+
+  answer<count_page::found> operator()(const count_page& q) {
+    return with(count_page_statement,
+                pg::params{}.add(key(q.after)).add(rows_max(q.limit)),
+                [&q](const pg::result& rows) -> answer<count_page::found> {
+                  auto out = count_page::found{};
+                  out.by_status.resize(6);
+                  auto counted = std::int64_t{0};
+                  auto last = std::int64_t{0};
+                  for (auto i = 0; i < rows.rows(); ++i) {
+                    const auto count = rows.int64(i, 1);
+                    out.by_status.at(static_cast<size_t>(rows.int16(i, 0)))
+                      = count;
+                    counted += count;
+                    last = std::max(last, rows.int64(i, 2));
+                  }
+                  if (counted == rows_max(q.limit))
+                    out.next = to_id(last);
+                  return out;
+                });
   }
 
   answer<list_attention::result> operator()(const list_attention& q) {

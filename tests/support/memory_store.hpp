@@ -571,6 +571,23 @@ struct memory_database {
     });
   }
 
+  answer<query::count_page::found> run(const query::count_page& q) {
+    auto out = query::count_page::found{};
+    out.by_status.resize(6);
+    auto n = std::size_t{0};
+    for (const auto& [id, x] : rows) {
+      if (id <= raw(q.after))
+        continue;
+      if (n++ == q.limit)
+        return out;
+      ++out.by_status.at(static_cast<std::size_t>(x.value.state.status));
+      out.next = x.value.id;
+    }
+    if (n < q.limit)
+      out.next = {};
+    return out;
+  }
+
   answer<none> run(const query::ping&) {
     return none{};
   }

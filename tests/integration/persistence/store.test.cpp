@@ -530,7 +530,28 @@ CAF_TEST(stats count phases and how long it takes) {
   CAF_CHECK_EQUAL(found.p95_ms, 1'000);
 }
 
+CAF_TEST(pages of a count add up) {
+  for (auto i = 1; i <= 3; ++i)
+    queued(static_cast<std::uint64_t>(i), 2'000);
+  for (auto i = 4; i <= 6; ++i)
+    store(life{static_cast<std::uint64_t>(i)}.create());
+  auto by_status = std::vector<std::int64_t>(6);
+  auto pages = 0;
+  auto page = query::count_page::found{};
+  do {
+    page = must(first->ask(query::count_page{page.next, 4}));
+    CAF_REQUIRE_EQUAL(page.by_status.size(), by_status.size());
+    for (size_t i = 0; i < by_status.size(); ++i)
+      by_status[i] += page.by_status[i];
+    ++pages;
+  } while (raw(page.next) != 0 && pages < 10);
+  CAF_CHECK_EQUAL(pages, 2);
+  CAF_CHECK_EQUAL(by_status[0], 3);
+  CAF_CHECK_EQUAL(by_status[1], 3);
+}
+
 CAF_TEST(an empty database answers everything) {
+  CAF_CHECK(raw(must(first->ask(query::count_page{{}, 5})).next) == 0);
   CAF_CHECK(first->ask(query::ping{}).has_value());
   CAF_CHECK_EQUAL(must(first->ask(query::read_stats{})).average_ms, 0);
   CAF_CHECK(must(first->ask(query::slots{3})).held.empty());

@@ -5,7 +5,10 @@
 #include "actors/observer.hpp"
 #include "tests/support/actor_fixture.hpp"
 
+#include <string>
+
 using namespace slipway;
+using namespace slipway::lifecycle;
 using namespace slipway::test;
 
 namespace {
@@ -75,6 +78,48 @@ CAF_TEST(what another server has switched is learnt within a second) {
   db->query_fault = nullptr;
   pass(1s);
   CAF_CHECK(env->may_act());
+}
+
+CAF_TEST(subscriptions are counted a page at a time) {
+  const auto shown = [&](const char* status) {
+    const auto text = meters.expose();
+    const auto name
+      = std::string{"\nslipway_subscriptions{state=\""} + status + "\"} ";
+    const auto where = text.find(name);
+    return where == std::string::npos
+             ? -1
+             : std::stoi(text.substr(where + name.size()));
+  };
+  auto pages = 0;
+  const auto add = [&](std::uint64_t id, phase at) {
+    db->rows[id].value = make_record(subscription_id{id}, at);
+  };
+  for (auto id = std::uint64_t{1}; id <= 5; ++id)
+    add(id, phase::running);
+  db->query_fault = [&](const store_job& what) {
+    const auto* x = std::get_if<job<query::count_page>>(&what);
+    if (x == nullptr)
+      return errc::none;
+    CAF_CHECK_EQUAL(x->what.limit, 2u);
+    // Nothing is shown before the last one, and a page that fails is read
+    // again.
+    CAF_CHECK_EQUAL(shown("ACTIVE"), -1);
+    return ++pages == 2 ? errc::database_down : errc::none;
+  };
+  const auto counter = keep(sys.spawn(observer, environment_ptr{env}));
+  using impl = observer_actor::stateful_base<observer_state>;
+  deref<impl>(counter).state.stats_page = 2;
+  self->send(counter, tick{});
+  pass(1s);
+  CAF_CHECK_EQUAL(pages, 2);
+  pass(20s);
+  CAF_CHECK_EQUAL(pages, 4);
+  CAF_CHECK_EQUAL(shown("ACTIVE"), 5);
+  // The next count begins anew.
+  db->query_fault = nullptr;
+  add(6, phase::running);
+  pass(20s);
+  CAF_CHECK_EQUAL(shown("ACTIVE"), 6);
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()
