@@ -117,6 +117,18 @@ async function click(page, name, within) {
   await element.click();
 }
 
+/**
+ * Clicks until the dialog is there: what is loaded anew meanwhile may move the
+ * button away under the mouse.
+ */
+async function openDialog(page, name, within) {
+  await world.eventually(`a dialog for "${name}"`, async () => {
+    if (!await page.$('dialog[open]')) await click(page, name, within);
+    return page.waitForSelector('dialog[open]', { timeout: 2_000 })
+      .catch(() => null);
+  });
+}
+
 /** Fills the open dialog's reason in and confirms. */
 async function confirm(page, name, reason = 'told by the test') {
   await page.waitForSelector('dialog[open]');
@@ -318,9 +330,9 @@ test('a failure is found, understood, retried, and seen running', async () => {
   await sees(page, subscription.id, '#main');
   await click(page, `Open: ${subscription.id}`);
   await sees(page, 'Failed', '.chips');
+  await sees(page, 'projectCreate', '.story');
   const story = await textOf(page, '.story');
   assert.match(story, /Alipay notifies of order/);
-  assert.match(story, /projectCreate/);
   const { error } = await world.status(subscription);
   await sees(page, error.slice(0, 60), '#main .problem');
   // No reason, no act; then with one.
@@ -549,7 +561,7 @@ test('automation goes off and on, with reasons, and everybody sees it',
     // It waits for a person, and is switched on from there.
     const subscription = await world.activated();
     await sees(page, 'Automation off', '[aria-label=Attention]');
-    await click(page, 'Switch on: Automation off', '[aria-label=Attention]');
+    await openDialog(page, 'Switch on: Automation off', '[aria-label=Attention]');
     await sees(page, 'deployments begin or go on', 'dialog');
     await picture(page, 'main-switch');
     await confirm(page, 'Switch on', 'the provider is well');
