@@ -91,6 +91,12 @@ void put_number(std::string& to, T value) {
   to.append(raw, sizeof(T));
 }
 
+/// Writes a number over what was put where it belongs before it was known.
+inline void set_number(std::string& in, std::size_t at, std::int32_t value) {
+  const auto swapped = byte_swapped(static_cast<std::uint32_t>(value));
+  std::memcpy(in.data() + at, &swapped, sizeof(swapped));
+}
+
 /// How a C++ type travels: its type number in the server's catalogue, that of
 /// its array, the size of its binary form, and the form itself.
 template <class T>
@@ -232,7 +238,7 @@ using as_sent_t = typename as_sent<
 class row_writer {
 public:
   explicit row_writer(std::string& to) noexcept : to_{to}, start_{to.size()} {
-    to_.append(sizeof(std::int32_t), '\0'); // How many columns.
+    detail::put_number<std::int32_t>(to_, 0); // How many columns.
   }
 
   row_writer(const row_writer&) = delete;
@@ -258,17 +264,14 @@ public:
 
   /// Says how many columns there are.
   void finish() {
-    const auto raw = detail::byte_swapped(static_cast<std::uint32_t>(columns_));
-    std::memcpy(to_.data() + start_, &raw, sizeof(raw));
+    detail::set_number(to_, start_, columns_);
   }
 
 private:
   void put_head(std::uint32_t oid, std::int32_t size) {
     ++columns_;
-    const std::uint32_t raw[]
-      = {detail::byte_swapped(oid),
-         detail::byte_swapped(static_cast<std::uint32_t>(size))};
-    to_.append(reinterpret_cast<const char*>(raw), sizeof(raw));
+    detail::put_number(to_, oid);
+    detail::put_number(to_, size);
   }
 
   std::string& to_;
@@ -347,9 +350,9 @@ public:
       auto row = row_writer{buffer_};
       write(row, item);
       row.finish();
-      const auto size = detail::byte_swapped(
-        static_cast<std::uint32_t>(buffer_.size() - at - sizeof(std::int32_t)));
-      std::memcpy(buffer_.data() + at, &size, sizeof(size));
+      detail::set_number(
+        buffer_, at,
+        static_cast<std::int32_t>(buffer_.size() - at - sizeof(std::int32_t)));
     }
     end(start);
     return *this;
