@@ -96,6 +96,7 @@ function options() {
     ?? path.join(here, '../../build/release/slipway'));
   const names = known('only', Object.keys(KINDS));
   for (const file of [path.join(programs, 'slipway_load'),
+    path.join(programs, 'slipway_provider'),
     ...(names.includes('slipway') ? [slipway] : [])]) {
     if (!fs.existsSync(file)) throw new Error(`${file} is not built: ./run bench`);
   }
@@ -112,6 +113,8 @@ function options() {
     finished: number('finished'), redisFsync: values['redis-fsync'],
     load: process.env.BENCH_LOAD?.split(' ')
       ?? [path.join(programs, 'slipway_load')],
+    provider: process.env.BENCH_PROVIDER?.split(' ')
+      ?? [path.join(programs, 'slipway_provider')],
     say: (line) => process.stderr.write(`${line}\n`) };
   if (out.phases.includes('watch') && Math.max(...out.watchers) > out.count) {
     throw new Error(`--watchers: up to ${out.count}, the --count, are expected`);
@@ -341,7 +344,7 @@ async function playAll(world, results) {
 async function main() {
   const machine = machineNow();
   const results = { notes: [] };
-  const world = await World.start();
+  const world = await World.start(how.provider);
   let failure;
   try {
     await playAll(world, results);

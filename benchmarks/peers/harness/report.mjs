@@ -46,6 +46,7 @@ const COLUMNS = {
     ['provider calls each', 'calls'],
     [CPU, 'cpu'], ['of it until acknowledged', 'paidCpu'],
     ["load generator's CPU s per 1000", 'generator'],
+    ["provider's CPU s per 1000", 'provider'],
     ['idle MiB', 'idle'], ['KiB each in flight', 'flight'],
     ['idle MiB with stores', 'idleAll'],
     ['KiB each with stores', 'flightAll'],
@@ -75,7 +76,8 @@ const COLUMNS = {
     ['lost', 'lost']],
 };
 
-const NO_RATIO = [...WORST, 'calls', 'generator', 'live', 'repeats', 'beyond'];
+const NO_RATIO = [...WORST, 'calls', 'generator', 'provider', 'live', 'repeats',
+  'beyond'];
 
 /**
  * A column for each of `rounds`, {title: rounds}.

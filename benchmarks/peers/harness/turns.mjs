@@ -94,7 +94,7 @@ async function fly(how, world, contestant, batch, load) {
  * its answers to itself; then it answers.
  */
 export async function callbacksTurn(how, world, contestant, batch) {
-  const { calls } = await world.control('hold', { forget: true });
+  const before = await world.control('hold', { forget: true });
   if (contestant.isLimit) {
     const { perSecond, p50, p99, p999, generator } = await notify(how,
       contestant, batch);
@@ -113,7 +113,8 @@ export async function callbacksTurn(how, world, contestant, batch) {
     running: (n - drained.lost) / drained.seconds,
     paidCpu: ((paid - cpu) * 1000) / n,
     cpu: ((cpuOf(world, contestant) - cpu) * 1000) / n,
-    calls: (total(after.calls) - total(calls)) / n,
+    provider: ((after.cpuSeconds - before.cpuSeconds) * 1000) / n,
+    calls: (total(after.calls) - total(before.calls)) / n,
     lost: drained.lost,
     doubled: await doubledBy(how, world, contestant) };
 }

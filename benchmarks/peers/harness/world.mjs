@@ -5,7 +5,6 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { spawn } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { temporaryDirectory } from '../../../tests/system/lib/cleanup.mjs';
@@ -13,7 +12,6 @@ import { freePort } from '../../../tests/system/lib/ports.mjs';
 import { Postgres } from '../../../tests/system/lib/postgres.mjs';
 import { Program, cpuSeconds } from './processes.mjs';
 
-const here = path.dirname(fileURLToPath(import.meta.url));
 const sign = promisify(crypto.sign);
 const makePair = promisify(crypto.generateKeyPair);
 
@@ -48,10 +46,11 @@ export class World {
   step = (1n << 16n) + 1n;
   #taken = 0n;
 
-  static async start() {
+  /** @param provider the program that plays the provider, and its arguments */
+  static async start(provider) {
     const world = new World();
     try {
-      await world.#build();
+      await world.#build(provider);
     } catch (error) {
       await world.stop();
       throw error;
@@ -59,7 +58,7 @@ export class World {
     return world;
   }
 
-  async #build() {
+  async #build([command, ...args]) {
     this.home = temporaryDirectory('slipway-peers-');
     this.dir = this.home.dir;
     this.app = await pair();
@@ -75,8 +74,8 @@ export class World {
     this.#watch();
     this.admin = await this.connect(this.postgres.url);
     const port = await freePort();
-    this.provider = new Program(process.execPath,
-      [path.join(here, 'provider.mjs'), String(port)]);
+    this.provider = new Program(command, [...args, '--port', String(port)],
+      { cwd: process.cwd() });
     this.providerUrl = `http://127.0.0.1:${port}`;
     await this.provider.until('answers', () => this.control());
   }
