@@ -125,7 +125,15 @@ void dispatcher_state::answered(const grant_answered& what) {
   // stood in the way is hardly gone yet.
 }
 
+bool dispatcher_state::knows(subscription_id id) const {
+  return granting.count(raw(id)) != 0 || held.count(raw(id)) != 0
+         || std::find(line.begin(), line.end(), id) != line.end();
+}
+
 void dispatcher_state::wanted(const slot_wanted& what) {
+  // Whoever comes back to memory says so once more.
+  if (knows(what.subscription))
+    return;
   line_is_whole = false;
   set_depth(depth + 1);
   // Whoever came to the queue after the reading stands behind all who were

@@ -55,6 +55,8 @@ struct dispatcher_state {
 
 private:
   [[nodiscard]] std::size_t used() const;
+  /// Whether it is in line, or past it.
+  [[nodiscard]] bool knows(subscription_id id) const;
   /// Whether one more may be granted: who waits goes on waiting otherwise, and
   /// the next tick looks again.
   [[nodiscard]] bool has_room() const;

@@ -1,6 +1,7 @@
 #include "actors/supervisor.hpp"
 
 #include "actors/guardian.hpp"
+#include "actors/lifecycle/implied.hpp"
 #include "actors/observe/log.hpp"
 
 #include <caf/send.hpp>
@@ -163,10 +164,9 @@ bool is_at_rest(phase at) {
 /// Remembered for what the dice have left out.
 const auto not_recorded = trace::context{{0, 1}, 0, false, {}};
 
-/// Whether something is about to be created at the provider.
+/// Whether a project is about to be created at the provider.
 bool is_announcement(const lifecycle::event& what) {
-  return std::holds_alternative<lifecycle::project_create_started>(what)
-         || std::holds_alternative<lifecycle::template_deploy_started>(what);
+  return std::holds_alternative<lifecycle::project_create_started>(what);
 }
 
 /// Whether the caller wants to hear of the provider's confirmation.
@@ -297,12 +297,11 @@ void supervisor_state::refuse(command_ptr what, verdict why) {
 }
 
 void supervisor_state::append(command_ptr what, lifecycle::decision made) {
-  const auto at = lifecycle::time_of(what->what);
   auto t = std::make_shared<transition>();
-  note_cause(*t, *what, made);
+  const auto at = note_cause(*t, *what, made);
   t->expected_revision = current.state.revision;
   t->orders_changed = changed_orders(current.state, made.next);
-  t->instance_changed = current.state.instance != made.next.instance;
+  t->instance_changed = lifecycle::stores_instance(current.state, made.next);
   for (const auto& order : made.next.orders)
     t->first_asks.push_back(lifecycle::first_ask(order, at, rules()));
   t->wake_at = lifecycle::wake_at(made.next, rules());
@@ -331,8 +330,8 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   self->send(env->journal_of(current.id), make_ticket(t, env->load));
 }
 
-void supervisor_state::note_cause(transition& to, const command& what,
-                                  lifecycle::decision& made) {
+timestamp supervisor_state::note_cause(transition& to, const command& what,
+                                       lifecycle::decision& made) {
   to.history.reserve(what.calls.size() + what.then.size() + 2);
   for (const auto& call : what.calls)
     to.history.push_back({call.at, history_kind::provider,
@@ -351,6 +350,7 @@ void supervisor_state::note_cause(transition& to, const command& what,
            std::string{lifecycle::to_string(made.next.deployment.at)}});
       };
   note(what.what, current.state);
+  auto at = lifecycle::time_of(what.what);
   auto further_facts = false;
   step_announced = false;
   for (const auto& x : what.then) {
@@ -365,13 +365,16 @@ void supervisor_state::note_cause(transition& to, const command& what,
     made.effects.insert(made.effects.end(), further.effects.begin(),
                         further.effects.end());
     further_facts = true;
+    at = lifecycle::time_of(x);
   }
   if (!further_facts)
-    return;
+    return at;
   // Of the steps only the last one is to be taken, if there is one.
   std::erase(made.effects, effect::run_step);
-  if (lifecycle::has_step(made.next.deployment.at))
+  const auto& d = made.next.deployment;
+  if (lifecycle::has_step(d.at) && !d.retry_at)
     made.effects.push_back(effect::run_step);
+  return at;
 }
 
 void supervisor_state::committed(const commit_result& what) {

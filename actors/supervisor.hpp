@@ -48,7 +48,8 @@ private:
   void refuse(command_ptr what, lifecycle::verdict why);
   void append(command_ptr what, lifecycle::decision made);
   /// Takes along what follows from the cause at once, and writes the history.
-  void
+  /// @returns when the last of it was learnt.
+  timestamp
   note_cause(transition& to, const command& what, lifecycle::decision& made);
   /// Whether the creation may be announced along with this grant.
   [[nodiscard]] bool

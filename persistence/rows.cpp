@@ -1,5 +1,7 @@
 #include "persistence/rows.hpp"
 
+#include "actors/lifecycle/implied.hpp"
+
 namespace slipway {
 
 using namespace lifecycle;
@@ -183,6 +185,7 @@ std::vector<record> read_records(const pg::result& rows) {
     if (out.empty() || out.back().id != id) {
       out.push_back(read_subscription(in));
       out.back().state.instance = read_instance(in);
+      imply_instance(out.back().state);
     } else {
       in.skip(subscription_columns + instance_columns);
     }

@@ -109,10 +109,20 @@ decision end_attempt(state next, timestamp at, const std::string& reason,
   return apply(std::move(next), {effect::release_slot});
 }
 
-/// Whether the provider may be building something in this phase.
-bool may_be_building(phase at) {
-  return at == phase::deploying_template || at == phase::awaiting_workflow
-         || at == phase::configuring || at == phase::deploying;
+/// Whether the provider may be building something. Who creates a project goes
+/// on to its template before anything of it is heard.
+bool may_be_building(const deployment& what) {
+  switch (what.at) {
+    case phase::creating_project:
+      return what.intent_at.has_value();
+    case phase::deploying_template:
+    case phase::awaiting_workflow:
+    case phase::configuring:
+    case phase::deploying:
+      return true;
+    default:
+      return false;
+  }
 }
 
 /// The current attempt has failed. Its slot is free only once nothing of it is
@@ -120,7 +130,7 @@ bool may_be_building(phase at) {
 decision fail_attempt(state next, timestamp at, const std::string& reason,
                       std::uint32_t chance, const rules& with) {
   auto& d = next.deployment;
-  if (!may_be_building(d.at))
+  if (!may_be_building(d))
     return end_attempt(std::move(next), at, reason, chance, with);
   // The template was accepted, and nobody has seen its services yet: the next
   // attempt must not take them for missing and deploy them once more.
@@ -508,9 +518,16 @@ decision on(const state& now, const project_ready& x, const rules&) {
     return refuse(now, verdict::stale);
   auto next = now;
   auto& d = next.deployment;
-  // An intent for the template outlives the attempt that announced it.
-  if (now.instance.project_id.empty())
-    d.intent_at.reset();
+  // An intent for the template outlives the attempt that announced it. Whoever
+  // announced this creation may have gone on to the template, and later than
+  // the announcement tells, before it was heard of: who finds the project looks
+  // for that, too.
+  if (now.instance.project_id.empty() && d.intent_at) {
+    if (x.adopted)
+      d.intent_at = x.at;
+    else
+      d.intent_at.reset();
+  }
   enter(d, phase::deploying_template, x.at);
   raise(d, 12);
   next.instance.project_id = x.project_id;
@@ -589,7 +606,8 @@ decision on(const state& now, const step_failed& x, const rules& with) {
     return refuse(now, verdict::stale);
   auto next = now;
   auto& d = next.deployment;
-  if (x.without_effect)
+  // What is being halted was announced by the attempt that has failed.
+  if (x.without_effect && x.in != phase::halting)
     d.intent_at.reset();
   else if (x.in_doubt && d.intent_at)
     d.intent_at = x.at; // A slow call takes effect late.

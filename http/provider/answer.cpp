@@ -198,7 +198,7 @@ read_errors(const json::array& errors, const client::http_response& response) {
 
 answer read_body(const client::http_response& response) {
   const auto status = "HTTP " + std::to_string(response.status);
-  const auto parsed = parse_json(response.body);
+  auto parsed = parse_json(response.body);
   if (!parsed || !parsed->is_object()) {
     if (is_shut_out(response))
       return fail(answer_class::blocked, status + " without JSON",
@@ -209,7 +209,7 @@ answer read_body(const client::http_response& response) {
     return fail(answer_class::in_doubt,
                 status + " without JSON: " + clean(response.body));
   }
-  const auto& body = *parsed;
+  auto& body = *parsed;
   const auto spoken = [](answer got) {
     got.spoken = true;
     return got;
@@ -232,11 +232,11 @@ answer read_body(const client::http_response& response) {
   // No error that says what is wrong: the document may be as good as ever.
   if (response.status >= 400)
     return spoken(fail(answer_class::in_doubt, status));
-  const auto* data = member(body, "data");
+  auto* data = body.get_object().if_contains("data");
   if (data == nullptr || !data->is_object())
     return spoken(fail(answer_class::in_doubt, status + " without data"));
   auto out = answer{};
-  out.data = *data;
+  out.data = std::move(*data);
   return spoken(std::move(out));
 }
 
@@ -274,6 +274,11 @@ std::string_view to_string(answer_class x) noexcept {
 
 std::string clean(std::string_view text) {
   constexpr auto bytes_max = std::size_t{500};
+  const auto is_plain = std::all_of(text.begin(), text.end(), [](char c) {
+    return c >= ' ' && c <= '~';
+  });
+  if (is_plain && text.size() <= bytes_max)
+    return std::string{text};
   auto out = std::string{};
   // More than that is cut off anyway; an error page may have megabytes.
   for (auto c : crypto::to_valid_utf8(text.substr(0, 4 * bytes_max))) {

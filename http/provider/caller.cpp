@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <unordered_map>
 #include <utility>
 
 namespace slipway::provider {
@@ -74,6 +75,8 @@ struct caller_state::impl {
   call_budget budget{1, 1};
   std::array<std::deque<call_ptr>, urgency_count> waiting;
   std::size_t waiting_count = 0;
+  /// As JSON, see `quoted`.
+  std::unordered_map<std::string, std::string> documents;
   timestamp armed = timestamp::max();
   bool gauge_armed = false;
   alive_guard alive;
@@ -205,13 +208,35 @@ struct caller_state::impl {
                          }));
   }
 
+  /// A document as JSON: there are a few, and each leaves again and again.
+  const std::string& quoted(const std::string& document) {
+    constexpr auto kept_max = std::size_t{256};
+    const auto where = documents.find(document);
+    if (where != documents.end())
+      return where->second;
+    if (documents.size() >= kept_max)
+      documents.clear();
+    return documents.emplace(document, json::serialize(json::value(document)))
+      .first->second;
+  }
+
+  std::string body_of(const call& what) {
+    const auto& document = quoted(what.document);
+    const auto variables = json::serialize(what.variables);
+    auto out = std::string{};
+    out.reserve(document.size() + variables.size() + 24);
+    out += R"({"query":)";
+    out += document;
+    out += R"(,"variables":)";
+    out += variables;
+    out += '}';
+    return out;
+  }
+
   // -- the wire
   // ---------------------------------------------------------------------------
 
   void send(call_ptr what) {
-    auto body = json::object{};
-    body["query"] = what->document;
-    body["variables"] = what->variables;
     auto request = client::http_request{};
     request.method = "POST";
     request.url = url;
@@ -219,7 +244,7 @@ struct caller_state::impl {
       = {{"Content-Type", "application/json"},
          {"Accept", "application/json"},
          {"Authorization", "Bearer " + options.settings.token.reveal()}};
-    request.body = json::serialize(body);
+    request.body = body_of(*what);
     request.timeout = what->timeout;
     request.max_response_bytes = response_bytes_max;
     auto span = std::shared_ptr<trace::span>{};

@@ -2,9 +2,13 @@
 
 #include "http/provider/view.hpp"
 
-#include <boost/json/parse.hpp>
+#include <boost/json/monotonic_resource.hpp>
+#include <boost/json/parser.hpp>
 
+#include <algorithm>
+#include <array>
 #include <string>
+#include <utility>
 
 namespace slipway::provider {
 
@@ -58,12 +62,17 @@ std::string mended(std::string_view text) {
 }
 
 std::optional<json::value> parse(std::string_view text) {
+  // All of it goes at once, when nothing of it is needed any more.
+  auto memory = json::make_shared_resource<json::monotonic_resource>(
+    std::max<std::size_t>(text.size(), 1024));
+  auto stack = std::array<unsigned char, 4096>{};
+  auto parser = json::parser{std::move(memory), deep_enough(), stack.data(),
+                             stack.size()};
   auto error = json::error_code{};
-  auto out = json::parse(json::string_view{text.data(), text.size()}, error, {},
-                         deep_enough());
+  parser.write(text.data(), text.size(), error);
   if (error)
     return std::nullopt;
-  return out;
+  return parser.release();
 }
 
 } // namespace

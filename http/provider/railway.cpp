@@ -146,6 +146,12 @@ struct railway_state::impl {
   /// What is being done for one subscription.
   struct task {
     record_ptr subject;
+    /// The phase in which it was ordered; the subject's may be a later one, see
+    /// `untold`.
+    phase ordered_in = phase::idle;
+    /// Facts that are said along with what follows from them. The subject has
+    /// come as far as they go.
+    std::vector<lifecycle::event> untold;
     /// Continuations of an earlier task find another serial and do nothing.
     std::uint64_t serial = 0;
     std::vector<provider_call> calls;
@@ -369,26 +375,59 @@ struct railway_state::impl {
   }
 
   /// The order that came meanwhile, with the announcement that it may have been
-  /// given before: whoever carries it out has to look for what came of that.
+  /// given before, and with the project that nobody has been told of: whoever
+  /// carries it out has to look for what came of that.
   static record_ptr take_again(task& t) {
     auto again = std::move(t.again);
+    if (!again)
+      return again;
+    const auto& now = again->state;
     const auto intent
       = t.announced_at ? t.announced_at : t.state().deployment.intent_at;
-    if (!again || !intent || again->state.deployment.intent_at
-        || again->state.deployment.at != t.at()
-        || again->state.deployment.attempt != t.attempt())
+    const auto lacks_intent = intent && !now.deployment.intent_at
+                              && now.deployment.at == t.ordered_in
+                              && now.deployment.attempt == t.attempt();
+    const auto lacks_project = t.at() != t.ordered_in
+                               && now.instance.seq == t.state().instance.seq
+                               && now.instance.project_id.empty();
+    if (!lacks_intent && !lacks_project)
       return again;
     auto out = std::make_shared<record>(*again);
-    out->state.deployment.intent_at = intent;
+    if (lacks_intent)
+      out->state.deployment.intent_at = intent;
+    if (lacks_project) {
+      out->state.instance.project_id = t.state().instance.project_id;
+      out->state.instance.environment_id = t.state().instance.environment_id;
+    }
     return out;
+  }
+
+  /// Goes on from a fact that is said later, along with what follows from it.
+  void take_as_told(task& t, lifecycle::event what) {
+    auto next = std::make_shared<record>(*t.subject);
+    next->state
+      = lifecycle::decide(t.state(), what, env->rules_of(t.subject->plan)).next;
+    t.subject = std::move(next);
+    t.untold.push_back(std::move(what));
+  }
+
+  /// Ends the step with what is known by now; something is.
+  void tell(task& t) {
+    auto last = std::move(t.untold.back());
+    t.untold.pop_back();
+    finish(t, std::move(last));
   }
 
   /// Reports the end of the step. The supervisor orders the next one.
   /// @param then What follows from it.
   void finish(task& t, lifecycle::event what,
               std::vector<lifecycle::event> then = {}) {
-    auto report = make_command(t, std::move(what));
-    report->then = std::move(then);
+    auto facts = std::exchange(t.untold, {});
+    facts.push_back(std::move(what));
+    std::move(then.begin(), then.end(), std::back_inserter(facts));
+    auto report = make_command(t, std::move(facts.front()));
+    facts.erase(facts.begin());
+    report->then = std::move(facts);
     auto again = take_again(t);
     const auto id = t.subject->id;
     erase(id);
@@ -524,7 +563,7 @@ struct railway_state::impl {
     const auto where = tasks.find(raw(subject->id));
     if (where != tasks.end()) {
       auto& t = where->second;
-      const auto same = t.at() == subject->state.deployment.at
+      const auto same = t.ordered_in == subject->state.deployment.at
                         && t.attempt() == subject->state.deployment.attempt;
       // At work on just this: two of them could create twice.
       if (same) {
@@ -536,6 +575,12 @@ struct railway_state::impl {
       if (t.mutating) {
         t.again = std::move(subject);
         supersede(t);
+        return;
+      }
+      if (!t.untold.empty()) {
+        t.again = std::move(subject);
+        auto calls = std::move(t.calls);
+        begin(take_again(t), std::move(calls), true);
         return;
       }
     }
@@ -554,6 +599,7 @@ struct railway_state::impl {
     }
     auto& t = tasks[raw(subject->id)];
     t.subject = std::move(subject);
+    t.ordered_in = t.at();
     t.calls = std::move(calls);
     t.serial = ++last_serial;
     t.is_repeat = is_repeat;
@@ -645,6 +691,11 @@ struct railway_state::impl {
   /// Ends a task; its step begins anew once anything may leave again, and looks
   /// first.
   void park(task& t) {
+    // What is known comes first; the step that follows waits like all others.
+    if (!t.untold.empty()) {
+      tell(t);
+      return;
+    }
     auto again = take_again(t);
     auto step
       = parked_step{again ? std::move(again) : t.subject, std::move(t.calls)};
@@ -956,15 +1007,16 @@ struct railway_state::impl {
            const auto environment = environment_of(project);
            if (got.is == answer_class::ok && !id.empty()
                && !environment.empty()) {
-             auto then = std::vector<lifecycle::event>{};
-             // Into a project that is as new as that nothing was deployed.
-             if (t.first_go && !clones_a_project() && env->may_act())
-               then.push_back(
-                 lifecycle::template_deploy_started{now(), t.attempt()});
-             finish(t,
-                    lifecycle::project_ready{now(), t.attempt(), id,
-                                             environment, false},
-                    std::move(then));
+             auto ready = lifecycle::project_ready{now(), t.attempt(), id,
+                                                   environment, false};
+             // Into a project that is as new as that nothing was deployed, and
+             // its announcement covers the template: who finds it looks.
+             if (t.first_go && !clones_a_project() && env->may_act()) {
+               take_as_told(t, std::move(ready));
+               deploy_into_new(t);
+             } else {
+               finish(t, std::move(ready));
+             }
              return;
            }
            if (got.is == answer_class::ok) {
@@ -984,15 +1036,16 @@ struct railway_state::impl {
            && options.settings.template_id.empty();
   }
 
-  void deploy_template_step(task& t) {
-    if (std::exchange(t.announced, false)) {
-      with_template(t, [this](task& t, const known_template& from) {
-        prepare_deployment(t, from, [this](task& t, auto id, auto config) {
-          deploy(t, *id, std::move(*config));
-        });
+  /// Nothing is stored in between: the creation and the template are one.
+  void deploy_into_new(task& t) {
+    with_template(t, [this](task& t, const known_template& from) {
+      prepare_deployment(t, from, [this](task& t, auto id, auto config) {
+        deploy(t, *id, std::move(*config));
       });
-      return;
-    }
+    });
+  }
+
+  void deploy_template_step(task& t) {
     begin_look(t, now(), passing());
     const auto& project = t.state().instance.project_id;
     call(t, read_project, {{"id", project}}, [this](task& t, answer& got) {
@@ -1473,10 +1526,13 @@ struct railway_state::impl {
     if (!options.settings.workspace_id.empty())
       input["workspaceId"] = options.settings.workspace_id;
     call(t, deploy_template, {{"input", std::move(input)}},
-         [this](task& t, answer& got) {
+         [this, began = now()](task& t, answer& got) {
            if (got.is != answer_class::ok) {
              // Perhaps for what it says.
              last_template.reset();
+             if (!t.untold.empty())
+               take_as_told(
+                 t, lifecycle::template_deploy_started{began, t.attempt()});
              finish_failed(t, got, "deploying the template");
              return;
            }
@@ -1819,12 +1875,42 @@ struct railway_state::impl {
   /// Stops what a failed attempt still builds, until the provider shows that
   /// nothing of it is under way any more.
   void halt_step(task& t) {
-    if (t.state().instance.environment_id.empty()) {
-      finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
-      return;
-    }
-    call(t, read_environment, {{"id", t.state().instance.environment_id}},
-         [this](task& t, answer& got) {
+    if (t.state().instance.environment_id.empty())
+      find_what_to_halt(t);
+    else
+      halt_in(t, t.state().instance.environment_id);
+  }
+
+  /// An attempt that was given up before its project was heard of.
+  void find_what_to_halt(task& t) {
+    find_by_name(t, [this](task& t) {
+      if (t.found.empty() && may_be_invisible(t)) {
+        later(t, look_again_after(), [this](task& t) {
+          find_what_to_halt(t);
+        });
+        return;
+      }
+      if (t.found.empty()) {
+        finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
+        return;
+      }
+      call(t, read_project, {{"id", t.found.front().second}},
+           [this](task& t, answer& got) {
+             const auto& project = value_at(got.data, "project");
+             const auto environment = environment_of(project);
+             if (got.is == answer_class::ok && environment.empty())
+               finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
+             else if (got.is == answer_class::ok)
+               halt_in(t, environment);
+             else
+               finish_failed(t, got, "reading the project");
+           });
+    });
+  }
+
+  void halt_in(task& t, const std::string& environment) {
+    call(t, read_environment, {{"id", environment}},
+         [this, environment](task& t, answer& got) {
            if (got.is != answer_class::ok
                && got.is != answer_class::not_found) {
              finish_failed(t, got, "reading what still builds");
@@ -1835,10 +1921,10 @@ struct railway_state::impl {
              finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
              return;
            }
-           stop_next(t, std::move(building), [this](task& t) {
+           stop_next(t, std::move(building), [this, environment](task& t) {
              later(t, std::min(options.poll_interval, millis{1'000}),
-                   [this](task& t) {
-                     halt_step(t);
+                   [this, environment](task& t) {
+                     halt_in(t, environment);
                    });
            });
          });

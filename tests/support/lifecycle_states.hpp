@@ -74,6 +74,13 @@ inline bool builds(phase at) {
          || at == phase::configuring || at == phase::deploying;
 }
 
+/// Whoever has announced a project goes on to its template before anything of
+/// it is heard.
+inline bool builds(const deployment& what) {
+  return builds(what.at)
+         || (what.at == phase::creating_project && what.intent_at);
+}
+
 /// Whether an attempt is being made in this phase.
 inline bool in_attempt(phase at) {
   return at == phase::creating_project || builds(at);

@@ -145,6 +145,9 @@ CAF_TEST(every transition of every phase comes back as it went in) {
   take(x, slot_granted{after(400'001)});
   take(x, step_failed{after(400'100), 2, phase::creating_project, false, false,
                       true, millis{0}, "no such template", 1});
+  // What the first attempt has deployed was never seen.
+  CAF_CHECK(x.now.state.deployment.at == phase::halting);
+  take(x, halted{after(400'200), 2, 1});
   CAF_CHECK(x.now.state.deployment.at == phase::failed);
   take(x, retry_requested{after(500'000), actor_kind::operator_});
   take(x, slot_granted{after(500'001)});

@@ -18,6 +18,8 @@ struct fixture : world {
   fixture() {
     auto x = paid(1);
     store(x.step(lifecycle::slot_granted{after(3'000)}));
+    // What has no project yet has no row of its own, either.
+    db.run(instance(1, 0, "NULL"));
     auto y = life{2};
     store(y.create());
     store(y.order());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/environment.hpp"
+#include "actors/lifecycle/implied.hpp"
 #include "persistence/journal.hpp"
 #include "persistence/lease.hpp"
 #include "persistence/store.hpp"
@@ -251,7 +252,7 @@ public:
       if (i >= now.state.orders.size()
           || now.state.orders[i] != made.next.orders[i])
         t->orders_changed |= std::uint64_t{1} << i;
-    t->instance_changed = now.state.instance != made.next.instance;
+    t->instance_changed = lifecycle::stores_instance(now.state, made.next);
     const auto at = lifecycle::time_of(what);
     for (const auto& order : made.next.orders)
       t->first_asks.push_back(lifecycle::first_ask(order, at, rules));

@@ -209,6 +209,54 @@ CAF_TEST(a chain that ends orders no step) {
   CAF_CHECK_EQUAL(db->notices[0].what.public_url, "https://x");
 }
 
+CAF_TEST(a chain that ends in a failure goes on when its time has come) {
+  spawn(phase::creating_project);
+  log->steps.clear();
+  const auto ready = time.now();
+  pass(2s);
+  auto failed = step_failed{};
+  failed.at = time.now();
+  failed.attempt = 1;
+  failed.in = phase::deploying_template;
+  failed.in_doubt = true;
+  failed.reason = "no answer";
+  failed.retry_after = 31s;
+  auto cmd = make_command(id, project_ready{ready, 1, "p-1", "e-1", false});
+  cmd->then = {template_deploy_started{ready + 1s, 1}, failed};
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  const auto row = *db->find(id);
+  CAF_CHECK(row.updated_at == failed.at);
+  CAF_CHECK(row.state.deployment.at == phase::deploying_template);
+  CAF_CHECK(row.state.deployment.intent_at == failed.at);
+  CAF_CHECK(row.state.deployment.retry_at == failed.at + 31s);
+  CAF_CHECK(log->steps.empty());
+  pass(30s);
+  CAF_CHECK(log->steps.empty());
+  pass(2s);
+  CAF_REQUIRE_EQUAL(log->steps.size(), 1u);
+  CAF_CHECK(log->steps[0]->state.deployment.at == phase::deploying_template);
+  CAF_CHECK(!log->announced.back());
+}
+
+CAF_TEST(a chain that ends an attempt is halted at once) {
+  spawn(phase::creating_project);
+  log->steps.clear();
+  auto failed = step_failed{};
+  failed.at = time.now();
+  failed.attempt = 1;
+  failed.in = phase::deploying_template;
+  failed.permanent = true;
+  auto cmd
+    = make_command(id, project_ready{time.now(), 1, "p-1", "e-1", false});
+  cmd->then = {template_deploy_started{time.now(), 1}, failed};
+  self->send(aut, std::move(cmd));
+  consume_messages();
+  CAF_REQUIRE_EQUAL(log->steps.size(), 1u);
+  CAF_CHECK(log->steps[0]->state.deployment.at == phase::halting);
+  CAF_CHECK(log->released.empty());
+}
+
 CAF_TEST(nothing follows from what does not apply) {
   spawn(phase::creating_project);
   const auto to = std::make_shared<told>();

@@ -51,12 +51,30 @@ CAF_TEST(an announcement stays until its end is known) {
   CAF_CHECK(x.d().intent_at.has_value());
   x.at = *x.d().deadline_at;
   x.feed(woke{x.at, 0});
+  // Its template may be building already.
+  CAF_CHECK(x.d().at == phase::halting);
+  CAF_CHECK(x.d().intent_at.has_value());
+  x.halt();
   CAF_CHECK(x.d().at == phase::backing_off);
   CAF_CHECK(x.d().intent_at.has_value());
   x.advance_to(phase::creating_project);
   CAF_CHECK(x.d().intent_at.has_value());
   x.advance_to(phase::deploying_template);
   CAF_CHECK(!x.d().intent_at.has_value());
+}
+
+CAF_TEST(a project that was found keeps the announcement) {
+  for (const auto adopted : {true, false}) {
+    auto x = paid_at(phase::creating_project);
+    x.feed(project_create_started{x.at, x.attempt()});
+    x.at += 1s;
+    CAF_CHECK(x.feed(project_ready{x.at, x.attempt(), "p-1", "e-1", adopted})
+              == verdict::applied);
+    CAF_CHECK(x.d().at == phase::deploying_template);
+    // Whoever made it may have gone on to the template just now; we have not.
+    CAF_CHECK(x.d().intent_at
+              == (adopted ? std::optional{x.at} : std::nullopt));
+  }
 }
 
 CAF_TEST(a template that may have been deployed is remembered) {

@@ -586,11 +586,17 @@ CAF_TEST(a slot is free when nothing is built any more and not before) {
   for_all(with, [&](const state& s, const event& e, const decision& made) {
     const auto from = s.deployment.at;
     const auto to = made.next.deployment.at;
-    if (builds(from) && !works(to) && to != phase::running)
+    const auto* told = std::get_if<step_failed>(&e);
+    // What is known to have come to nothing is not being built.
+    const auto was_building
+      = builds(from)
+        || (builds(s.deployment) && !(told != nullptr && told->without_effect));
+    if (was_building && !works(to) && to != phase::running
+        && made.is == verdict::applied)
       bad("the slot was left to what builds: " + name(s, e));
     if (to == phase::halting && from != to) {
       ++halted_ones;
-      if (!builds(from) || made.next.deployment.attempt != s.deployment.attempt
+      if (!was_building || made.next.deployment.attempt != s.deployment.attempt
           || made.next.deployment.error.empty()
           || made.next.deployment.deadline_at != time_of(e) + with.halt_patience
           || made.next.deployment.retry_at)
@@ -1054,19 +1060,22 @@ CAF_TEST(a step that failed is tried again and an attempt is not ) {
     const auto& after = made.next.deployment;
     const auto over = in_attempt(before.at) && (x->hopeless || x->permanent);
     const auto last = x->hopeless || before.attempt == 3;
-    const auto expected = !over               ? before.at
-                          : builds(before.at) ? phase::halting
-                          : last              ? phase::failed
-                                              : phase::backing_off;
+    const auto was_building
+      = builds(before.at) || (builds(before) && !x->without_effect);
+    const auto expected = !over          ? before.at
+                          : was_building ? phase::halting
+                          : last         ? phase::failed
+                                         : phase::backing_off;
     if (after.at != expected)
       bad("went elsewhere: " + name(s, e));
     // What was deployed and not seen yet is announced to the next attempt.
     const auto unseen = over
                         && (before.at == phase::awaiting_workflow
                             || before.at == phase::configuring);
-    const auto expected_intent = unseen              ? std::optional{t0}
-                                 : x->without_effect ? std::nullopt
-                                                     : before.intent_at;
+    const auto undone = x->without_effect && before.at != phase::halting;
+    const auto expected_intent = unseen   ? std::optional{t0}
+                                 : undone ? std::nullopt
+                                          : before.intent_at;
     if (after.intent_at != expected_intent)
       bad("the intent: " + name(s, e));
     // What is being halted has failed for its own reason.
@@ -1347,16 +1356,17 @@ CAF_TEST(the deadline ends an attempt and never a removal) {
     if (!works(at) || leaves(at))
       continue;
     const auto last = s.deployment.attempt == 3;
+    const auto was_building = builds(s.deployment);
     if (d.at
-        != (builds(at) ? phase::halting
-            : last     ? phase::failed
-                       : phase::backing_off))
+        != (was_building ? phase::halting
+            : last       ? phase::failed
+                         : phase::backing_off))
       bad("the deadline passed: " + name(s, late));
     if (at == phase::halting ? d.error != "broken"
                              : d.error.find("15m 00s") == std::string::npos)
       bad("no reason: " + d.error);
-    if (builds(at) ? d.deadline_at != late.at + with.halt_patience
-                   : d.deadline_at.has_value())
+    if (was_building ? d.deadline_at != late.at + with.halt_patience
+                     : d.deadline_at.has_value())
       bad("the deadline: " + name(s, late));
   }
   CAF_CHECK_EQUAL(bad.total, 0u);

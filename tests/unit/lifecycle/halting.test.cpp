@@ -65,6 +65,23 @@ CAF_TEST(before anything can be building there is nothing to halt) {
   CAF_CHECK(x.effects == std::vector<effect>{effect::release_slot});
 }
 
+CAF_TEST(a project that was announced may have its template already) {
+  for (const auto without_effect : {false, true}) {
+    auto x = paid_at(phase::creating_project);
+    x.feed(project_create_started{x.at, x.attempt()});
+    auto what = step_failed{};
+    what.at = x.at;
+    what.attempt = x.attempt();
+    what.in = phase::creating_project;
+    what.permanent = true;
+    what.without_effect = without_effect;
+    what.reason = "no luck";
+    x.feed(what);
+    CAF_CHECK(x.d().at
+              == (without_effect ? phase::backing_off : phase::halting));
+  }
+}
+
 CAF_TEST(whatever ends an attempt it is halted) {
   auto by_provider = paid_at(phase::deploying);
   by_provider.feed(deployment_observed{by_provider.at, 1, condition::failed, 0,

@@ -252,7 +252,8 @@ const char* flaw_in(const state& s, const rules& with) {
   if (builds(d.at) && (i.project_id.empty() || i.deleted_at))
     return "at work on no project";
   if (d.at == phase::halting
-      && (i.project_id.empty() || i.deleted_at || d.error.empty()))
+      && ((i.project_id.empty() && !d.intent_at) || i.deleted_at
+          || d.error.empty()))
     return "halts nothing, or for no reason";
   if (d.at == phase::deploying && i.service_id.empty())
     return "deploying no service";

@@ -1,0 +1,5 @@
+-- Instances and mails are written by the statement that changes the row of their
+-- subscription, joined to that row, and no such row ever leaves: the look for it
+-- with each of them found what had just been written.
+ALTER TABLE instances DROP CONSTRAINT instances_subscription_id_fkey;
+ALTER TABLE outbox DROP CONSTRAINT outbox_subscription_id_fkey;
