@@ -119,29 +119,35 @@ export class Slipway extends Contestant {
     if (text !== 'success') throw new Error(`the first payment: ${text}`);
   }
 
-  /** Copies the rows that belong to the model `id`, `changed` replaces values. */
-  async #copy(table, key, id, from, to, changed) {
-    const { rows } = await this.db.query(`
+  /** Sets the rows of `table` that belong to the model `id` aside. */
+  static async #setAside(db, table, key, id) {
+    await db.query(`CREATE TEMP TABLE model_${table} AS
+      SELECT * FROM ${table} WHERE ${key} = ${id}`);
+  }
+
+  /** Copies what was set aside once for each n, `changed` replaces values. */
+  static async #copy(db, table, from, to, changed) {
+    const { rows } = await db.query(`
       SELECT column_name AS name FROM information_schema.columns
       WHERE table_schema = 'public' AND table_name = $1
         AND is_identity = 'NO' AND is_generated = 'NEVER'`, [table]);
     const names = rows.map((r) => r.name);
-    await this.db.query(`
+    await db.query(`
       INSERT INTO ${table} (${names.join(', ')})
       SELECT ${names.map((x) => changed[x] ?? `x.${x}`).join(', ')}
-      FROM ${table} x, generate_series(${from}::bigint, ${to}::bigint) n
-      WHERE x.${key} = ${id}`);
+      FROM model_${table} x, generate_series(${from}::bigint, ${to}::bigint) n`);
   }
 
   /** Rows that are copies of good ones need no checks one by one. */
-  async #unchecked(act) {
-    await this.db.query('SET session_replication_role = replica');
-    await this.db.query('SET synchronous_commit = off');
+  static async #unchecked(db, act) {
+    await db.query('SET session_replication_role = replica');
+    await db.query('SET synchronous_commit = off');
     try {
       await act();
     } finally {
-      await this.db.query('RESET session_replication_role');
-      await this.db.query('RESET synchronous_commit');
+      await db.query('RESET session_replication_role');
+      await db.query('RESET synchronous_commit');
+      await db.query('DISCARD TEMP');
     }
   }
 
@@ -176,9 +182,11 @@ export class Slipway extends Contestant {
     const last = orders.length - 1;
     const id = `(${first} + n * ${step})`;
     await this.#addUsers();
-    const copy = (table, key, changed) => this.#copy(table, key, this.ordered, 0,
-      last, changed);
-    await this.#unchecked(async () => {
+    const copy = async (table, key, changed) => {
+      await Slipway.#setAside(this.db, table, key, this.ordered);
+      await Slipway.#copy(this.db, table, 0, last, changed);
+    };
+    await Slipway.#unchecked(this.db, async () => {
       await copy('subscriptions', 'id', { id,
         owner: `coalesce((SELECT id FROM servers WHERE ended_at IS NULL
           ORDER BY id DESC LIMIT 1), x.owner)`,
@@ -228,29 +236,42 @@ export class Slipway extends Contestant {
     ];
     const large = count >= 100_000;
     const dropped = large ? await this.#dropIndexes(tables) : [];
-    await this.#unchecked(async () => {
+    const fill = (db, some) => Slipway.#unchecked(db, async () => {
+      for (const [table, key] of some) {
+        await Slipway.#setAside(db, table, key, model);
+      }
       const portion = 500_000;
       for (let from = begin; from <= end; from += portion) {
         const to = Math.min(from + portion - 1, end);
-        for (const [table, key, changed] of tables) {
-          await this.#copy(table, key, model, from, to, changed);
+        for (const [table, , changed] of some) {
+          await Slipway.#copy(db, table, from, to, changed);
         }
-        await this.#list(id, from, to);
-        if (large) this.options.say(`  ${to} of ${end} are there`);
+        if (large) {
+          this.options.say(`  ${some.at(0)[0]}: ${to} of ${end} are there`);
+        }
       }
-      if (dropped.length) {
-        await this.db.query("SET maintenance_work_mem = '1GB'");
-        for (const sql of dropped) await this.db.query(sql);
-        await this.db.query('RESET maintenance_work_mem');
-      }
+    });
+    if (large) {
+      // The history is more than half of all rows.
+      const isHistory = ([table]) => table === 'events';
+      const other = await this.world.connect(this.databaseUrl);
+      await Promise.all([fill(other, tables.filter(isHistory)),
+        fill(this.db, tables.filter((x) => !isHistory(x)))]);
+      await other.end();
+    } else {
+      await fill(this.db, tables);
+    }
+    await Slipway.#unchecked(this.db, async () => {
+      await this.#list(id, begin, end);
+      await this.db.query("SET maintenance_work_mem = '1GB'");
+      for (const sql of dropped) await this.db.query(sql);
+      await this.db.query('RESET maintenance_work_mem');
     });
     if (large) await this.db.query('VACUUM (FREEZE, ANALYZE)');
     else await this.db.query('VACUUM ANALYZE');
   }
 
-  /**
-   * Everything but primary keys, which others refer to; how to make them again.
-   */
+  /** Everything but what others refer to; how to make them again. */
   async #dropIndexes(tables) {
     const { rows } = await this.db.query(`
       SELECT i.indexrelid::regclass::text AS name, c.conname,
@@ -261,7 +282,7 @@ export class Slipway extends Contestant {
                               pg_get_constraintdef(c.oid)) END AS make
       FROM pg_index i LEFT JOIN pg_constraint c
         ON c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x')
-      WHERE i.indrelid::regclass::text = ANY ($1) AND NOT i.indisprimary
+      WHERE i.indrelid::regclass::text = ANY ($1)
         AND NOT EXISTS (SELECT FROM pg_constraint f
                         WHERE f.conindid = i.indexrelid AND f.contype = 'f')`,
     [tables.map(([table]) => table)]);
