@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +13,8 @@
 #include <climits>
 #include <cstdint>
 #include <deque>
+#include <initializer_list>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <stdexcept>
@@ -30,6 +33,9 @@ using steady = std::chrono::steady_clock;
 
 constexpr std::size_t header_bytes_max = 256 * 1024;
 
+/// Room for the header fields of a response; more make more.
+constexpr std::size_t usual_headers = 16;
+
 /// How long the thread sleeps at most: with requests pending, and without.
 constexpr millis busy_poll{100};
 constexpr millis idle_poll{10'000};
@@ -42,9 +48,12 @@ constexpr millis deadline_grace{50};
 /// keep one longer, so that a request rarely meets a connection being closed.
 constexpr long connection_age_max_s = 30;
 
-/// Handles that are kept for the next requests: making one costs more than
-/// clearing one.
-constexpr std::size_t spare_handles_max = 64;
+/// Transfers that are kept for the next requests: making a handle costs more
+/// than telling it what differs.
+constexpr std::size_t spares_max = 128;
+
+/// URLs that are kept apart: most requests go to a few of them.
+constexpr std::size_t known_urls_max = 8;
 
 /// Sockets that are served between two looks at what was asked meanwhile.
 constexpr std::size_t events_max = 64;
@@ -85,14 +94,52 @@ struct job {
   steady::time_point deadline;
 };
 
-/// A job on the wire. curl holds pointers into it, so it never moves.
+/// A URL and its parts; these are empty where it is none.
+struct target {
+  std::string url;
+  url_ptr parts;
+  std::string scheme;
+  std::string host;
+};
+
+using target_ptr = std::shared_ptr<const target>;
+
+/// Lines of a head, as curl takes them.
+class header_lines {
+public:
+  void clear() noexcept {
+    text_.clear();
+    begins_.clear();
+  }
+
+  void add(std::initializer_list<std::string_view> parts) {
+    begins_.push_back(text_.size());
+    for (auto part : parts)
+      text_ += part;
+    text_ += '\0';
+  }
+
+  /// Good until the next change.
+  [[nodiscard]] curl_slist* list() {
+    nodes_.resize(begins_.size());
+    for (std::size_t i = 0; i < nodes_.size(); ++i)
+      nodes_[i] = {text_.data() + begins_[i],
+                   i + 1 < nodes_.size() ? &nodes_[i + 1] : nullptr};
+    return nodes_.data();
+  }
+
+private:
+  std::string text_;
+  std::vector<std::size_t> begins_;
+  std::vector<curl_slist> nodes_;
+};
+
+/// A handle of curl's and the job that it carries. It holds pointers into all
+/// of this, so that a transfer never moves; both are used again together.
 struct transfer {
   job work;
-  /// Method and host, for messages.
-  std::string label;
-  slist_ptr headers;
-  slist_ptr connect_to;
-  easy_ptr handle;
+  target_ptr to;
+  header_lines headers;
   std::array<char, CURL_ERROR_SIZE> error{};
   http_response response;
   std::size_t header_bytes = 0;
@@ -101,14 +148,26 @@ struct transfer {
   int attempts = 0;
   bool repeatable = false;
   bool too_large = false;
+  /// Where it is among those on the wire.
+  std::size_t place = 0;
+  easy_ptr handle;
 };
 
-void append_header(slist_ptr& list, const std::string& line) {
-  auto* longer = curl_slist_append(list.get(), line.c_str());
-  if (longer == nullptr)
-    throw std::bad_alloc{};
-  static_cast<void>(list.release());
-  list.reset(longer);
+/// What curl waits for on a socket, and what the poller was told last.
+struct watched {
+  std::uint32_t wanted = 0;
+  std::uint32_t told = 0;
+  /// Else one of curl's own, which it closes without a word.
+  bool is_connection = false;
+};
+
+/// Method and host, for messages.
+std::string label_of(const http_request& request, const target& to) {
+  return request.method + ' ' + to.host;
+}
+
+std::string label_of(const transfer& state) {
+  return label_of(state.work.request, *state.to);
 }
 
 bool is_token(std::string_view text) noexcept {
@@ -124,13 +183,12 @@ bool is_header_value(std::string_view text) noexcept {
   });
 }
 
-std::string trimmed(std::string_view text) {
+std::string_view trimmed(std::string_view text) noexcept {
   constexpr std::string_view blanks = " \t\r\n";
   auto begin = text.find_first_not_of(blanks);
   if (begin == text.npos)
     return {};
-  return std::string{
-    text.substr(begin, text.find_last_not_of(blanks) - begin + 1)};
+  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
 }
 
 /// One part of a URL, or nothing where there is none.
@@ -143,14 +201,26 @@ std::string part_of(CURLU* url, CURLUPart part) {
   return result;
 }
 
+target_ptr target_of(const std::string& url) {
+  auto result = std::make_shared<target>();
+  result->url = url;
+  result->parts.reset(curl_url());
+  auto* parts = result->parts.get();
+  if (parts == nullptr)
+    throw std::bad_alloc{};
+  curl_url_set(parts, CURLUPART_URL, url.c_str(), 0);
+  result->scheme = part_of(parts, CURLUPART_SCHEME);
+  result->host = part_of(parts, CURLUPART_HOST);
+  return result;
+}
+
 bool is_loopback(std::string_view host) noexcept {
   return host == "localhost" || host == "[::1]" || host.starts_with("127.");
 }
 
 /// The reason why a request can't be sent at all; empty where there is none.
-std::string defect_of(const http_request& request, std::string_view scheme,
-                      std::string_view host) {
-  if (host.empty() || (scheme != "http" && scheme != "https"))
+std::string defect_of(const http_request& request, const target& to) {
+  if (to.host.empty() || (to.scheme != "http" && to.scheme != "https"))
     return "the URL is not an absolute one with http or https";
   if (!is_token(request.method))
     return "the method is no token";
@@ -196,9 +266,12 @@ std::size_t on_header(char* data, std::size_t, std::size_t size, void* user) {
     return size;
   }
   auto colon = line.find(':');
-  if (colon != line.npos && colon > 0)
-    self.response.headers.emplace_back(line.substr(0, colon),
-                                       trimmed(line.substr(colon + 1)));
+  if (colon == line.npos || colon == 0)
+    return size;
+  auto& headers = self.response.headers;
+  if (headers.empty())
+    headers.reserve(usual_headers);
+  headers.emplace_back(line.substr(0, colon), trimmed(line.substr(colon + 1)));
   return size;
 }
 
@@ -283,6 +356,12 @@ struct curl_client::impl {
     set(multi.get(), CURLMOPT_SOCKETDATA, this);
     set(multi.get(), CURLMOPT_TIMERFUNCTION, &impl::on_timer);
     set(multi.get(), CURLMOPT_TIMERDATA, this);
+    if (!options.connect_to.empty()) {
+      connect_to.reset(
+        curl_slist_append(nullptr, ("::" + options.connect_to).c_str()));
+      if (!connect_to)
+        throw std::bad_alloc{};
+    }
     if (!watch(EPOLL_CTL_ADD, woken.get(), EPOLLIN))
       throw std::system_error{errno, std::generic_category(), "epoll_ctl"};
     worker = std::thread{[this] {
@@ -322,7 +401,10 @@ struct curl_client::impl {
       worker.join();
   }
 
+  /// Called under the lock, after the news.
   void wake() noexcept {
+    if (!asleep.exchange(false))
+      return;
     const auto once = std::uint64_t{1};
     // Full means that it is awake.
     [[maybe_unused]] const auto put = ::write(woken.get(), &once, sizeof(once));
@@ -333,26 +415,43 @@ struct curl_client::impl {
 
   void run() noexcept {
     while (!take_jobs()) {
-      const auto waiting = pending.load();
-      // A slot that has just become free is filled at once.
-      const auto at_once
-        = waiting > active.size() && active.size() < options.in_flight_max;
-      serve(at_once ? millis{0} : waiting > 0 ? busy_poll : idle_poll);
+      tick();
       collect();
       sweep();
+      serve(rest());
     }
     give_up();
   }
 
+  /// How long there is nothing to do. From here on whoever has news wakes us.
+  millis rest() {
+    std::lock_guard guard{mutex};
+    // A slot that has just become free is filled at once.
+    if (stopping || (!queue.empty() && active.size() < options.in_flight_max))
+      return millis{0};
+    asleep = true;
+    return pending > 0 ? busy_poll : idle_poll;
+  }
+
+  /// Has curl go on with what is due, what was just started included.
+  void tick() {
+    if (steady::now() < timer)
+      return;
+    timer = steady::time_point::max();
+    int running = 0;
+    curl_multi_socket_action(multi.get(), CURL_SOCKET_TIMEOUT, 0, &running);
+  }
+
   /// Waits until a socket is ready, curl's timer is due or somebody wakes us,
-  /// and has curl go on with whatever it is.
+  /// and has curl go on with the sockets.
   void serve(steady::duration limit) {
-    const auto until = std::min(timer, steady::now() + limit);
-    const auto left = std::max(until - steady::now(), steady::duration::zero());
+    const auto left
+      = std::clamp(timer - steady::now(), steady::duration::zero(), limit);
     auto events = std::array<epoll_event, events_max>{};
     const auto count = ::epoll_wait(
       poller.get(), events.data(), static_cast<int>(events.size()),
       static_cast<int>(std::chrono::ceil<millis>(left).count()));
+    asleep = false;
     int running = 0;
     for (auto i = 0; i < count; ++i) {
       const auto& x = events[static_cast<std::size_t>(i)];
@@ -363,15 +462,20 @@ struct curl_client::impl {
           = ::read(woken.get(), &times, sizeof(times));
         continue;
       }
+      const auto known = sockets.find(x.data.fd);
+      if (known == sockets.end())
+        continue;
+      if (known->second.wanted == 0) {
+        // Closed by the other side. curl finds out before it uses it again.
+        watch(EPOLL_CTL_DEL, x.data.fd, 0);
+        known->second.told = 0;
+        continue;
+      }
       const auto ready
         = ((x.events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0)
           | ((x.events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0)
           | ((x.events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
       curl_multi_socket_action(multi.get(), x.data.fd, ready, &running);
-    }
-    if (steady::now() >= timer) {
-      timer = steady::time_point::max();
-      curl_multi_socket_action(multi.get(), CURL_SOCKET_TIMEOUT, 0, &running);
     }
   }
 
@@ -383,24 +487,44 @@ struct curl_client::impl {
     return ::epoll_ctl(poller.get(), how, fd, &what) == 0;
   }
 
-  // Called by curl. `known` is what was assigned to the socket: anything once
-  // it is watched.
-  static int on_socket(CURL*, curl_socket_t fd, int wanted, void* user,
-                       void* known) noexcept {
+  // Called by curl. An idle connection stays watched: most are wanted again at
+  // once.
+  static int
+  on_socket(CURL*, curl_socket_t fd, int what, void* user, void*) noexcept {
     auto& self = *static_cast<impl*>(user);
-    if (wanted == CURL_POLL_REMOVE) {
+    auto& known = self.sockets[fd];
+    known.wanted = 0;
+    if (what != CURL_POLL_REMOVE)
+      known.wanted = ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0u)
+                     | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0u);
+    if (known.wanted == 0 && !known.is_connection) {
       // Fails where it has been closed already.
       self.watch(EPOLL_CTL_DEL, fd, 0);
-      curl_multi_assign(self.multi.get(), fd, nullptr);
+      self.sockets.erase(fd);
       return 0;
     }
-    const auto events = ((wanted & CURL_POLL_IN) != 0 ? EPOLLIN : 0u)
-                        | ((wanted & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0u);
-    const auto how = known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-    if (!self.watch(how, fd, events))
+    if (known.wanted == 0 || known.wanted == known.told)
+      return 0;
+    const auto how = known.told == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    if (!self.watch(how, fd, known.wanted))
       return -1;
-    curl_multi_assign(self.multi.get(), fd, &self);
+    known.told = known.wanted;
     return 0;
+  }
+
+  static curl_socket_t
+  on_open(void* user, curlsocktype, curl_sockaddr* to) noexcept {
+    const auto fd
+      = ::socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+    if (fd >= 0)
+      static_cast<impl*>(user)->sockets[fd] = {.is_connection = true};
+    return fd;
+  }
+
+  static int on_close(void* user, curl_socket_t fd) noexcept {
+    // The kernel does not watch it any more either.
+    static_cast<impl*>(user)->sockets.erase(fd);
+    return ::close(fd);
   }
 
   static int on_timer(CURLM*, long milliseconds, void* user) noexcept {
@@ -431,63 +555,57 @@ struct curl_client::impl {
   }
 
   void start(job work) {
-    auto now = steady::now();
-    url_ptr url{curl_url()};
-    if (!url)
-      throw std::bad_alloc{};
-    curl_url_set(url.get(), CURLUPART_URL, work.request.url.c_str(), 0);
-    auto host = part_of(url.get(), CURLUPART_HOST);
-    auto defect
-      = defect_of(work.request, part_of(url.get(), CURLUPART_SCHEME), host);
-    auto label = work.request.method + ' ' + (host.empty() ? "?" : host);
+    const auto now = steady::now();
+    auto to = look_up(work.request.url);
+    auto defect = defect_of(work.request, *to);
     if (!defect.empty())
-      return finish(std::move(work), http_failure{failure_kind::not_sent,
-                                                  "bad request: " + defect});
-    if (now >= work.deadline)
-      return finish(std::move(work),
-                    http_failure{failure_kind::not_sent,
-                                 label + ": timed out before it was sent"});
-    auto state = std::make_unique<transfer>();
-    state->work = std::move(work);
-    state->label = std::move(label);
-    state->handle = take_handle();
-    prepare(*state, is_loopback(host), now);
-    auto* handle = state->handle.get();
-    auto code = curl_multi_add_handle(multi.get(), handle);
-    if (code != CURLM_OK)
       return finish(
-        std::move(state->work),
-        http_failure{failure_kind::not_sent,
-                     state->label + ": " + curl_multi_strerror(code)});
-    active.emplace(handle, std::move(state));
+        work, http_failure{failure_kind::not_sent, "bad request: " + defect});
+    if (now >= work.deadline)
+      return finish(work, http_failure{failure_kind::not_sent,
+                                       label_of(work.request, *to)
+                                         + ": timed out before it was sent"});
+    auto state = take_spare();
+    state->work = std::move(work);
+    state->to = std::move(to);
+    prepare(*state, now);
+    auto code = curl_multi_add_handle(multi.get(), state->handle.get());
+    if (code != CURLM_OK)
+      return finish(state->work, http_failure{failure_kind::not_sent,
+                                              label_of(*state) + ": "
+                                                + curl_multi_strerror(code)});
+    state->place = active.size();
+    active.push_back(std::move(state));
   }
 
-  void prepare(transfer& state, bool loopback, steady::time_point now) {
+  target_ptr look_up(const std::string& url) {
+    for (const auto& x : known)
+      if (x && x->url == url)
+        return x;
+    auto found = target_of(url);
+    oldest_known = (oldest_known + 1) % known.size();
+    return known[oldest_known] = std::move(found);
+  }
+
+  /// Tells a new handle what is the same for every request.
+  void set_up(transfer& state) {
     auto* handle = state.handle.get();
-    auto& request = state.work.request;
-    state.repeatable = request.method == "GET" || request.method == "HEAD";
-    auto left = state.work.deadline - now;
+    set(handle, CURLOPT_OPENSOCKETFUNCTION, &impl::on_open);
+    set(handle, CURLOPT_OPENSOCKETDATA, this);
+    set(handle, CURLOPT_CLOSESOCKETFUNCTION, &impl::on_close);
+    set(handle, CURLOPT_CLOSESOCKETDATA, this);
     set(handle, CURLOPT_NOSIGNAL, 1L);
-    set(handle, CURLOPT_URL, request.url.c_str());
     set(handle, CURLOPT_PROTOCOLS_STR, "http,https");
     set(handle, CURLOPT_FOLLOWLOCATION, 0L);
     set(handle, CURLOPT_HTTP_VERSION,
         static_cast<long>(CURL_HTTP_VERSION_2TLS));
-    set(handle, CURLOPT_TIMEOUT_MS, milliseconds_of(left));
-    set(handle, CURLOPT_CONNECTTIMEOUT_MS,
-        milliseconds_of(
-          std::min<steady::duration>(left, request.connect_timeout)));
     set(handle, CURLOPT_MAXAGE_CONN, connection_age_max_s);
     set(handle, CURLOPT_TCP_KEEPALIVE, 1L);
     set(handle, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     // Without it, giving up on a slow name server would block this thread.
     set(handle, CURLOPT_QUICK_EXIT, 1L);
-    if (loopback || !options.connect_to.empty())
-      set(handle, CURLOPT_PROXY, "");
-    if (!options.connect_to.empty()) {
-      append_header(state.connect_to, "::" + options.connect_to);
-      set(handle, CURLOPT_CONNECT_TO, state.connect_to.get());
-    }
+    if (connect_to)
+      set(handle, CURLOPT_CONNECT_TO, connect_to.get());
     if (!options.ca_file.empty())
       set(handle, CURLOPT_CAINFO, options.ca_file.c_str());
     set(handle, CURLOPT_ERRORBUFFER, state.error.data());
@@ -497,42 +615,65 @@ struct curl_client::impl {
     set(handle, CURLOPT_HEADERDATA, &state);
     set(handle, CURLOPT_PREREQFUNCTION, &on_ready);
     set(handle, CURLOPT_PREREQDATA, &state);
+    set(handle, CURLOPT_PRIVATE, &state);
+  }
+
+  /// Says all that differs between requests, the defaults too: the handle may
+  /// have carried any other.
+  void prepare(transfer& state, steady::time_point now) {
+    auto* handle = state.handle.get();
+    auto& request = state.work.request;
+    state.repeatable = request.method == "GET" || request.method == "HEAD";
+    auto left = state.work.deadline - now;
+    // Of the two curl takes the text, where it still has one.
+    set(handle, CURLOPT_URL, nullptr);
+    set(handle, CURLOPT_CURLU, state.to->parts.get());
+    set(handle, CURLOPT_TIMEOUT_MS, milliseconds_of(left));
+    set(handle, CURLOPT_CONNECTTIMEOUT_MS,
+        milliseconds_of(
+          std::min<steady::duration>(left, request.connect_timeout)));
+    const auto direct = connect_to || is_loopback(state.to->host);
+    set(handle, CURLOPT_PROXY, direct ? "" : nullptr);
     prepare_method(handle, request);
     prepare_headers(state);
   }
 
   static void prepare_method(CURL* handle, const http_request& request) {
-    if (request.method == "HEAD") {
-      set(handle, CURLOPT_NOBODY, 1L);
-      return;
-    }
-    auto with_body = !request.body.empty() || request.method == "POST"
-                     || request.method == "PUT" || request.method == "PATCH";
-    if (with_body) {
-      set(handle, CURLOPT_POSTFIELDSIZE_LARGE,
-          static_cast<curl_off_t>(request.body.size()));
-      set(handle, CURLOPT_POSTFIELDS, request.body.c_str());
-    } else {
+    const auto head_only = request.method == "HEAD";
+    const auto with_body
+      = !head_only
+        && (!request.body.empty() || request.method == "POST"
+            || request.method == "PUT" || request.method == "PATCH");
+    // The last one that applies says what it is: POSTFIELDS makes it a POST.
+    set(handle, CURLOPT_POSTFIELDSIZE_LARGE,
+        static_cast<curl_off_t>(with_body ? request.body.size() : 0));
+    set(handle, CURLOPT_POSTFIELDS, with_body ? request.body.c_str() : nullptr);
+    set(handle, CURLOPT_NOBODY, head_only ? 1L : 0L);
+    if (!head_only && !with_body)
       set(handle, CURLOPT_HTTPGET, 1L);
-    }
-    set(handle, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    set(handle, CURLOPT_CUSTOMREQUEST,
+        head_only ? nullptr : request.method.c_str());
   }
 
   void prepare_headers(transfer& state) {
     const auto& given = state.work.request.headers;
+    auto& lines = state.headers;
+    lines.clear();
     for (const auto& [name, value] : given) {
       auto text = trimmed(value);
       // A line that ends at its colon would take the header away instead.
-      append_header(state.headers,
-                    text.empty() ? name + ';' : name + ": " + text);
+      if (text.empty())
+        lines.add({name, ";"});
+      else
+        lines.add({name, ": ", text});
     }
     // What curl would add by itself.
-    append_header(state.headers, "Expect:");
+    lines.add({"Expect:"});
     if (!find_header(given, "Content-Type"))
-      append_header(state.headers, "Content-Type:");
+      lines.add({"Content-Type:"});
     if (!find_header(given, "User-Agent") && !options.user_agent.empty())
-      append_header(state.headers, "User-Agent: " + options.user_agent);
-    set(state.handle.get(), CURLOPT_HTTPHEADER, state.headers.get());
+      lines.add({"User-Agent: ", options.user_agent});
+    set(state.handle.get(), CURLOPT_HTTPHEADER, lines.list());
   }
 
   /// Reports what curl has finished.
@@ -542,32 +683,46 @@ struct curl_client::impl {
       if (message->msg != CURLMSG_DONE)
         continue;
       auto code = message->data.result;
-      if (auto state = take(message->easy_handle)) {
-        auto outcome = outcome_of(*state, code);
-        keep_handle(std::move(state->handle));
-        finish(std::move(state->work), std::move(outcome));
-      }
+      auto state = take(message->easy_handle);
+      auto outcome = outcome_of(*state, code);
+      auto work = std::move(state->work);
+      keep(std::move(state), code == CURLE_OK);
+      finish(work, std::move(outcome));
     }
   }
 
-  easy_ptr take_handle() {
+  std::unique_ptr<transfer> take_spare() {
     if (!spare.empty()) {
-      auto handle = std::move(spare.back());
+      auto state = std::move(spare.back());
       spare.pop_back();
-      return handle;
+      return state;
     }
-    auto handle = easy_ptr{curl_easy_init()};
-    if (!handle)
+    auto state = std::make_unique<transfer>();
+    state->handle.reset(curl_easy_init());
+    if (!state->handle)
       throw std::bad_alloc{};
-    return handle;
+    set_up(*state);
+    return state;
   }
 
-  /// Forgets all that it was told, pointers included.
-  void keep_handle(easy_ptr handle) {
-    if (spare.size() >= spare_handles_max)
+  /// For the next request; what it pointed to of this one is forgotten.
+  /// @param good Whether it went well.
+  void keep(std::unique_ptr<transfer> state, bool good) {
+    if (spare.size() >= spares_max)
       return;
-    curl_easy_reset(handle.get());
-    spare.push_back(std::move(handle));
+    if (good && state->attempts <= 1) {
+      set(state->handle.get(), CURLOPT_POSTFIELDS, nullptr);
+    } else {
+      // curl counts what it repeats for the life of a handle, and gives up
+      // after five: only this begins anew.
+      curl_easy_reset(state->handle.get());
+      set_up(*state);
+    }
+    state->response = {};
+    state->header_bytes = 0;
+    state->attempts = 0;
+    state->too_large = false;
+    spare.push_back(std::move(state));
   }
 
   /// Ends what is over its deadline and curl has not noticed: jobs that wait
@@ -589,17 +744,17 @@ struct curl_client::impl {
         });
     }
     for (auto& work : late)
-      finish(std::move(work), http_failure{failure_kind::not_sent,
-                                           "timed out waiting for its turn"});
+      finish(work, http_failure{failure_kind::not_sent,
+                                "timed out waiting for its turn"});
     std::vector<CURL*> stuck;
-    for (const auto& [handle, state] : active)
+    for (const auto& state : active)
       if (now >= state->work.deadline + deadline_grace)
-        stuck.push_back(handle);
-    for (auto* handle : stuck)
-      if (auto state = take(handle)) {
-        auto outcome = outcome_of(*state, CURLE_OPERATION_TIMEDOUT);
-        finish(std::move(state->work), std::move(outcome));
-      }
+        stuck.push_back(state->handle.get());
+    for (auto* handle : stuck) {
+      auto state = take(handle);
+      auto outcome = outcome_of(*state, CURLE_OPERATION_TIMEDOUT);
+      finish(state->work, std::move(outcome));
+    }
   }
 
   /// The end: everything that is pending fails.
@@ -614,25 +769,28 @@ struct curl_client::impl {
     serve(millis{0});
     collect();
     while (!active.empty()) {
-      auto state = take(active.begin()->first);
+      auto state = take(active.back()->handle.get());
       auto kind
         = state->attempts > 0 ? failure_kind::in_doubt : failure_kind::not_sent;
-      finish(std::move(state->work),
-             http_failure{kind, state->label + ": the client is stopping"});
+      finish(state->work,
+             http_failure{kind, label_of(*state) + ": the client is stopping"});
     }
     for (auto& work : waiting)
-      finish(std::move(work),
+      finish(work,
              http_failure{failure_kind::not_sent, "the client is stopping"});
   }
 
   /// Takes a transfer out of curl's hands.
   std::unique_ptr<transfer> take(CURL* handle) {
     curl_multi_remove_handle(multi.get(), handle);
-    auto entry = active.find(handle);
-    if (entry == active.end())
-      return nullptr;
-    auto state = std::move(entry->second);
-    active.erase(entry);
+    transfer* which = nullptr;
+    curl_easy_getinfo(handle, CURLINFO_PRIVATE, &which);
+    auto state = std::exchange(active[which->place], nullptr);
+    // The last one fills the gap.
+    std::swap(active[state->place], active.back());
+    if (active[state->place])
+      active[state->place]->place = state->place;
+    active.pop_back();
     in_flight = active.size();
     return state;
   }
@@ -649,7 +807,7 @@ struct curl_client::impl {
       auto limit
         = in_head ? header_bytes_max : state.work.request.max_response_bytes;
       return http_failure{failure_kind::too_large,
-                          state.label + ": the response's "
+                          label_of(state) + ": the response's "
                             + (in_head ? "head" : "body") + " is longer than "
                             + std::to_string(limit) + " bytes"};
     }
@@ -659,14 +817,11 @@ struct curl_client::impl {
       cause = "the connection was closed without an answer";
     auto kind
       = state.attempts > 0 ? failure_kind::in_doubt : failure_kind::not_sent;
-    return http_failure{kind, state.label + ": " + cause};
+    return http_failure{kind, label_of(state) + ": " + cause};
   }
 
-  void finish(job work, http_outcome outcome) {
-    {
-      std::lock_guard guard{mutex};
-      --pending;
-    }
+  void finish(const job& work, http_outcome outcome) {
+    --pending;
     work.done(std::move(outcome));
   }
 
@@ -675,18 +830,24 @@ struct curl_client::impl {
   mutable std::mutex mutex;
   std::deque<job> queue; ///< Guarded.
   bool stopping = false; ///< Guarded.
-  /// Accepted and unanswered. Changed under the lock.
+  /// Accepted and unanswered. Grows under the lock.
   std::atomic<std::size_t> pending = 0;
   std::atomic<std::size_t> in_flight = 0;
+  /// Does not look at the queue before it is woken. Set under the lock.
+  std::atomic<bool> asleep = false;
 
   descriptor poller{::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"};
   descriptor woken{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"};
 
-  /// Of the client's thread, as everything below. Destroyed after `active`.
-  multi_ptr multi;
-  std::vector<easy_ptr> spare;
+  /// Of the client's thread, as everything below. Outlives `multi`.
+  std::unordered_map<curl_socket_t, watched> sockets;
+  multi_ptr multi;      ///< Destroyed after `active`.
+  slist_ptr connect_to; ///< Null where requests go where their URLs say.
+  std::array<target_ptr, known_urls_max> known;
+  std::size_t oldest_known = 0;
+  std::vector<std::unique_ptr<transfer>> spare;
+  std::vector<std::unique_ptr<transfer>> active;
   steady::time_point timer = steady::time_point::max(); ///< curl's.
-  std::unordered_map<CURL*, std::unique_ptr<transfer>> active;
   steady::time_point next_sweep{};
 
   std::thread worker;

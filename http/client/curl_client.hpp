@@ -13,9 +13,11 @@ struct curl_client_options {
   std::size_t in_flight_max = 256;
   /// Requests that wait for a slot. Beyond it: `refused`, at once.
   std::size_t queue_max = 1024;
-  /// Connections to one host and port.
-  std::size_t connections_per_host = 32;
-  /// Idle connections kept for reuse.
+  /// Connections to one host and port. Where each request takes one, those
+  /// beyond wait inside libcurl, and cost half as much again.
+  std::size_t connections_per_host = 64;
+  /// Connections kept for reuse. With more open than these, one is closed after
+  /// each request.
   std::size_t idle_connections_max = 64;
   /// Sent where a request brings none of its own.
   std::string user_agent = "slipway";

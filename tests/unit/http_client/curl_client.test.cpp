@@ -7,10 +7,15 @@
 #include <caf/test/unit_test.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <thread>
+#include <utility>
+#include <vector>
 
 using namespace slipway;
 using namespace slipway::client;
@@ -471,6 +476,199 @@ CAF_TEST(one dead server does not hold up the others) {
   client.stop();
   for (auto& result : stuck)
     CAF_CHECK(wait_for(result).failure() != nullptr);
+}
+
+CAF_TEST(a request looks as if it were the first) {
+  std::mutex mutex;
+  std::string seen;
+  socket_server server{[&](socket_connection& connection) {
+    for (auto text = connection.read_request(); !text.empty();
+         text = connection.read_request()) {
+      {
+        std::lock_guard guard{mutex};
+        seen = text;
+      }
+      connection.write(answer(text.starts_with("HEAD") ? "" : "ok"));
+    }
+  }};
+  std::vector<http_request> kinds;
+  auto add = [&](std::string method, std::string body, std::string path,
+                 header_list headers) {
+    auto request = to(server, std::move(method), std::move(body));
+    request.url = "http://" + server.address() + path;
+    request.headers = std::move(headers);
+    kinds.push_back(std::move(request));
+  };
+  add("GET", "", "/", {});
+  add("GET", "with a body", "/get", {{"Content-Type", "text/plain"}});
+  add("HEAD", "", "/head?a=1#part", {{"X-Head", "1"}, {"Accept", "x/y"}});
+  add("POST", "", "/", {});
+  add("POST", "a longer body than others", "/post", {{"X-Post", ""}});
+  add("PUT", "short", "/put", {{"User-Agent", "me"}});
+  add("DELETE", "", "/delete", {{"Authorization", "Bearer x"}});
+  add("DELETE", "why", "/with%20space", {{"Content-Length", "3"}});
+  add("REPORT", "", "/", {{"Host", "other.test"}});
+  auto text_of = [&](outbound& client, const http_request& request) {
+    CAF_CHECK_EQUAL(kind_of(ask(client, request)), "200");
+    std::lock_guard guard{mutex};
+    return std::exchange(seen, {});
+  };
+  for (const auto& second : kinds) {
+    curl_client fresh;
+    const auto wanted = text_of(fresh, second);
+    CAF_CHECK(wanted.starts_with(second.method + ' '));
+    for (const auto& first : kinds) {
+      text_of(fresh, first);
+      CAF_CHECK_EQUAL(text_of(fresh, second), wanted);
+    }
+  }
+}
+
+CAF_TEST(each request goes to its own URL) {
+  socket_server server{[](socket_connection& connection) {
+    for (auto text = connection.read_request(); !text.empty();
+         text = connection.read_request())
+      connection.write(answer(text.substr(0, text.find(" HTTP/"))));
+  }};
+  curl_client client;
+  for (int round = 0; round < 3; ++round)
+    for (int i = 0; i < 20; ++i) {
+      const auto path = "/" + std::to_string(i);
+      auto request = to(server);
+      request.url = "http://" + server.address() + path;
+      auto outcome = ask(client, request);
+      CAF_REQUIRE(outcome.response() != nullptr);
+      CAF_CHECK_EQUAL(outcome.response()->body, "GET " + path);
+    }
+}
+
+CAF_TEST(only loopback addresses go past the proxy) {
+  socket_server direct{always(answer("direct"))};
+  socket_server proxy{[](socket_connection& connection) {
+    for (auto text = connection.read_request(); !text.empty();
+         text = connection.read_request())
+      connection.write(answer(text.substr(0, text.find(" HTTP/"))));
+  }};
+  const auto address = "http://" + proxy.address();
+  ::setenv("http_proxy", address.c_str(), 1);
+  {
+    curl_client client;
+    auto far = to(direct);
+    far.url = "http://provider.invalid/x";
+    for (int i = 0; i < 3; ++i) {
+      auto outcome = ask(client, to(direct, "POST", "x"));
+      CAF_REQUIRE(outcome.response() != nullptr);
+      CAF_CHECK_EQUAL(outcome.response()->body, "direct");
+      outcome = ask(client, far);
+      CAF_REQUIRE(outcome.response() != nullptr);
+      CAF_CHECK_EQUAL(outcome.response()->body,
+                      "GET http://provider.invalid/x");
+    }
+    curl_client_options options;
+    options.connect_to = direct.address();
+    curl_client past{options};
+    for (int i = 0; i < 3; ++i) {
+      auto outcome = ask(past, far);
+      CAF_REQUIRE(outcome.response() != nullptr);
+      CAF_CHECK_EQUAL(outcome.response()->body, "direct");
+    }
+  }
+  ::unsetenv("http_proxy");
+}
+
+CAF_TEST(a failure leaves nothing behind) {
+  socket_server good{always(answer("ok"))};
+  socket_server rude{[](socket_connection& connection) {
+    connection.read_request();
+  }};
+  socket_server wordy{always(answer(std::string(1'000, 'x')))};
+  curl_client client;
+  for (int i = 0; i < 3; ++i) {
+    CAF_CHECK_EQUAL(kind_of(ask(client, to(rude, "POST", "x"))), "in_doubt");
+    CAF_CHECK_EQUAL(kind_of(ask(client, to(good, "POST", "x"))), "200");
+    auto request = to(wordy);
+    request.max_response_bytes = 10;
+    CAF_CHECK_EQUAL(kind_of(ask(client, request)), "too_large");
+    request = to(good);
+    request.url = "http://127.0.0.1:"
+                  + std::to_string(slipway::test::closed_port()) + "/";
+    CAF_CHECK_EQUAL(kind_of(ask(client, request)), "not_sent");
+    CAF_CHECK_EQUAL(kind_of(ask(client, to(good))), "200");
+  }
+}
+
+CAF_TEST(a GET may go twice however often that was needed) {
+  // Connections die in the middle of their second request.
+  socket_server server{[](socket_connection& connection) {
+    connection.read_request();
+    connection.write(answer("ok"));
+    connection.read_request();
+  }};
+  curl_client client;
+  for (int i = 0; i < 15; ++i)
+    CAF_CHECK_EQUAL(kind_of(ask(client, to(server))), "200");
+  CAF_CHECK_EQUAL(server.accepted(), 15);
+}
+
+CAF_TEST(connections that are closed meanwhile are replaced) {
+  socket_server server{[](socket_connection& connection) {
+    connection.read_request();
+    connection.write(answer("ok"));
+  }};
+  curl_client client;
+  for (int round = 0; round < 10; ++round) {
+    std::vector<std::future<http_outcome>> results;
+    for (int i = 0; i < 10; ++i)
+      results.push_back(send(client, to(server)));
+    for (auto& result : results)
+      CAF_CHECK_EQUAL(kind_of(wait_for(result)), "200");
+  }
+  CAF_CHECK_EQUAL(client.current_load().in_flight, 0u);
+}
+
+CAF_TEST(sockets of all kinds may have had the same number) {
+  socket_server server{[](socket_connection& connection) {
+    connection.read_request();
+    connection.write(answer("ok"));
+  }};
+  curl_client client;
+  auto begin = steady::now();
+  for (int i = 0; i < 30; ++i) {
+    // The thread that looks for the address reports over a socket as well.
+    auto nowhere = to(server);
+    nowhere.url = "http://" + std::string(64 + static_cast<std::size_t>(i), 'a')
+                  + ".invalid/";
+    auto lost = send(client, nowhere);
+    CAF_CHECK_EQUAL(kind_of(ask(client, to(server))), "200");
+    CAF_CHECK_EQUAL(kind_of(wait_for(lost)), "not_sent");
+  }
+  CAF_CHECK(steady::now() - begin < std::chrono::seconds{9});
+}
+
+CAF_TEST(a request wakes the thread whenever it comes) {
+  socket_server server{always(answer("ok"))};
+  curl_client client;
+  auto begin = steady::now();
+  for (int i = 0; i < 1'000; ++i)
+    CAF_REQUIRE_EQUAL(kind_of(ask(client, to(server, "POST", "x"))), "200");
+  // One that was not seen would wait for ten seconds.
+  CAF_CHECK(steady::now() - begin < std::chrono::seconds{9});
+}
+
+CAF_TEST(what a callback holds is let go) {
+  socket_server server{always(answer("ok"))};
+  curl_client client;
+  auto held = std::make_shared<int>();
+  std::promise<void> done;
+  client.send(to(server), [&done, held](http_outcome) {
+    done.set_value();
+  });
+  CAF_REQUIRE(done.get_future().wait_for(patience)
+              == std::future_status::ready);
+  auto deadline = steady::now() + patience;
+  while (held.use_count() > 1 && steady::now() < deadline)
+    std::this_thread::yield();
+  CAF_CHECK_EQUAL(held.use_count(), 1);
 }
 
 CAF_TEST(header names compare without regard to case) {
