@@ -570,7 +570,11 @@ SELECT subscription, seq, kind, reason, since, action, callback FROM (
    FROM orphans o WHERE o.gone_at IS NULL ORDER BY o.seen_at DESC LIMIT $3)
   UNION ALL
   (SELECT s.id, coalesce((SELECT max(seq) FROM instances i
-                          WHERE i.subscription_id = s.id), 0), 'stuck',
+                          WHERE i.subscription_id = s.id), 0)
+            -- The one that is implied has no row yet: lifecycle/implied.hpp.
+            + CASE WHEN s.started_at IS NOT NULL AND NOT EXISTS (
+                     SELECT FROM instances i WHERE i.subscription_id = s.id
+                       AND i.deleted_at IS NULL) THEN 1 ELSE 0 END, 'stuck',
           'past its deadline' || CASE WHEN s.error = '' THEN ''
                                       ELSE ': ' || s.error END,
           coalesce(s.deadline_at, s.phase_at), 'inspect', 0

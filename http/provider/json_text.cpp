@@ -2,10 +2,8 @@
 
 #include "http/provider/view.hpp"
 
-#include <boost/json/monotonic_resource.hpp>
 #include <boost/json/parser.hpp>
 
-#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -62,12 +60,9 @@ std::string mended(std::string_view text) {
 }
 
 std::optional<json::value> parse(std::string_view text) {
-  // All of it goes at once, when nothing of it is needed any more.
-  auto memory = json::make_shared_resource<json::monotonic_resource>(
-    std::max<std::size_t>(text.size(), 1024));
+  // What is half read lies here; the value itself in memory of its own.
   auto stack = std::array<unsigned char, 4096>{};
-  auto parser = json::parser{std::move(memory), deep_enough(), stack.data(),
-                             stack.size()};
+  auto parser = json::parser{{}, deep_enough(), stack.data(), stack.size()};
   auto error = json::error_code{};
   parser.write(text.data(), text.size(), error);
   if (error)

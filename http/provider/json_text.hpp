@@ -13,9 +13,6 @@ namespace slipway::provider {
 /// line was cut in the middle of an emoji: JavaScript writes that without
 /// hesitation, and strict parsers refuse all of the answer for it. Here such a
 /// half reads as U+FFFD.
-///
-/// The value and its parts share one piece of memory, which lives as long as
-/// the last of them: copy what is to stay.
 /// @returns nothing when it is no JSON, or invalid UTF-8.
 [[nodiscard]] std::optional<boost::json::value>
 parse_json(std::string_view text);

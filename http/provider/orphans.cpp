@@ -20,6 +20,7 @@ bool may_look_by_name(phase at) {
     case phase::cancelling:
     case phase::terminating:
     case phase::backing_off:
+    case phase::halting:
       return true;
     case phase::idle:
     case phase::skipped:
@@ -31,7 +32,6 @@ bool may_look_by_name(phase at) {
     case phase::failed:
     case phase::stopped:
     case phase::lapsed:
-    case phase::halting:
       return false;
   }
   return true;

@@ -152,6 +152,8 @@ struct railway_state::impl {
     /// Facts that are said along with what follows from them. The subject has
     /// come as far as they go.
     std::vector<lifecycle::event> untold;
+    /// A stop waits until they are said.
+    std::unique_ptr<outward_mark> unsaid;
     /// Continuations of an earlier task find another serial and do nothing.
     std::uint64_t serial = 0;
     std::vector<provider_call> calls;
@@ -409,6 +411,8 @@ struct railway_state::impl {
       = lifecycle::decide(t.state(), what, env->rules_of(t.subject->plan)).next;
     t.subject = std::move(next);
     t.untold.push_back(std::move(what));
+    if (!t.unsaid)
+      t.unsaid = std::make_unique<outward_mark>(env->load);
   }
 
   /// Ends the step with what is known by now; something is.
@@ -1898,10 +1902,11 @@ struct railway_state::impl {
            [this](task& t, answer& got) {
              const auto& project = value_at(got.data, "project");
              const auto environment = environment_of(project);
-             if (got.is == answer_class::ok && environment.empty())
-               finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
-             else if (got.is == answer_class::ok)
+             if (got.is == answer_class::ok && !environment.empty())
                halt_in(t, environment);
+             else if (got.is == answer_class::ok
+                      || got.is == answer_class::not_found)
+               finish(t, lifecycle::halted{now(), t.attempt(), env->chance()});
              else
                finish_failed(t, got, "reading the project");
            });

@@ -386,6 +386,11 @@ CAF_TEST(everything that needs a person is found) {
   with_stuck.push_back("stuck 2 inspect");
   std::sort(with_stuck.begin(), with_stuck.end());
   CAF_CHECK(attention(after(903'000 + 60'001)) == with_stuck);
+  // Its instance has no row before it has a project.
+  for (const auto& x : must(first->ask(
+         query::list_attention{after(963'001), millis{60'000}, 100})))
+    if (x.kind == "stuck")
+      CAF_CHECK_EQUAL(x.instance_seq, 1u);
   const auto rows
     = must(first->ask(query::list_attention{after(5'000), millis{0}, 2}));
   CAF_REQUIRE_EQUAL(rows.size(), 2u);

@@ -45,9 +45,9 @@ void for_all_phases(F f) {
 }
 
 /// Where a step may adopt or remove projects by their name.
-const auto looking
-  = std::set<phase>{phase::queued, phase::creating_project, phase::cancelling,
-                    phase::terminating, phase::backing_off};
+const auto looking = std::set<phase>{
+  phase::queued,      phase::creating_project, phase::cancelling,
+  phase::terminating, phase::backing_off,      phase::halting};
 
 } // namespace
 

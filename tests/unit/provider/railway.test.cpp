@@ -237,8 +237,10 @@ CAF_TEST(a first creation is announced and then called) {
   CAF_CHECK(calls->empty()); // Nothing was ever announced: no look.
   store_announcement(x);
   answer(call("projectCreate"), created());
-  // It is told along with what comes of the template.
+  // It is told along with what comes of the template, and a stop waits for
+  // that.
   CAF_CHECK(log->commands.empty());
+  CAF_CHECK_EQUAL(env->load->outward.load(), 1);
   call("template");
 }
 
@@ -333,6 +335,7 @@ CAF_TEST(a first creation and its template are told in one) {
     names_of(facts),
     "project_ready template_deployed workflow_finished configured "
     "deployment_observed");
+  CAF_CHECK_EQUAL(env->load->outward.load(), 0);
   const auto& ready = std::get<project_ready>(facts[0]);
   CAF_CHECK_EQUAL(ready.project_id, "p");
   CAF_CHECK_EQUAL(ready.environment_id, "e");
