@@ -369,6 +369,11 @@ timestamp supervisor_state::note_cause(transition& to, const command& what,
   }
   if (!further_facts)
     return at;
+  // Calls among the facts that they led to.
+  std::stable_sort(to.history.begin(), to.history.end(),
+                   [](const history_entry& a, const history_entry& b) {
+                     return a.at < b.at;
+                   });
   // Of the steps only the last one is to be taken, if there is one.
   std::erase(made.effects, effect::run_step);
   const auto& d = made.next.deployment;

@@ -223,8 +223,17 @@ CAF_TEST(a chain that ends in a failure goes on when its time has come) {
   failed.retry_after = 31s;
   auto cmd = make_command(id, project_ready{ready, 1, "p-1", "e-1", false});
   cmd->then = {template_deploy_started{ready + 1s, 1}, failed};
+  cmd->calls = {{ready, "projectCreate", "ok", ""},
+                {failed.at, "templateDeployV2", "in_doubt", "no answer"}};
+  const auto lines = db->history.size();
   self->send(aut, std::move(cmd));
   consume_messages();
+  // Each call goes with what it led to.
+  auto told = std::string{};
+  for (auto i = lines; i < db->history.size(); ++i)
+    told += db->history[i].entry.operation + " ";
+  CAF_CHECK_EQUAL(told, "projectCreate project_ready template_deploy_started "
+                        "templateDeployV2 step_failed ");
   const auto row = *db->find(id);
   CAF_CHECK(row.updated_at == failed.at);
   CAF_CHECK(row.state.deployment.at == phase::deploying_template);
