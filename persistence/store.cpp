@@ -69,10 +69,20 @@ const auto find_sql = select_records(
   ", " PLACE_IN_QUEUE, "(SELECT * FROM subscriptions WHERE id = $1) s",
   "ORDER BY p.seq");
 
+// The queue is gone through once, as far as the last of them stands: counting
+// for each what goes ahead would be as many times the queue.
 const auto changes_sql = select_records(
-  ", " PLACE_IN_QUEUE ", coalesce(s.owner = $3, false)",
-  "(SELECT x.* FROM unnest($1::bigint[], $2::bigint[]) AS w (id, revision) "
-  "JOIN subscriptions x ON x.id = w.id AND x.revision > w.revision) s",
+  ", s.place, coalesce(s.owner = $3, false)",
+  "(WITH page AS MATERIALIZED (SELECT x.* "
+  "FROM unnest($1::bigint[], $2::bigint[]) AS w (id, revision) "
+  "JOIN subscriptions x ON x.id = w.id AND x.revision > w.revision), "
+  "line AS MATERIALIZED (SELECT id, "
+  "row_number() OVER (ORDER BY queue_rank, id) AS place FROM subscriptions "
+  "WHERE stage = 1 AND EXISTS (SELECT FROM page WHERE phase = 2) "
+  "AND (queue_rank, id) <= (SELECT queue_rank, id FROM page WHERE phase = 2 "
+  "ORDER BY queue_rank DESC, id DESC LIMIT 1)) "
+  "SELECT page.*, coalesce(line.place, 0) AS place "
+  "FROM page LEFT JOIN line ON line.id = page.id) s",
   "ORDER BY s.id, p.seq");
 
 const auto load_sql = select_records(
