@@ -56,7 +56,7 @@ test('a deadline in between makes no second project', async () => {
       === 'The attempt failed, stopping what still builds'), { within: 20_000 });
   world.railway.endHanging();
   await world.untilStatus(subscription, 'running', { within: 60_000 });
-  assert.equal((await world.status(subscription)).attempt, 2);
+  assert.ok((await world.status(subscription)).attempt > 1, 'another attempt');
   assert.equal(world.projectsOf(subscription).length, 1);
   assert.equal(world.allProjectsOf(subscription).length, 1, 'made once');
 });
