@@ -5,13 +5,14 @@
 //
 // Prints one line of JSON, see README.md.
 
+#include "benchmarks/wire.hpp"
+
 #include <CLI/CLI.hpp>
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -37,6 +38,10 @@
 
 namespace {
 
+using slipway::bench::cpu_seconds;
+using slipway::bench::give_up;
+using slipway::bench::header;
+
 using steady = std::chrono::steady_clock;
 
 struct arguments {
@@ -50,10 +55,6 @@ struct arguments {
   double limit = 120;
   double again = 0;
 };
-
-[[noreturn]] void give_up(const std::string& what) {
-  throw std::runtime_error{what + ": " + std::strerror(errno)};
-}
 
 // -- what is sent ------------------------------------------------------------
 
@@ -123,29 +124,6 @@ struct answer {
   std::size_t size = 0; ///< Of all of it.
 };
 
-/// Finds `name`, in lower case and with its colon, among the header lines.
-std::optional<std::string_view>
-header(std::string_view head, std::string_view name) {
-  const auto same = [](char a, char b) {
-    return (a >= 'A' && a <= 'Z' ? static_cast<char>(a + 32) : a) == b;
-  };
-  for (auto at = head.find("\r\n"); at != std::string_view::npos;
-       at = head.find("\r\n", at)) {
-    at += 2;
-    const auto line = head.substr(at);
-    if (line.size() < name.size()
-        || !std::equal(name.begin(), name.end(), line.begin(),
-                       [&](char a, char b) {
-                         return same(b, a);
-                       }))
-      continue;
-    auto value = line.substr(name.size(), line.find("\r\n") - name.size());
-    value.remove_prefix(std::min(value.size(), value.find_first_not_of(" \t")));
-    return value;
-  }
-  return std::nullopt;
-}
-
 std::size_t number(std::string_view text) {
   auto out = std::size_t{0};
   for (auto c : text) {
@@ -176,16 +154,6 @@ std::optional<answer> take_answer(std::string_view text) {
 }
 
 // -- how it goes -------------------------------------------------------------
-
-/// User and system time of this process, in seconds.
-double cpu_seconds() {
-  auto used = rusage{};
-  ::getrusage(RUSAGE_SELF, &used);
-  const auto of = [](const timeval& x) {
-    return static_cast<double>(x.tv_sec) + static_cast<double>(x.tv_usec) / 1e6;
-  };
-  return of(used.ru_utime) + of(used.ru_stime);
-}
 
 class load {
 public:

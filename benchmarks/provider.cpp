@@ -16,11 +16,12 @@
 //
 // Prints the port it listens on, see README.md.
 
+#include "benchmarks/wire.hpp"
+
 #include <CLI/CLI.hpp>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -47,6 +48,10 @@
 
 namespace {
 
+using slipway::bench::cpu_seconds;
+using slipway::bench::give_up;
+using slipway::bench::header;
+
 namespace dom = simdjson::dom;
 
 constexpr auto request_max = std::size_t{1} << 20;
@@ -55,20 +60,6 @@ constexpr auto request_max = std::size_t{1} << 20;
 constexpr auto unsent_max = std::size_t{1} << 20;
 
 constexpr auto page_max = 100;
-
-[[noreturn]] void give_up(const std::string& what) {
-  throw std::runtime_error{what + ": " + std::strerror(errno)};
-}
-
-/// User and system time of this process, in seconds.
-double cpu_seconds() {
-  auto used = rusage{};
-  ::getrusage(RUSAGE_SELF, &used);
-  const auto of = [](const timeval& x) {
-    return static_cast<double>(x.tv_sec) + static_cast<double>(x.tv_usec) / 1e6;
-  };
-  return of(used.ru_utime) + of(used.ru_stime);
-}
 
 // -- JSON as text ------------------------------------------------------------
 
@@ -218,27 +209,6 @@ struct request {
   std::string_view body;
   std::size_t size = 0; ///< Of all of it.
 };
-
-/// Finds `name`, in lower case and with its colon, among the header lines.
-std::optional<std::string_view>
-header(std::string_view head, std::string_view name) {
-  const auto same = [](char a, char b) {
-    return (a >= 'A' && a <= 'Z' ? static_cast<char>(a + 32) : a) == b;
-  };
-  for (auto at = head.find("\r\n"); at != std::string_view::npos;
-       at = head.find("\r\n", at)) {
-    at += 2;
-    const auto line = head.substr(at);
-    if (line.size() < name.size()
-        || !std::equal(line.begin(), line.begin() + name.size(), name.begin(),
-                       same))
-      continue;
-    auto value = line.substr(name.size(), line.find("\r\n") - name.size());
-    value.remove_prefix(std::min(value.size(), value.find_first_not_of(" ")));
-    return value;
-  }
-  return std::nullopt;
-}
 
 /// The first request of `text`. It has a size as soon as that is known, and
 /// nothing else before all of it is there.

@@ -7,6 +7,8 @@
 // another file says of each stream when its second event came, in milliseconds
 // since 1970 with three decimals, or 0, and how many there were.
 
+#include "benchmarks/wire.hpp"
+
 #include <CLI/CLI.hpp>
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -31,11 +33,9 @@
 
 namespace {
 
-using clock_type = std::chrono::system_clock;
+using slipway::bench::give_up;
 
-[[noreturn]] void give_up(const std::string& what) {
-  throw std::runtime_error{what + ": " + std::strerror(errno)};
-}
+using clock_type = std::chrono::system_clock;
 
 struct watcher {
   std::string request;

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <string>
-#include <utility>
 
 namespace slipway::provider {
 
