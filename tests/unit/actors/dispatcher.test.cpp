@@ -106,6 +106,28 @@ CAF_TEST(a freed slot goes on at once) {
   CAF_CHECK(granted() == ids{4});
 }
 
+CAF_TEST(who is known has nothing read anew) {
+  for (auto i = 1u; i <= 6; ++i)
+    queue(i, millis{i});
+  want(1);
+  CAF_CHECK(granted() == (ids{1, 2, 3}));
+  take(1);
+  take(2);
+  auto readings = 0;
+  db->query_fault = [&readings](const store_job& what) {
+    readings += std::holds_alternative<job<query::slots>>(what) ? 1 : 0;
+    return errc::none;
+  };
+  // At work, about to be, and in line: all of them have come back to memory.
+  for (auto i : {1u, 3u, 5u})
+    want(i);
+  set(1, phase::running);
+  self->send(aut, slot_released{subscription_id{1}});
+  consume_messages();
+  CAF_CHECK(granted() == ids{4});
+  CAF_CHECK_EQUAL(readings, 0);
+}
+
 CAF_TEST(nobody gets a slot while automation is off) {
   automation(false);
   queue(1, 1ms);
