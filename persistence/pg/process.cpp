@@ -15,6 +15,7 @@
 #include <grp.h>
 #include <poll.h>
 #include <pwd.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -127,6 +128,9 @@ struct child_plan {
   }
   if (plan.directory != nullptr && ::chdir(plan.directory) != 0)
     give_up(3, process_step::directory);
+  // Not as we are scheduled ourselves.
+  const sched_param usual_turns{};
+  ::sched_setscheduler(0, SCHED_OTHER, &usual_turns);
   struct sigaction usual {};
   usual.sa_handler = SIG_DFL;
   for (int number = 1; number < NSIG; ++number)
