@@ -170,7 +170,7 @@ connect_keywords(const connection_options& options, const url_parts& parts) {
     += "-c statement_timeout="
        + std::to_string(options.statement_timeout.count())
        + " -c lock_timeout=" + std::to_string(options.lock_timeout.count())
-       + " -c TimeZone=UTC -c max_parallel_workers_per_gather=0";
+       + " -c TimeZone=UTC -c max_parallel_workers_per_gather=0 -c jit=off";
   if (options.plans_for_all)
     session += " -c plan_cache_mode=force_generic_plan";
   return {
