@@ -611,6 +611,8 @@ struct transition {
   std::uint64_t expected_revision = 0; ///< 0: the row does not exist yet.
   record next;
   std::uint64_t orders_changed = 0; ///< Bit i: orders[i] is to be written.
+  /// The first so many orders have rows already.
+  std::size_t orders_known = 0;
   /// When the gateway is to be asked about orders[i], should its status have
   /// changed. As many as there are orders, or none.
   std::vector<std::optional<timestamp>> first_asks;

@@ -301,6 +301,7 @@ void supervisor_state::append(command_ptr what, lifecycle::decision made) {
   const auto at = note_cause(*t, *what, made);
   t->expected_revision = current.state.revision;
   t->orders_changed = changed_orders(current.state, made.next);
+  t->orders_known = current.state.orders.size();
   t->instance_changed = lifecycle::stores_instance(current.state, made.next);
   for (const auto& order : made.next.orders)
     t->first_asks.push_back(lifecycle::first_ask(order, at, rules()));

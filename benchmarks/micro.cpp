@@ -174,6 +174,7 @@ transition payment_of(const state& paid, const std::string& body) {
   out.expected_revision = paid.revision - 1;
   out.next = record_of(paid);
   out.orders_changed = 1;
+  out.orders_known = 1;
   out.wake_at = paid.end_at;
   out.history = {{at(2), history_kind::state, "paid by order 1",
                   "payment_settled", "applied"}};

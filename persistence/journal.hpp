@@ -68,7 +68,7 @@ private:
   void ask_for_flush();
   tl::expected<std::vector<std::int64_t>, pg::error>
   write(const std::vector<transition_ptr>& some,
-        const std::vector<inbox_job_ptr>& kept);
+        const std::vector<inbox_job_ptr>& kept, bool callbacks_known);
   void
   commit(std::vector<transition_ptr> some, std::vector<inbox_job_ptr> kept);
   void tell();

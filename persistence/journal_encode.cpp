@@ -2,6 +2,7 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 
@@ -12,14 +13,16 @@ namespace {
 /// What a batch of transitions may hold besides rows and history. A statement
 /// names only those parts that are there: each one costs, empty or not.
 enum part_bit : unsigned {
-  has_orders = 1,
+  has_new_orders = 1,
   has_instances = 2,
   has_notices = 4,
   has_mails = 8, ///< Never without notices.
   has_callbacks = 16,
+  has_known_orders = 32,   ///< They have a row.
+  has_known_callbacks = 64, ///< Of some messages there is a row: never alone.
 };
 
-constexpr auto variants = std::size_t{32};
+constexpr auto variants = std::size_t{128};
 
 /// The rows of the next parameter.
 std::string unnest(int& next, const char* type) {
@@ -29,8 +32,7 @@ std::string unnest(int& next, const char* type) {
 // Everything of a batch is one statement: the rows that are still at the
 // expected revision and still ours go on, and only with them what hangs on
 // them. A transition that finds its row elsewhere writes nothing and takes no
-// neighbour along. Orders go by their number: of one subscription only one is
-// open at any moment, and the newer one comes last.
+// neighbour along.
 std::string update_sql(unsigned parts) {
   auto next = 2; // $1 is the server.
   auto sql = std::string{R"sql(WITH changed AS (
@@ -61,9 +63,30 @@ std::string update_sql(unsigned parts) {
   JOIN changed c ON c.id = o.id
   ORDER BY o.ordinality
 ))sql";
-  if (parts & has_orders) {
+  const auto known = std::to_string(next);
+  if (parts & has_known_orders) {
     sql += R"sql(, paid AS (
-  INSERT INTO payments AS p (subscription_id, seq, gateway, method, status,
+  UPDATE payments p SET
+    status = o.status, applied = o.applied, refunded_minor = o.refunded_minor,
+    paid_at = o.paid_at, transaction_id = o.transaction_id,
+    pay_code = o.pay_code, refund_seq = o.refund_seq,
+    refund_minor = o.refund_minor, refund_for = o.refund_for,
+    refund_error = o.refund_error, refunds_counted = o.refunds_counted,
+    period_at = CASE WHEN p.applied THEN p.period_at
+                     WHEN o.applied THEN c.start_at END,
+    ask_at = CASE WHEN p.status = o.status THEN p.ask_at ELSE o.ask_at END,
+    asks = CASE WHEN p.status = o.status THEN p.asks ELSE 0 END
+  FROM )sql";
+    sql += unnest(next, "journal_order");
+    sql += R"sql( AS o
+  JOIN changed c ON c.id = o.subscription_id
+  WHERE p.subscription_id = o.subscription_id AND p.seq = o.seq
+  RETURNING 1
+))sql";
+  }
+  if (parts & has_new_orders) {
+    sql += R"sql(, ordered AS (
+  INSERT INTO payments (subscription_id, seq, gateway, method, status,
     applied, amount_minor, refunded_minor, created_at, expires_at, paid_at,
     transaction_id, idempotency_key, pay_code, refund_seq, refund_minor,
     refund_for, refund_error, refunds_counted, ask_at, period_at)
@@ -71,20 +94,11 @@ std::string update_sql(unsigned parts) {
   FROM )sql";
     sql += unnest(next, "journal_order");
     sql += R"sql( AS o
-  JOIN changed c ON c.id = o.subscription_id
-  ORDER BY o.subscription_id, o.seq
-  ON CONFLICT (subscription_id, seq) DO UPDATE SET
-    status = excluded.status, applied = excluded.applied,
-    refunded_minor = excluded.refunded_minor, paid_at = excluded.paid_at,
-    transaction_id = excluded.transaction_id, pay_code = excluded.pay_code,
-    refund_seq = excluded.refund_seq, refund_minor = excluded.refund_minor,
-    refund_for = excluded.refund_for, refund_error = excluded.refund_error,
-    refunds_counted = excluded.refunds_counted,
-    period_at = CASE WHEN p.applied THEN p.period_at ELSE excluded.period_at END,
-    ask_at = CASE WHEN p.status = excluded.status THEN p.ask_at
-                  ELSE excluded.ask_at END,
-    asks = CASE WHEN p.status = excluded.status THEN p.asks ELSE 0 END
-))sql";
+  JOIN changed c ON c.id = o.subscription_id)sql";
+    // Of one subscription only one is open at any moment.
+    if (parts & has_known_orders)
+      sql += "\n  WHERE (SELECT count(*) FROM paid) >= 0";
+    sql += "\n)";
   }
   if (parts & has_instances) {
     sql += R"sql(, placed AS (
@@ -136,7 +150,9 @@ std::string update_sql(unsigned parts) {
     last_received_at, order_id, subscription_id, outcome, reason, headers, body)
   SELECT o.gateway, o.source, o.dedupe_key, o.received_at, o.received_at,
     o.order_id, o.subscription_id, 0, o.reason, o.headers, o.body
-  FROM given o JOIN changed c ON c.id = o.subscription_id
+  FROM given o JOIN changed c ON c.id = o.subscription_id)sql";
+    if (parts & has_known_callbacks)
+      sql += R"sql(
   ON CONFLICT (gateway, dedupe_key) DO UPDATE SET
     outcome = 0, reason = excluded.reason,
     (repeats, last_received_at) = (
@@ -144,10 +160,20 @@ std::string update_sql(unsigned parts) {
         CASE WHEN g.deliveries = 0 THEN k.last_received_at
              ELSE excluded.last_received_at END
       FROM given g WHERE g.gateway = excluded.gateway
-        AND g.dedupe_key = excluded.dedupe_key)
-))sql";
+        AND g.dedupe_key = excluded.dedupe_key))sql";
+    sql += "\n)";
   }
-  return sql + " SELECT id FROM changed";
+  sql += " SELECT id FROM changed";
+  // An order that has lost its row is not to be lost in silence as well.
+  if (parts & has_known_orders)
+    sql += R"sql( WHERE CASE (SELECT count(*) FROM paid)
+  WHEN cardinality($)sql"
+           + known + R"sql() THEN true
+  WHEN (SELECT count(*) FROM unnest($)sql"
+           + known + R"sql(::journal_order[]) o
+        JOIN changed c ON c.id = o.subscription_id) THEN true
+  ELSE slipway_missing('payments') END)sql";
+  return sql;
 }
 
 /// Statements keep pointers to their text: these live as long as the program.
@@ -162,14 +188,18 @@ struct update_variant {
   }
 };
 
+/// Few of them are ever used. Any thread.
 const pg::statement& update_statement(unsigned parts) {
-  static const auto all = [] {
-    auto out = std::array<std::unique_ptr<update_variant>, variants>{};
-    for (auto i = 0u; i < variants; ++i)
-      out[i] = std::make_unique<update_variant>(i);
-    return out;
-  }();
-  return all[parts]->statement;
+  struct place {
+    std::once_flag once;
+    std::unique_ptr<update_variant> made;
+  };
+  static auto all = std::array<place, variants>{};
+  auto& x = all[parts];
+  std::call_once(x.once, [&] {
+    x.made = std::make_unique<update_variant>(parts);
+  });
+  return x.made->statement;
 }
 
 } // namespace
@@ -314,12 +344,13 @@ struct changed_order {
   std::optional<timestamp> first_ask;
 };
 
+/// @param known  those that have a row already, or those that have none
 void add_orders(pg::params& to, const journal_types& types,
-                const transition_batch& some) {
+                const transition_batch& some, bool known) {
   auto orders = std::vector<changed_order>{};
   for (const auto* t : some)
     for (size_t i = 0; i < t->next.state.orders.size(); ++i)
-      if (t->orders_changed >> i & 1)
+      if ((t->orders_changed >> i & 1) != 0 && (i < t->orders_known) == known)
         orders.push_back(
           {t->next.id, &t->next.state.orders[i],
            i < t->first_asks.size() ? t->first_asks[i] : std::nullopt});
@@ -346,6 +377,15 @@ void add_orders(pg::params& to, const journal_types& types,
       .add(o.refunds_counted)
       .add(x.first_ask);
   });
+}
+
+/// Which of a transition's orders are written where.
+unsigned parts_of_orders(const transition& t) {
+  const auto known = t.orders_known < 64
+                       ? (std::uint64_t{1} << t.orders_known) - 1
+                       : ~std::uint64_t{0};
+  return ((t.orders_changed & ~known) != 0 ? has_new_orders : 0u)
+         | ((t.orders_changed & known) != 0 ? has_known_orders : 0u);
 }
 
 void add_instances(pg::params& to, const journal_types& types,
@@ -458,22 +498,25 @@ journal_types read_journal_types(const pg::result& from) {
 
 const pg::statement&
 encode_update(pg::params& to, const journal_types& types, std::int64_t server,
-              const transition_batch& some) {
+              const transition_batch& some, bool callbacks_known) {
   auto parts = 0u;
   for (const auto* t : some) {
-    parts |= (t->orders_changed != 0 ? has_orders : 0u)
-             | (t->instance_changed ? has_instances : 0u)
+    parts |= parts_of_orders(*t) | (t->instance_changed ? has_instances : 0u)
              | (!t->notices.empty() ? has_notices : 0u)
              | (t->callback ? has_callbacks : 0u);
     for (const auto& x : t->notices)
       parts |= x.by_mail ? has_mails : 0u;
   }
+  if (callbacks_known && (parts & has_callbacks) != 0)
+    parts |= has_known_callbacks;
   to.clear();
   to.add(server);
   add_subscriptions(to, types, some);
   add_history(to, types, some);
-  if (parts & has_orders)
-    add_orders(to, types, some);
+  if (parts & has_known_orders)
+    add_orders(to, types, some, true);
+  if (parts & has_new_orders)
+    add_orders(to, types, some, false);
   if (parts & has_instances)
     add_instances(to, types, some);
   if (parts & has_notices)

@@ -39,11 +39,14 @@ extern const pg::statement keep_callbacks;
 /// Writes transitions of rows that are there.
 /// @param types Those of the database that it is sent to.
 /// @param server Whose rows may be written.
+/// @param callbacks_known Of some of their callbacks there is a row already,
+///        which then says that it was applied; false: one that is there is a
+///        violation of `callbacks_one_per_event`.
 /// @returns the statement for these parameters, which gives the ids of those
 ///          that were where they were expected.
 [[nodiscard]] const pg::statement&
 encode_update(pg::params& to, const journal_types& types, std::int64_t server,
-              const transition_batch& some);
+              const transition_batch& some, bool callbacks_known = false);
 
 /// Fills the parameters of `insert_batch`.
 void encode_insert(pg::params& to, const journal_types& types,

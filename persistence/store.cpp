@@ -46,6 +46,14 @@ std::int32_t rows_max(std::size_t limit) {
   "AND NOT EXISTS (SELECT 1 FROM quarantines q WHERE q.subscription_id = "     \
   "s.id)"
 
+/// One page of those that are under way, by id: whatever the planner believes,
+/// it is read off the index of each stage (migration 0014).
+#define UNDER_WAY(columns, condition, limit, lock)                             \
+  "(SELECT x.* FROM unnest('{1,2,6,7}'::smallint[]) AS k (stage) "             \
+  "CROSS JOIN LATERAL (SELECT " columns                                        \
+  " FROM subscriptions u WHERE u.stage = k.stage AND " condition               \
+  " ORDER BY u.id LIMIT " limit lock ") x ORDER BY x.id LIMIT " limit ")"
+
 /// Nothing but an end that was proven takes an instance away from its
 /// subscription.
 #define IT_IS_THERE                                                            \
@@ -104,9 +112,10 @@ const auto by_ids_sql = select_records(
 
 const auto watched_sql = select_records(
   "",
-  "(SELECT * FROM subscriptions s WHERE stage IN (3, 5) AND id > $1 AND "
-  "(s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
-  " ORDER BY id LIMIT $2) s",
+  "(SELECT x.* FROM unnest('{3,5}'::smallint[]) AS k (stage) "
+  "CROSS JOIN LATERAL (SELECT * FROM subscriptions s WHERE s.stage = k.stage "
+  "AND s.id > $1 AND (s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
+  " ORDER BY s.id LIMIT $2) x ORDER BY x.id LIMIT $2) s",
   "ORDER BY s.id, p.seq");
 
 const auto by_project_sql
@@ -190,8 +199,8 @@ constexpr auto dead_servers = pg::statement{
 
 constexpr auto claim_page = pg::statement{
   "store_claim_page",
-  "WITH page AS (SELECT id FROM subscriptions WHERE NOT settled "
-  "AND owner = ANY ($1) ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) "
+  "WITH page AS " UNDER_WAY("u.id", "u.owner = ANY ($1)", "$3",
+                            " FOR UPDATE SKIP LOCKED") " "
   "UPDATE subscriptions s SET " TAKES " FROM page "
   "WHERE s.id = page.id RETURNING s.id",
   true};
@@ -203,8 +212,7 @@ constexpr auto retire_servers = pg::statement{
   "UPDATE servers SET retired_at = now() WHERE id = ANY ($1) "
   // A commit that was past the fence may still land.
   "AND ended_at < now() - interval '1 min' "
-  "AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE NOT s.settled "
-  "AND s.owner = servers.id)",
+  "AND NOT EXISTS " UNDER_WAY("u.id", "u.owner = servers.id", "1", ""),
   true};
 
 constexpr auto last_silence_statement = pg::statement{
@@ -222,8 +230,7 @@ constexpr auto forget_quarantines
 
 const auto own_sql = select_records(
   "",
-  "(SELECT * FROM subscriptions WHERE NOT settled AND owner = $1 AND id > $2 "
-  "ORDER BY id LIMIT $3) s",
+  UNDER_WAY("u.*", "u.owner = $1 AND u.id > $2", "$3", "") " s",
   "ORDER BY s.id, p.seq");
 
 const auto own_statement = pg::statement{"store_own", own_sql.c_str(), false};
@@ -369,6 +376,14 @@ SELECT at, source, id, kind, summary, operation, outcome FROM (
   "kind, instance_seq, public_url, error, duration_ms, amount_minor, "         \
   "created_at"
 
+/// The newest notices of user $1, of those before $2 (0: of all). They lie with
+/// their subscriptions.
+#define NEWEST_NOTICES(columns, limit)                                         \
+  "(SELECT n.* FROM user_subscriptions h CROSS JOIN LATERAL (SELECT " columns  \
+  " FROM notifications x WHERE x.subscription_id = h.subscription_id "         \
+  "AND ($2 = 0 OR x.id < $2) ORDER BY x.id DESC LIMIT " limit                  \
+  ") n WHERE h.user_id = $1 ORDER BY n.id DESC LIMIT " limit ")"
+
 #define NOTIFICATION_COLUMNS                                                   \
   "id, subscription_id, read_at, (SELECT plan FROM subscriptions s "           \
   "WHERE s.id = subscription_id), " NOTICE_COLUMNS
@@ -376,17 +391,15 @@ SELECT at, source, id, kind, summary, operation, outcome FROM (
 constexpr auto notifications_statement = pg::statement{
   "store_notifications",
   "SELECT " NOTIFICATION_COLUMNS
-  " FROM notifications WHERE user_id = $1 AND ($2 = 0 OR id < $2) "
-  "ORDER BY id DESC LIMIT $3",
+  " FROM " NEWEST_NOTICES("x.*", "$3") " page ORDER BY id DESC",
   false};
 
 // Unread ones have no index of their own: every notice would pay for it when it
 // is stored, and again when it is read. The newest ones of the user are looked
-// at instead, by the index that is there, and never more than so many.
+// at instead, and never more than so many.
 constexpr auto unread_statement = pg::statement{
   "store_unread",
-  "WITH looked AS MATERIALIZED (SELECT * FROM notifications "
-  "WHERE user_id = $1 AND ($2 = 0 OR id < $2) ORDER BY id DESC LIMIT $4) "
+  "WITH looked AS MATERIALIZED " NEWEST_NOTICES("x.*", "$4") " "
   "SELECT u.*, l.last FROM (SELECT CASE WHEN count(*) = $4 THEN min(id) "
   "ELSE 0 END AS last FROM looked) l LEFT JOIN LATERAL ("
   "SELECT " NOTIFICATION_COLUMNS
@@ -396,18 +409,18 @@ constexpr auto unread_statement = pg::statement{
 
 constexpr auto count_unread_statement = pg::statement{
   "store_count_unread",
-  "SELECT least(count(*) FILTER (WHERE read_at IS NULL), $2), "
-  "count(*) FILTER (WHERE read_at IS NULL) > $2 OR count(*) = $3 "
-  "FROM (SELECT read_at FROM notifications WHERE user_id = $1 "
-  "ORDER BY id DESC LIMIT $3) looked",
+  "SELECT least(count(*) FILTER (WHERE read_at IS NULL), $3), "
+  "count(*) FILTER (WHERE read_at IS NULL) > $3 OR count(*) = $4 "
+  "FROM " NEWEST_NOTICES("x.id, x.read_at", "$4") " looked",
   false};
 
 constexpr auto mark_all_statement = pg::statement{
   "store_mark_all_read",
-  "WITH looked AS MATERIALIZED (SELECT id, read_at FROM notifications "
-  "WHERE user_id = $1 AND ($2 = 0 OR id < $2) ORDER BY id DESC LIMIT $4), "
+  "WITH looked AS MATERIALIZED "
+  NEWEST_NOTICES("x.subscription_id, x.id, x.read_at", "$4") ", "
   "marked AS (UPDATE notifications n SET read_at = $3 FROM looked l "
-  "WHERE n.id = l.id AND l.read_at IS NULL AND n.read_at IS NULL "
+  "WHERE n.subscription_id = l.subscription_id AND n.id = l.id "
+  "AND l.read_at IS NULL AND n.read_at IS NULL "
   "RETURNING n.id) "
   "SELECT (SELECT count(*) FROM marked), (SELECT CASE WHEN count(*) = $4 "
   "THEN min(id) ELSE 0 END FROM looked)",
@@ -427,8 +440,11 @@ constexpr auto write_preferences_statement = pg::statement{
 
 constexpr auto mark_read_statement = pg::statement{
   "store_mark_read",
-  "UPDATE notifications SET read_at = coalesce(read_at, $3) "
-  "WHERE user_id = $1 AND id = $2 RETURNING " NOTIFICATION_COLUMNS,
+  "UPDATE notifications n SET read_at = coalesce(read_at, $3) "
+  "FROM user_subscriptions h WHERE h.user_id = $1 "
+  "AND n.subscription_id = h.subscription_id AND n.id = $2 "
+  "RETURNING id, n.subscription_id, read_at, (SELECT plan "
+  "FROM subscriptions s WHERE s.id = n.subscription_id), " NOTICE_COLUMNS,
   true};
 
 constexpr auto remember_statement = pg::statement{
@@ -775,8 +791,8 @@ constexpr auto asked_statement = pg::statement{
 // Of those that are under way, which are few.
 constexpr auto pending_phases_statement
   = pg::statement{"store_pending_phases",
-                  "SELECT phase, count(*) FROM subscriptions WHERE NOT settled "
-                  "GROUP BY phase",
+                  "SELECT phase, count(*) FROM subscriptions "
+                  "WHERE stage IN (1, 2, 6, 7) GROUP BY phase",
                   false};
 
 // What a refund or an order waits for counts by the same partial indexes as in
@@ -803,7 +819,7 @@ SELECT kind, subscription, what, since FROM (
                      WHEN 12 THEN 'tries again after a failed attempt'
                      ELSE 'stops what a failed attempt still builds' END AS what,
           phase_at AS since
-   FROM subscriptions WHERE NOT settled AND phase NOT IN (10, 14)
+   FROM subscriptions WHERE stage IN (1, 2, 7) AND phase <> 10
    ORDER BY phase_at LIMIT $2)
   UNION ALL
   (SELECT 1::smallint, s.id,
@@ -815,7 +831,7 @@ SELECT kind, subscription, what, since FROM (
           s.phase_at
    FROM subscriptions s
    LEFT JOIN instances i ON i.subscription_id = s.id AND i.deleted_at IS NULL
-   WHERE NOT s.settled AND s.phase IN (10, 14)
+   WHERE s.stage IN (2, 6) AND s.phase IN (10, 14)
    ORDER BY s.phase_at LIMIT $2)
   UNION ALL
   (SELECT 1::smallint, subscription_id,
@@ -1364,6 +1380,7 @@ public:
       count_unread_statement,
       pg::params{}
         .add(q.user_id)
+        .add(std::int64_t{0})
         .add(rows_max(q.count_max))
         .add(rows_max(q.scan_max)),
       [](const pg::result& rows) -> answer<count_unread::found> {

@@ -415,14 +415,14 @@ CAF_TEST(the indexes are those that the questions use) {
                     index);
   };
   const auto from = std::string{"SELECT id FROM subscriptions s WHERE "};
-  uses(from + "stage IN (3, 5) AND id > 7 ORDER BY id LIMIT 25",
-       "subscriptions_watched");
+  uses(from + "stage = 3 AND id > 7 ORDER BY id LIMIT 25",
+       "subscriptions_by_stage");
   uses(from + "stage = 1 ORDER BY queue_rank, id LIMIT 10",
        "subscriptions_queue");
-  uses(from + "stage = 2", "subscriptions_at_work");
-  uses(from + "stage = 5 ORDER BY id DESC LIMIT 100", "subscriptions_lapsed");
+  uses(from + "stage = 2", "subscriptions_by_stage");
+  uses(from + "stage = 5 ORDER BY id DESC LIMIT 100", "subscriptions_by_stage");
   uses(from + "stage = 6 AND phase_at < now() LIMIT 100",
-       "subscriptions_terminating");
+       "subscriptions_by_stage");
   uses(from + "stage IN (3, 5) AND status = 5 ORDER BY id DESC LIMIT 100",
        "subscriptions_refunded_running");
   uses("SELECT 1 FROM instances WHERE project_id = 'q-77' "

@@ -252,6 +252,7 @@ public:
       if (i >= now.state.orders.size()
           || now.state.orders[i] != made.next.orders[i])
         t->orders_changed |= std::uint64_t{1} << i;
+    t->orders_known = now.state.orders.size();
     t->instance_changed = lifecycle::stores_instance(now.state, made.next);
     const auto at = lifecycle::time_of(what);
     for (const auto& order : made.next.orders)
