@@ -47,11 +47,13 @@ std::int32_t rows_max(std::size_t limit) {
   "s.id)"
 
 /// One page of those that are under way, by id: whatever the planner believes,
-/// it is read off the index of each stage (migration 0014).
+/// it is read off the index, stage by stage. That one leaves out stage 0, which
+/// has to be said (migration 0014).
 #define UNDER_WAY(columns, condition, limit, lock)                             \
   "(SELECT x.* FROM unnest('{1,2,6,7}'::smallint[]) AS k (stage) "             \
   "CROSS JOIN LATERAL (SELECT " columns                                        \
-  " FROM subscriptions u WHERE u.stage = k.stage AND " condition               \
+  " FROM subscriptions u WHERE u.stage = k.stage AND u.stage <> 0 "            \
+  "AND " condition                                                             \
   " ORDER BY u.id LIMIT " limit lock ") x ORDER BY x.id LIMIT " limit ")"
 
 /// Nothing but an end that was proven takes an instance away from its
@@ -114,7 +116,7 @@ const auto watched_sql = select_records(
   "",
   "(SELECT x.* FROM unnest('{3,5}'::smallint[]) AS k (stage) "
   "CROSS JOIN LATERAL (SELECT * FROM subscriptions s WHERE s.stage = k.stage "
-  "AND s.id > $1 AND (s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
+  "AND s.stage <> 0 AND s.id > $1 AND (s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
   " ORDER BY s.id LIMIT $2) x ORDER BY x.id LIMIT $2) s",
   "ORDER BY s.id, p.seq");
 

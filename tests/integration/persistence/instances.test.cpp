@@ -417,6 +417,12 @@ CAF_TEST(the indexes are those that the questions use) {
   const auto from = std::string{"SELECT id FROM subscriptions s WHERE "};
   uses(from + "stage = 3 AND id > 7 ORDER BY id LIMIT 25",
        "subscriptions_by_stage");
+  uses("SELECT x.id FROM unnest('{1,2,6,7}'::smallint[]) k (stage) "
+       "CROSS JOIN LATERAL (SELECT u.id FROM subscriptions u "
+       "WHERE u.stage = k.stage AND u.stage <> 0 AND u.owner = ANY ('{1,2}') "
+       "ORDER BY u.id LIMIT 100 FOR UPDATE SKIP LOCKED) x "
+       "ORDER BY x.id LIMIT 100",
+       "subscriptions_by_stage");
   uses(from + "stage = 1 ORDER BY queue_rank, id LIMIT 10",
        "subscriptions_queue");
   uses(from + "stage = 2", "subscriptions_by_stage");
