@@ -93,8 +93,7 @@ constexpr auto servers_statement = pg::statement{
   "WITH gone AS (DELETE FROM servers v WHERE v.id IN (SELECT w.id "
   "FROM servers w WHERE w.retired_at < $1 AND NOT EXISTS (SELECT 1 "
   "FROM quarantines q WHERE q.server = w.id) AND NOT EXISTS (SELECT 1 "
-  "FROM subscriptions s WHERE s.stage IN (1, 2, 6, 7) AND s.owner = w.id) "
-  "LIMIT $2) "
+  "FROM subscriptions s WHERE NOT s.settled AND s.owner = w.id) LIMIT $2) "
   "AND v.retired_at < $1 RETURNING 1) SELECT count(*) FROM gone",
   true};
 

@@ -46,16 +46,6 @@ std::int32_t rows_max(std::size_t limit) {
   "AND NOT EXISTS (SELECT 1 FROM quarantines q WHERE q.subscription_id = "     \
   "s.id)"
 
-/// One page of those that are under way, by id: whatever the planner believes,
-/// it is read off the index, stage by stage. That one leaves out stage 0, which
-/// has to be said (migration 0014).
-#define UNDER_WAY(columns, condition, limit, lock)                             \
-  "(SELECT x.* FROM unnest('{1,2,6,7}'::smallint[]) AS k (stage) "             \
-  "CROSS JOIN LATERAL (SELECT " columns                                        \
-  " FROM subscriptions u WHERE u.stage = k.stage AND u.stage <> 0 "            \
-  "AND " condition                                                             \
-  " ORDER BY u.id LIMIT " limit lock ") x ORDER BY x.id LIMIT " limit ")"
-
 /// Nothing but an end that was proven takes an instance away from its
 /// subscription.
 #define IT_IS_THERE                                                            \
@@ -114,10 +104,9 @@ const auto by_ids_sql = select_records(
 
 const auto watched_sql = select_records(
   "",
-  "(SELECT x.* FROM unnest('{3,5}'::smallint[]) AS k (stage) "
-  "CROSS JOIN LATERAL (SELECT * FROM subscriptions s WHERE s.stage = k.stage "
-  "AND s.stage <> 0 AND s.id > $1 AND (s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
-  " ORDER BY s.id LIMIT $2) x ORDER BY x.id LIMIT $2) s",
+  "(SELECT * FROM subscriptions s WHERE stage IN (3, 5) AND id > $1 AND "
+  "(s.owner = $3 OR " NOBODY_OWNS_IT ") AND " IT_IS_THERE
+  " ORDER BY id LIMIT $2) s",
   "ORDER BY s.id, p.seq");
 
 const auto by_project_sql
@@ -201,8 +190,8 @@ constexpr auto dead_servers = pg::statement{
 
 constexpr auto claim_page = pg::statement{
   "store_claim_page",
-  "WITH page AS " UNDER_WAY("u.id", "u.owner = ANY ($1)", "$3",
-                            " FOR UPDATE SKIP LOCKED") " "
+  "WITH page AS (SELECT id FROM subscriptions WHERE NOT settled "
+  "AND owner = ANY ($1) ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) "
   "UPDATE subscriptions s SET " TAKES " FROM page "
   "WHERE s.id = page.id RETURNING s.id",
   true};
@@ -214,7 +203,8 @@ constexpr auto retire_servers = pg::statement{
   "UPDATE servers SET retired_at = now() WHERE id = ANY ($1) "
   // A commit that was past the fence may still land.
   "AND ended_at < now() - interval '1 min' "
-  "AND NOT EXISTS " UNDER_WAY("u.id", "u.owner = servers.id", "1", ""),
+  "AND NOT EXISTS (SELECT 1 FROM subscriptions s WHERE NOT s.settled "
+  "AND s.owner = servers.id)",
   true};
 
 constexpr auto last_silence_statement = pg::statement{
@@ -232,7 +222,8 @@ constexpr auto forget_quarantines
 
 const auto own_sql = select_records(
   "",
-  UNDER_WAY("u.*", "u.owner = $1 AND u.id > $2", "$3", "") " s",
+  "(SELECT * FROM subscriptions WHERE NOT settled AND owner = $1 AND id > $2 "
+  "ORDER BY id LIMIT $3) s",
   "ORDER BY s.id, p.seq");
 
 const auto own_statement = pg::statement{"store_own", own_sql.c_str(), false};
@@ -793,8 +784,8 @@ constexpr auto asked_statement = pg::statement{
 // Of those that are under way, which are few.
 constexpr auto pending_phases_statement
   = pg::statement{"store_pending_phases",
-                  "SELECT phase, count(*) FROM subscriptions "
-                  "WHERE stage IN (1, 2, 6, 7) GROUP BY phase",
+                  "SELECT phase, count(*) FROM subscriptions WHERE NOT settled "
+                  "GROUP BY phase",
                   false};
 
 // What a refund or an order waits for counts by the same partial indexes as in
@@ -821,7 +812,7 @@ SELECT kind, subscription, what, since FROM (
                      WHEN 12 THEN 'tries again after a failed attempt'
                      ELSE 'stops what a failed attempt still builds' END AS what,
           phase_at AS since
-   FROM subscriptions WHERE stage IN (1, 2, 7) AND phase <> 10
+   FROM subscriptions WHERE NOT settled AND phase NOT IN (10, 14)
    ORDER BY phase_at LIMIT $2)
   UNION ALL
   (SELECT 1::smallint, s.id,
@@ -833,7 +824,7 @@ SELECT kind, subscription, what, since FROM (
           s.phase_at
    FROM subscriptions s
    LEFT JOIN instances i ON i.subscription_id = s.id AND i.deleted_at IS NULL
-   WHERE s.stage IN (2, 6) AND s.phase IN (10, 14)
+   WHERE NOT s.settled AND s.phase IN (10, 14)
    ORDER BY s.phase_at LIMIT $2)
   UNION ALL
   (SELECT 1::smallint, subscription_id,

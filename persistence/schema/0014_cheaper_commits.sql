@@ -8,22 +8,21 @@ LOCK TABLE subscriptions, payments, callbacks, notifications
   IN ACCESS EXCLUSIVE MODE;
 
 -- Where a deployment stands, one byte for each phase: 1 in the queue, 2 at work in
--- a slot, 3 running, 4 failed, 5 lapsed, 6 terminating, 7 between two attempts, 0
--- anything else. 1, 2, 6 and 7 are all those that are under way (not settled). A
--- phase that is none is out of the range of get_byte. Takes along all indexes over
--- it.
+-- a slot, 3 running, 4 failed, 5 lapsed, 6 terminating, 0 anything else. A phase
+-- that is none is out of the range of get_byte. Takes along all indexes over it.
 ALTER TABLE subscriptions DROP COLUMN stage;
 ALTER TABLE subscriptions ADD COLUMN stage smallint NOT NULL
   GENERATED ALWAYS AS
-    (get_byte('\x00000102020202020304020007050602'::bytea, phase)) STORED;
--- One index for all lists of those.
-DROP INDEX subscriptions_unsettled;
-CREATE INDEX subscriptions_by_stage ON subscriptions (stage, id)
-  WHERE stage <> 0;
+    (get_byte('\x00000102020202020304020000050602'::bytea, phase)) STORED;
 CREATE INDEX subscriptions_queue ON subscriptions (queue_rank, id)
   WHERE stage = 1;
+CREATE INDEX subscriptions_watched ON subscriptions (id)
+  WHERE stage IN (3, 5);
 CREATE INDEX subscriptions_refunded_running ON subscriptions (id)
   WHERE stage IN (3, 5) AND status = 5;
+-- One for all lists of those that do not simply run.
+CREATE INDEX subscriptions_by_stage ON subscriptions (stage, id)
+  WHERE stage IN (2, 4, 5, 6);
 
 -- Notices lie with their subscription, where what has just been written lies, and
 -- not with their user, each in a page of its own: a user's are found through

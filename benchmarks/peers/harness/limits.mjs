@@ -81,7 +81,7 @@ CREATE TABLE subscriptions (
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL
 ) WITH (fillfactor = 70);
-CREATE INDEX ON subscriptions (phase, id) WHERE phase <> 0;
+CREATE INDEX ON subscriptions (id) WHERE NOT settled;
 CREATE INDEX ON subscriptions (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX ON subscriptions (queue_rank, id) WHERE phase = 2;
 

@@ -415,18 +415,15 @@ CAF_TEST(the indexes are those that the questions use) {
                     index);
   };
   const auto from = std::string{"SELECT id FROM subscriptions s WHERE "};
-  uses(from + "stage = 3 AND id > 7 ORDER BY id LIMIT 25",
-       "subscriptions_by_stage");
-  uses("SELECT x.id FROM unnest('{1,2,6,7}'::smallint[]) k (stage) "
-       "CROSS JOIN LATERAL (SELECT u.id FROM subscriptions u "
-       "WHERE u.stage = k.stage AND u.stage <> 0 AND u.owner = ANY ('{1,2}') "
-       "ORDER BY u.id LIMIT 100 FOR UPDATE SKIP LOCKED) x "
-       "ORDER BY x.id LIMIT 100",
-       "subscriptions_by_stage");
+  uses(from + "stage IN (3, 5) AND id > 7 ORDER BY id LIMIT 25",
+       "subscriptions_watched");
   uses(from + "stage = 1 ORDER BY queue_rank, id LIMIT 10",
        "subscriptions_queue");
   uses(from + "stage = 2", "subscriptions_by_stage");
+  uses(from + "stage = 4 ORDER BY id DESC LIMIT 100", "subscriptions_by_stage");
   uses(from + "stage = 5 ORDER BY id DESC LIMIT 100", "subscriptions_by_stage");
+  uses(from + "NOT settled AND owner = 1 AND id > 7 ORDER BY id LIMIT 100",
+       "subscriptions_unsettled");
   uses(from + "stage = 6 AND phase_at < now() LIMIT 100",
        "subscriptions_by_stage");
   uses(from + "stage IN (3, 5) AND status = 5 ORDER BY id DESC LIMIT 100",

@@ -303,6 +303,67 @@ CAF_TEST(what was applied stays applied however often it comes) {
                   1);
 }
 
+CAF_TEST(a callback that has a row takes no neighbour along) {
+  auto lives = ordered(1, 2);
+  auto entry = message("late", callback_outcome::contradicted, "why");
+  entry.subscription = lives[0].now.id;
+  CAF_CHECK(wait_for(first->send(entry)) == errc::none);
+  auto held_by = blocker();
+  auto t = lives[0].pay("tx-1");
+  t->callback = std::make_shared<callback_entry>(entry);
+  auto u = lives[1].pay("tx-2");
+  auto other = message("paid", callback_outcome::applied, "");
+  other.subscription = lives[1].now.id;
+  u->callback = std::make_shared<callback_entry>(other);
+  auto hold = held_up{*this, held_by};
+  auto first_stored = first->send(t);
+  auto second_stored = first->send(u);
+  hold.let_go();
+  CAF_CHECK(wait_for(std::move(first_stored)) == commit_status::stored);
+  CAF_CHECK(wait_for(std::move(second_stored)) == commit_status::stored);
+  auto db = probe{url};
+  CAF_CHECK_EQUAL(db.count("callbacks WHERE outcome = 0"), 2);
+  CAF_CHECK_EQUAL(db.count("payments WHERE status = 1 AND applied"), 2);
+}
+
+CAF_TEST(an order without its row is refused and changes nothing) {
+  auto lives = ordered(1, 2);
+  auto db = probe{url};
+  db.run("DELETE FROM payments WHERE subscription_id = 1");
+  auto held_by = blocker();
+  auto hold = held_up{*this, held_by};
+  auto lost = first->send(lives[0].pay("tx-1"));
+  auto kept = first->send(lives[1].pay("tx-2"));
+  hold.let_go();
+  CAF_CHECK(wait_for(std::move(lost)) == commit_status::refused);
+  CAF_CHECK(wait_for(std::move(kept)) == commit_status::stored);
+  CAF_CHECK_EQUAL(db.count("payments"), 1);
+  CAF_CHECK_EQUAL(db.count("subscriptions WHERE id = 1 AND status = 0"), 1);
+  CAF_CHECK_EQUAL(db.count("subscriptions WHERE id = 2 AND status = 1"), 1);
+  // A neighbour that finds its row elsewhere has no order to be found, either.
+  auto stale = lives[1];
+  store(lives[1].step(slot_granted{after(3'000)}));
+  auto held_again = blocker();
+  auto third = ordered(3, 1);
+  auto hold_again = held_up{*this, held_again};
+  auto late = first->send(stale.step(
+    refund_requested{after(4'000), 1, refund_cause::operator_}));
+  auto paid = first->send(third[0].pay("tx-3"));
+  hold_again.let_go();
+  CAF_CHECK(wait_for(std::move(late)) == commit_status::conflict);
+  CAF_CHECK(wait_for(std::move(paid)) == commit_status::stored);
+}
+
+CAF_TEST(one transition closes an order and opens the next one) {
+  auto lives = ordered(1, 1);
+  auto t = lives[0].order();
+  CAF_REQUIRE_EQUAL(t->orders_known, 1u);
+  CAF_REQUIRE_EQUAL(t->orders_changed, 3u);
+  store(t);
+  CAF_CHECK_EQUAL(probe{url}.count("payments WHERE seq = 1 AND status <> 0"), 1);
+  CAF_CHECK_EQUAL(probe{url}.count("payments WHERE seq = 2 AND status = 0"), 1);
+}
+
 CAF_TEST(a callback is kept only with the transition that it caused) {
   auto lives = ordered(1, 1);
   auto stale = lives[0];

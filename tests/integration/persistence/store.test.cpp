@@ -280,6 +280,41 @@ CAF_TEST(notifications are listed and read by their user only) {
   CAF_CHECK(read.read_at == after(6'000));
 }
 
+CAF_TEST(notifications of several subscriptions are one list) {
+  // Each of them has one from paying, in turn, and one of its own later on.
+  auto lives = std::vector<life>{};
+  for (auto id : {1, 2, 3})
+    lives.push_back(queued(static_cast<std::uint64_t>(id), 2'000));
+  for (auto i : {1, 0, 2})
+    run(lives[static_cast<std::size_t>(i)], 3'000);
+  auto told = std::vector<std::int64_t>{};
+  auto of = std::vector<std::uint64_t>{};
+  for (auto before = std::int64_t{0};;) {
+    const auto page
+      = must(first->ask(query::list_notifications{"user-1", before, 2}));
+    CAF_CHECK_EQUAL(page.unread.count, 6);
+    for (const auto& x : page.rows) {
+      told.push_back(x.id);
+      of.push_back(raw(x.subscription));
+    }
+    before = page.next;
+    if (before == 0)
+      break;
+  }
+  CAF_CHECK((of == std::vector<std::uint64_t>{3, 1, 2, 3, 2, 1}));
+  CAF_CHECK(std::is_sorted(told.rbegin(), told.rend()));
+  // Marked from the third one downwards, and then all.
+  auto marked
+    = must(first->ask(query::mark_all_read{"user-1", told[2], after(5'000)}));
+  CAF_CHECK_EQUAL(marked.marked, 3);
+  const auto unread = must(
+    first->ask(query::list_notifications{"user-1", 0, 10, true}));
+  CAF_REQUIRE_EQUAL(unread.rows.size(), 3u);
+  CAF_CHECK_EQUAL(unread.rows[2].id, told[2]);
+  marked = must(first->ask(query::mark_all_read{"user-1", 0, after(6'000)}));
+  CAF_CHECK_EQUAL(marked.marked, 3);
+}
+
 CAF_TEST(mails are owed until they are marked) {
   must(first->ask(
     query::remember_user{"user-1", "a@example.com", "en", after(0)}));
