@@ -116,9 +116,8 @@ journal_state::write(const std::vector<transition_ptr>& some,
     commands.push_back({&insert_batch, &insert_params});
   }
   if (!updates.empty()) {
-    const auto& update
-      = encode_update(update_params, types, options.server, updates,
-                      callbacks_known);
+    const auto& update = encode_update(update_params, types, options.server,
+                                       updates, callbacks_known);
     commands.push_back({&update, &update_params});
   }
   if (!kept.empty()) {

@@ -18,7 +18,7 @@ enum part_bit : unsigned {
   has_notices = 4,
   has_mails = 8, ///< Never without notices.
   has_callbacks = 16,
-  has_known_orders = 32,   ///< They have a row.
+  has_known_orders = 32,    ///< They have a row.
   has_known_callbacks = 64, ///< Of some messages there is a row: never alone.
 };
 

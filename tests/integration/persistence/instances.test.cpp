@@ -421,7 +421,6 @@ CAF_TEST(the indexes are those that the questions use) {
        "subscriptions_queue");
   uses(from + "stage = 2", "subscriptions_by_stage");
   uses(from + "stage = 4 ORDER BY id DESC LIMIT 100", "subscriptions_by_stage");
-  uses(from + "stage = 5 ORDER BY id DESC LIMIT 100", "subscriptions_by_stage");
   uses(from + "NOT settled AND owner = 1 AND id > 7 ORDER BY id LIMIT 100",
        "subscriptions_unsettled");
   uses(from + "stage = 6 AND phase_at < now() LIMIT 100",

@@ -337,17 +337,18 @@ CAF_TEST(an order without its row is refused and changes nothing) {
   hold.let_go();
   CAF_CHECK(wait_for(std::move(lost)) == commit_status::refused);
   CAF_CHECK(wait_for(std::move(kept)) == commit_status::stored);
-  CAF_CHECK_EQUAL(db.count("payments"), 1);
+  CAF_CHECK_EQUAL(db.count("payments WHERE subscription_id < 3"), 1);
   CAF_CHECK_EQUAL(db.count("subscriptions WHERE id = 1 AND status = 0"), 1);
   CAF_CHECK_EQUAL(db.count("subscriptions WHERE id = 2 AND status = 1"), 1);
   // A neighbour that finds its row elsewhere has no order to be found, either.
   auto stale = lives[1];
   store(lives[1].step(slot_granted{after(3'000)}));
-  auto held_again = blocker();
+  auto held_again = life{9'000'001};
+  store(held_again.create());
   auto third = ordered(3, 1);
   auto hold_again = held_up{*this, held_again};
-  auto late = first->send(stale.step(
-    refund_requested{after(4'000), 1, refund_cause::operator_}));
+  auto late = first->send(
+    stale.step(refund_requested{after(4'000), 1, refund_cause::operator_}));
   auto paid = first->send(third[0].pay("tx-3"));
   hold_again.let_go();
   CAF_CHECK(wait_for(std::move(late)) == commit_status::conflict);
@@ -360,7 +361,8 @@ CAF_TEST(one transition closes an order and opens the next one) {
   CAF_REQUIRE_EQUAL(t->orders_known, 1u);
   CAF_REQUIRE_EQUAL(t->orders_changed, 3u);
   store(t);
-  CAF_CHECK_EQUAL(probe{url}.count("payments WHERE seq = 1 AND status <> 0"), 1);
+  CAF_CHECK_EQUAL(probe{url}.count("payments WHERE seq = 1 AND status <> 0"),
+                  1);
   CAF_CHECK_EQUAL(probe{url}.count("payments WHERE seq = 2 AND status = 0"), 1);
 }
 

@@ -68,15 +68,20 @@ struct fixture : world {
   }
 
   /// Writes that many notices of a user, the oldest first.
+  /// Of three subscriptions of the user, in turn.
   void notices(const std::string& user, int count, const std::string& read) {
-    probe{url}.run(
-      "INSERT INTO notifications (user_id, subscription_id, revision, kind, "
-      "instance_seq, public_url, error, amount_minor, created_at, read_at) "
-      "SELECT '"
-      + user + "', 1, 1000 + i + 100000 * length('" + user
-      + "'), 0, 1, '', '', 9900, now(), CASE WHEN " + read
-      + " THEN now() END FROM generate_series(1, " + std::to_string(count)
-      + ") i");
+    const auto subscription = "1000 * length('" + user + "') + i % 3";
+    const auto numbers
+      = " FROM generate_series(1, " + std::to_string(count) + ") i";
+    auto db = probe{url};
+    db.run("INSERT INTO user_subscriptions SELECT DISTINCT '" + user + "', "
+           + subscription + numbers);
+    db.run("INSERT INTO notifications (user_id, subscription_id, revision, "
+           "kind, instance_seq, public_url, error, amount_minor, created_at, "
+           "read_at) SELECT '"
+           + user + "', " + subscription
+           + ", 1000 + i, 0, 1, '', '', 9900, now(), CASE WHEN " + read
+           + " THEN now() END" + numbers + " ORDER BY i");
   }
 
   query::list_notifications::found

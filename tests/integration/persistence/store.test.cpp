@@ -307,8 +307,8 @@ CAF_TEST(notifications of several subscriptions are one list) {
   auto marked
     = must(first->ask(query::mark_all_read{"user-1", told[2], after(5'000)}));
   CAF_CHECK_EQUAL(marked.marked, 3);
-  const auto unread = must(
-    first->ask(query::list_notifications{"user-1", 0, 10, true}));
+  const auto unread
+    = must(first->ask(query::list_notifications{"user-1", 0, 10, true}));
   CAF_REQUIRE_EQUAL(unread.rows.size(), 3u);
   CAF_CHECK_EQUAL(unread.rows[2].id, told[2]);
   marked = must(first->ask(query::mark_all_read{"user-1", 0, after(6'000)}));
