@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <map>
 #include <set>
 #include <utility>
@@ -88,6 +89,12 @@ struct janitor_state::impl {
   int page = 0;
   timestamp began{};
   std::vector<listed_project> found;
+  struct noted {
+    listed_project what;
+    bool known = false; ///< Named after a subscription that we have.
+    judgement is;
+  };
+  std::deque<noted> to_note; ///< Of those found, what belongs to nobody.
   timestamp sweep_at{};
   timestamp whole_sweep_at{};
   /// Written down by us and not closed yet, so that each costs one query.
@@ -133,7 +140,8 @@ struct janitor_state::impl {
   template <class Query, class F>
   void ask(Query what, F next) {
     using reply = typename job<Query>::reply;
-    self->send(env->stores.front()(),
+    // Nobody waits for us, and there may be thousands of projects.
+    self->send(env->counting_store(),
                make_job(std::move(what), [me = janitor_actor{self},
                                           next = std::move(next)](reply got) {
                  auto shared = std::make_shared<reply>(std::move(got));
@@ -153,6 +161,8 @@ struct janitor_state::impl {
     whole = whole_sweep_at <= began;
     page = 0;
     found.clear();
+    to_note.clear();
+    seen.clear();
     read_page({});
   }
 
@@ -200,19 +210,32 @@ struct janitor_state::impl {
     match();
   }
 
+  /// Some at a time: all rows of a large workspace are more than we want to
+  /// hold.
   void match() {
+    constexpr auto at_once = std::size_t{500};
+    if (found.empty()) {
+      note_next();
+      return;
+    }
+    const auto end
+      = found.begin()
+        + static_cast<std::ptrdiff_t>(std::min(at_once, found.size()));
+    auto some = std::vector<listed_project>(found.begin(), end);
+    found.erase(found.begin(), end);
     auto ids = std::vector<subscription_id>{};
-    for (const auto& x : found)
+    for (const auto& x : some)
       ids.push_back(x.subscription);
     std::sort(ids.begin(), ids.end());
     ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
     ask(query::match_records{std::move(ids)},
-        [this](job<query::match_records>::reply& rows) {
+        [this, some = std::move(some)](job<query::match_records>::reply& rows) {
           if (!rows) {
             end_sweep();
             return;
           }
-          judge_all(*rows);
+          judge_some(some, *rows);
+          match();
         });
   }
 
@@ -229,12 +252,12 @@ struct janitor_state::impl {
     return is;
   }
 
-  void judge_all(const std::vector<record>& rows) {
+  void judge_some(const std::vector<listed_project>& some,
+                  const std::vector<record>& rows) {
     auto by_id = std::map<subscription_id, const record*>{};
     for (const auto& x : rows)
       by_id[x.id] = &x;
-    seen.clear();
-    for (const auto& x : std::exchange(found, {})) {
+    for (const auto& x : some) {
       seen.insert(x.id);
       const auto row = by_id.find(x.subscription);
       const auto* known = row == by_id.end() ? nullptr : row->second;
@@ -242,8 +265,22 @@ struct janitor_state::impl {
       if (is.is == judgement::belongs)
         close(x.id, false);
       else
-        note(x, known != nullptr, is);
+        to_note.push_back({x, known != nullptr, is});
     }
+  }
+
+  /// One after the other: as many at once would be a queue that nothing bounds.
+  void note_next() {
+    if (to_note.empty()) {
+      finish_sweep();
+      return;
+    }
+    const auto x = std::move(to_note.front());
+    to_note.pop_front();
+    note(x.what, x.known, x.is);
+  }
+
+  void finish_sweep() {
     if (whole) {
       whole_sweep_at = began + options.whole_sweep_interval;
       ask(query::close_vanished_orphans{began},
@@ -299,6 +336,7 @@ struct janitor_state::impl {
           // Reported first, removed when it is seen again.
           if (seen && is.is == judgement::remove && *seen < at)
             confirm(x);
+          note_next();
         });
   }
 
