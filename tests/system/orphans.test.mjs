@@ -210,3 +210,24 @@ test('sweeping costs little', async () => {
     { during: 4 * SWEEP });
   assert.ok(sweeps(from) >= 1, `none in ${Date.now() - since} ms`);
 });
+
+test('a workspace full of what nobody knows is gone through, and payments go on',
+  async () => {
+    const many = 1_200;
+    for (let i = 0; i < many; ++i) {
+      // Not so old that the list is read no further.
+      railway.addProject({ name: `sub-0annqfztn${String(i).padStart(4, '0')}`,
+        age: LATE - 1_800_000 });
+    }
+    const reported = async () => (await world.operator.get(
+      '/api/ops/automation')).ok().pending.orphans;
+    await world.eventually('the first are reported', async () =>
+      await reported() > 0, { within: 30_000 });
+    const subscription = await world.running();
+    await world.eventually('all are reported', async () => {
+      const count = await reported();
+      if (count === many) return true;
+      throw new Error(`${count} so far`);
+    }, { within: 60_000 });
+    await world.assertOnce(subscription);
+  });
