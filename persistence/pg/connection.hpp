@@ -66,7 +66,7 @@ struct connection_options {
 
 /// A connection to PostgreSQL. Its statements take no parallel workers:
 /// counting many rows shall not take all processors from those who wait. None
-/// is compiled (`jit`): that takes 30 ms, and no statement here as long. Every
+/// is compiled (`jit`), which pays for long statements only. Every
 /// call blocks, for a bounded time. When the connection breaks, or the server
 /// does not answer in time, the call says `connection_lost` or `in_doubt` (or
 /// `unavailable` when the server announced its end while a read was under way),
