@@ -390,17 +390,16 @@ constexpr auto notifications_statement
 // Unread ones have no index of their own: every notice would pay for it when it
 // is stored, and again when it is read. The newest ones of the user are looked
 // at instead, and never more than so many.
+#define LOOKED_AT "WITH looked AS MATERIALIZED " NEWEST_NOTICES("x.*", "$4") " "
+
 constexpr auto unread_statement = pg::statement{
   "store_unread",
-  "WITH looked AS MATERIALIZED " NEWEST_NOTICES(
-    "x.*", "$4") " "
-                 "SELECT u.*, l.last FROM (SELECT CASE WHEN count(*) = $4 THEN "
-                 "min(id) "
-                 "ELSE 0 END AS last FROM looked) l LEFT JOIN LATERAL ("
-                 "SELECT " NOTIFICATION_COLUMNS
-                 " FROM looked WHERE read_at IS NULL ORDER BY id DESC LIMIT "
-                 "$3) u ON true "
-                 "ORDER BY u.id DESC",
+  LOOKED_AT
+  "SELECT u.*, l.last FROM (SELECT CASE WHEN count(*) = $4 THEN min(id) "
+  "ELSE 0 END AS last FROM looked) l LEFT JOIN LATERAL ("
+  "SELECT " NOTIFICATION_COLUMNS
+  " FROM looked WHERE read_at IS NULL ORDER BY id DESC LIMIT $3) u ON true "
+  "ORDER BY u.id DESC",
   false};
 
 constexpr auto count_unread_statement = pg::statement{
@@ -412,16 +411,12 @@ constexpr auto count_unread_statement = pg::statement{
 
 constexpr auto mark_all_statement = pg::statement{
   "store_mark_all_read",
-  "WITH looked AS MATERIALIZED " NEWEST_NOTICES(
-    "x.subscription_id, x.id, x.read_at",
-    "$4") ", "
-          "marked AS (UPDATE notifications n SET read_at = $3 FROM looked l "
-          "WHERE n.subscription_id = l.subscription_id AND n.id = l.id "
-          "AND l.read_at IS NULL AND n.read_at IS NULL "
-          "RETURNING n.id) "
-          "SELECT (SELECT count(*) FROM marked), (SELECT CASE WHEN count(*) = "
-          "$4 "
-          "THEN min(id) ELSE 0 END FROM looked)",
+  LOOKED_AT
+  ", marked AS (UPDATE notifications n SET read_at = $3 FROM looked l "
+  "WHERE n.subscription_id = l.subscription_id AND n.id = l.id "
+  "AND l.read_at IS NULL AND n.read_at IS NULL RETURNING n.id) "
+  "SELECT (SELECT count(*) FROM marked), (SELECT CASE WHEN count(*) = $4 "
+  "THEN min(id) ELSE 0 END FROM looked)",
   true};
 
 constexpr auto read_preferences_statement
