@@ -4,6 +4,8 @@
 #include "http/provider/railway.hpp"
 #include "http/provider/watcher.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
@@ -149,10 +151,10 @@ void simulated_world::start_server() {
   env->stores.resize(2);
   for (auto i = 0u; i < 2; ++i) {
     add_part("journal", env->journals[i], [this, id = server->id](bool) {
-      return sys.spawn(memory_journal, db, id);
+      return spawn_memory_journal(sys, db, id);
     });
     add_part("store", env->stores[i], [this, id = server->id](bool) {
-      return sys.spawn(memory_store, db, id);
+      return spawn_memory_store(sys, db, id);
     });
   }
   server->recovered = std::make_shared<std::atomic<bool>>(false);

@@ -5,9 +5,11 @@
 #include "tests/support/memory_store.hpp"
 
 #include <caf/test/dsl.hpp>
-#include <spdlog/spdlog.h>
 
 #include <random>
+
+// Compiled once.
+extern template class test_coordinator_fixture<caf::actor_system_config>;
 
 namespace slipway::test {
 
@@ -70,97 +72,15 @@ struct probe_log {
 
 using probe_ptr = std::shared_ptr<probe_log>;
 
-inline dispatcher_actor::behavior_type
-probe_dispatcher(dispatcher_actor::pointer, probe_ptr log) {
-  return {
-    [log](const slot_wanted& x) {
-      log->wanted.push_back(x.subscription);
-    },
-    [log](const slot_released& x) {
-      log->released.push_back(x.subscription);
-    },
-    [](const slots_read&) {
-      CAF_FAIL("slots_read");
-    },
-    [](const grant_answered&) {
-      CAF_FAIL("grant_answered");
-    },
-    [](const tick&) {
-      // nop
-    },
-  };
-}
+// Neighbours that only listen. What they are never told fails the test.
 
-inline provider_actor::behavior_type
-probe_provider(provider_actor::pointer, probe_ptr log) {
-  return {
-    [log](const step_order& x) {
-      log->steps.push_back(x.subject);
-      log->announced.push_back(x.announced);
-    },
-    [log](const step_dropped& x) {
-      log->dropped.push_back(x.subscription);
-    },
-    [](const continuation&) {
-      CAF_FAIL("continuation");
-    },
-    [](const tick&) {
-      // nop
-    },
-  };
-}
+dispatcher_actor spawn_probe_dispatcher(caf::actor_system& sys, probe_ptr log);
 
-inline notifier_actor::behavior_type
-probe_notifier(notifier_actor::pointer, probe_ptr log) {
-  return {
-    [log](const mail_nudge&) {
-      ++log->nudges;
-    },
-    [](const mails_read&) {
-      CAF_FAIL("mails_read");
-    },
-    [](const tick&) {
-      // nop
-    },
-  };
-}
+provider_actor spawn_probe_provider(caf::actor_system& sys, probe_ptr log);
 
-/// A REGISTRY that only listens.
-inline registry_actor::behavior_type
-probe_registry(registry_actor::pointer, probe_ptr log) {
-  return {
-    [log](command_ptr& x) {
-      log->commands.push_back(std::move(x));
-    },
-    [](const record_loaded&) {
-      CAF_FAIL("record_loaded");
-    },
-    [](const recovery_page&) {
-      CAF_FAIL("recovery_page");
-    },
-    [](const timers_due&) {
-      CAF_FAIL("timers_due");
-    },
-    [log](const idle_answer& x) {
-      log->idle.push_back(x);
-    },
-    [](const restart_wish&) {
-      CAF_FAIL("restart_wish");
-    },
-    [](const parts_restarted&) {
-      CAF_FAIL("parts_restarted");
-    },
-    [](const roster_ptr&) {
-      CAF_FAIL("roster_ptr");
-    },
-    [](const supervisor_order_ptr&) {
-      CAF_FAIL("supervisor_order_ptr");
-    },
-    [](const tick&) {
-      // nop
-    },
-  };
-}
+notifier_actor spawn_probe_notifier(caf::actor_system& sys, probe_ptr log);
+
+registry_actor spawn_probe_registry(caf::actor_system& sys, probe_ptr log);
 
 /// What a command was answered, as plain data.
 struct told {
@@ -172,14 +92,7 @@ struct told {
 
 using told_ptr = std::shared_ptr<told>;
 
-inline reply_ptr listen(const told_ptr& to) {
-  return std::make_shared<reply_slot>([to](const outcome& end) {
-    ++to->times;
-    to->error = end.error;
-    to->is = end.is;
-    to->now = end.now != nullptr ? std::optional{*end.now} : std::nullopt;
-  });
-}
+reply_ptr listen(const told_ptr& to);
 
 /// A system on the test coordinator with a database in memory. Subclasses fill
 /// `env` with probes or with the real thing, and name the actors to stop.
@@ -192,23 +105,9 @@ struct actor_fixture : test_coordinator_fixture<caf::actor_system_config> {
   probe_ptr log = std::make_shared<probe_log>();
   std::vector<caf::actor> to_stop;
 
-  actor_fixture() : time{sched.clock()} {
-    spdlog::set_level(spdlog::level::off);
-    env->clock = &time;
-    env->entropy = &random;
-    env->metrics = &meters;
-    env->rules = make_rules();
-    env->journals.push_back(
-      keep(sys.spawn(memory_journal, db, std::int64_t{0})));
-    env->stores.push_back(keep(sys.spawn(memory_store, db, std::int64_t{0})));
-  }
+  actor_fixture();
 
-  ~actor_fixture() {
-    for (auto i = to_stop.rbegin(); i != to_stop.rend(); ++i)
-      caf::anon_send_exit(*i, caf::exit_reason::kill);
-    to_stop.clear();
-    consume_messages();
-  }
+  ~actor_fixture();
 
   template <class Handle>
   Handle keep(Handle x) {
@@ -217,58 +116,20 @@ struct actor_fixture : test_coordinator_fixture<caf::actor_system_config> {
   }
 
   /// Switches the main switch, now.
-  void automation(bool is_on) {
-    db->automation.since = time.now();
-    db->automation.enabled = is_on;
-    ++db->automation.change;
-    env->automation->learn(db->automation);
-  }
+  void automation(bool is_on);
 
-  memory_journal_state& journal() {
-    using impl = journal_actor::stateful_base<memory_journal_state>;
-    return deref<impl>(env->journals.front()()).state;
-  }
+  memory_journal_state& journal();
 
-  memory_store_state& store() {
-    using impl = store_actor::stateful_base<memory_store_state>;
-    return deref<impl>(env->stores.front()()).state;
-  }
+  memory_store_state& store();
 
   /// Lets time pass in small steps, messages in between.
-  void pass(millis length, millis step = millis{50}) {
-    for (auto gone = millis{0}; gone < length; gone += step) {
-      advance_time(std::min(step, length - gone));
-      consume_messages();
-    }
-  }
+  void pass(millis length, millis step = millis{50});
 
   command_ptr
-  make_command(subscription_id id, event what, const told_ptr& to = nullptr) {
-    auto out = std::make_shared<command>();
-    out->subscription = id;
-    out->what = std::move(what);
-    if (to)
-      out->reply = listen(to);
-    return out;
-  }
+  make_command(subscription_id id, event what, const told_ptr& to = nullptr);
 
   /// A stored subscription that got to a phase by itself, at the present time.
-  record make_record(subscription_id id, phase at) {
-    auto x = driver{};
-    x.with = env->rules;
-    x.at = time.now();
-    auto made = paid_at(at);
-    auto out = record{};
-    out.id = id;
-    out.user_id = "user-1";
-    out.plan = "PRO";
-    out.created_at = day_one;
-    out.state = made.now;
-    // No two subscriptions share a project.
-    if (auto& project = out.state.instance.project_id; !project.empty())
-      project = "p-" + std::to_string(raw(id));
-    return out;
-  }
+  record make_record(subscription_id id, phase at);
 };
 
 } // namespace slipway::test

@@ -526,10 +526,10 @@ CAF_TEST(when it goes down the streams end and nobody is watched) {
 }
 
 CAF_TEST(a supervisor tells of what is watched and of nothing else) {
-  env->registry = keep(sys.spawn(probe_registry, log));
-  env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
-  env->provider = keep(sys.spawn(probe_provider, log));
-  env->notifier = keep(sys.spawn(probe_notifier, log));
+  env->registry = keep(spawn_probe_registry(sys, log));
+  env->dispatcher = keep(spawn_probe_dispatcher(sys, log));
+  env->provider = keep(spawn_probe_provider(sys, log));
+  env->notifier = keep(spawn_probe_notifier(sys, log));
   auto told = std::make_shared<std::vector<record_ptr>>();
   env->broadcaster = keep(sys.spawn(probe_broadcaster, told));
   db->put(row(phase::queued, 5));
@@ -592,10 +592,10 @@ CAF_TEST(seats are counted) {
 }
 
 CAF_TEST(what a supervisor stores reaches the reader) {
-  env->registry = keep(sys.spawn(probe_registry, log));
-  env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
-  env->provider = keep(sys.spawn(probe_provider, log));
-  env->notifier = keep(sys.spawn(probe_notifier, log));
+  env->registry = keep(spawn_probe_registry(sys, log));
+  env->dispatcher = keep(spawn_probe_dispatcher(sys, log));
+  env->provider = keep(spawn_probe_provider(sys, log));
+  env->notifier = keep(spawn_probe_notifier(sys, log));
   start();
   db->put(row(phase::queued, 5));
   const auto tended

@@ -14,7 +14,7 @@ struct fixture : actor_fixture {
 
   fixture() {
     env->max_concurrent = 3;
-    env->registry = keep(sys.spawn(probe_registry, log));
+    env->registry = keep(spawn_probe_registry(sys, log));
     aut = keep(sys.spawn(dispatcher, environment_ptr{env}));
     env->dispatcher = aut;
     consume_messages();

@@ -19,9 +19,9 @@ struct fixture : actor_fixture {
     = std::make_shared<std::atomic<bool>>(false);
 
   fixture() {
-    env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
-    env->provider = keep(sys.spawn(probe_provider, log));
-    env->notifier = keep(sys.spawn(probe_notifier, log));
+    env->dispatcher = keep(spawn_probe_dispatcher(sys, log));
+    env->provider = keep(spawn_probe_provider(sys, log));
+    env->notifier = keep(spawn_probe_notifier(sys, log));
     aut = sys.spawn(registry, environment_ptr{env}, recovered, false);
     env->registry = aut;
   }

@@ -15,10 +15,10 @@ struct fixture : actor_fixture {
   supervisor_actor aut;
 
   fixture() {
-    env->registry = keep(sys.spawn(probe_registry, log));
-    env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
-    env->provider = keep(sys.spawn(probe_provider, log));
-    env->notifier = keep(sys.spawn(probe_notifier, log));
+    env->registry = keep(spawn_probe_registry(sys, log));
+    env->dispatcher = keep(spawn_probe_dispatcher(sys, log));
+    env->provider = keep(spawn_probe_provider(sys, log));
+    env->notifier = keep(spawn_probe_notifier(sys, log));
     env->mail = true;
   }
 

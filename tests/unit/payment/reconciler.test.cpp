@@ -118,7 +118,7 @@ struct fixture : actor_fixture {
     env->rules.provider = false;
     env->rules.orders_max = 32;
     db->rules = env->rules;
-    env->dispatcher = keep(sys.spawn(probe_dispatcher, log));
+    env->dispatcher = keep(spawn_probe_dispatcher(sys, log));
     env->registry
       = keep(sys.spawn(registry, environment_ptr{env},
                        std::make_shared<std::atomic<bool>>(false), false));

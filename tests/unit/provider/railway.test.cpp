@@ -44,7 +44,7 @@ struct fixture : actor_fixture {
   subscription_id id = make_subscription_id(day_one, 1);
 
   fixture() {
-    env->registry = keep(sys.spawn(probe_registry, log));
+    env->registry = keep(spawn_probe_registry(sys, log));
     auto options = railway_options{};
     options.settings.template_code = "code";
     options.settings.create_interval = millis{0};

@@ -282,7 +282,7 @@ struct watcher_fixture : actor_fixture {
     line->now = [this] {
       return time.now();
     };
-    env->registry = keep(sys.spawn(probe_registry, log));
+    env->registry = keep(spawn_probe_registry(sys, log));
     options.caller = keep(sys.spawn(board_caller, line));
     start();
   }
