@@ -35,7 +35,7 @@ struct observer_state {
   /// part in so many of the time.
   millis stats_interval{15'000};
   std::size_t stats_page = 20'000;
-  std::uint32_t stats_share = 20;
+  std::uint32_t stats_share = 50;
   /// None while they are being counted.
   std::optional<caf::actor_clock::time_point> count_at
     = caf::actor_clock::time_point{};

@@ -173,14 +173,17 @@ struct match_records {
   std::vector<subscription_id> ids;
 };
 
-/// Writes down a project at the provider that should not be there.
-/// @returns when it was seen first.
-struct note_orphan {
-  using result = timestamp;
-  std::string project_id;
-  std::string name;
-  subscription_id subscription{}; ///< 0: none of ours.
-  std::string reason;             ///< For people.
+/// Writes down projects at the provider that should not be there.
+/// @returns when each was seen first, in the order of `of`.
+struct note_orphans {
+  struct project {
+    std::string id;
+    std::string name;
+    subscription_id subscription{}; ///< 0: none of ours.
+    std::string reason;             ///< For people.
+  };
+  using result = std::vector<timestamp>;
+  std::vector<project> of; ///< Each of them once.
   timestamp at{};
 };
 
@@ -750,7 +753,7 @@ using store_job = std::variant<
   job<query::note_quarantine>, job<query::lift_quarantine>,
   job<query::due_timers>, job<query::move_timer>, job<query::wake_failed>,
   job<query::slots>, job<query::list_watched>, job<query::find_by_project>,
-  job<query::match_records>, job<query::note_orphan>, job<query::note_history>,
+  job<query::match_records>, job<query::note_orphans>, job<query::note_history>,
   job<query::close_orphan>, job<query::close_vanished_orphans>,
   job<query::search_records>, job<query::list_timeline>,
   job<query::list_records>, job<query::list_credentials>, job<query::find_key>,

@@ -275,16 +275,17 @@ constexpr auto depth_statement
                   "SELECT count(*) FROM subscriptions WHERE stage = 1", false};
 
 // One that had gone and is there again is another one: found anew.
-constexpr auto note_orphan_statement = pg::statement{
-  "store_note_orphan",
+constexpr auto note_orphans_statement = pg::statement{
+  "store_note_orphans",
   "INSERT INTO orphans AS o (project_id, name, subscription_id, reason, "
-  "seen_at, last_seen_at) VALUES ($1, $2, $3, $4, $5, $5) "
+  "seen_at, last_seen_at) SELECT x.*, $5, $5 "
+  "FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS x "
   "ON CONFLICT (project_id) DO UPDATE SET "
   "seen_at = CASE WHEN o.gone_at IS NULL THEN o.seen_at "
   "ELSE excluded.seen_at END, "
   "last_seen_at = excluded.last_seen_at, reason = excluded.reason, "
   "subscription_id = excluded.subscription_id, gone_at = NULL, "
-  "removed_by_us = false RETURNING seen_at",
+  "removed_by_us = false RETURNING project_id, seen_at",
   true};
 
 constexpr auto note_history_statement = pg::statement{
@@ -1208,16 +1209,26 @@ public:
     return with(match_statement, pg::params{}.add_array(ids), records_of);
   }
 
-  answer<timestamp> operator()(const note_orphan& q) {
-    return with(note_orphan_statement,
+  answer<std::vector<timestamp>> operator()(const note_orphans& q) {
+    using project = note_orphans::project;
+    return with(note_orphans_statement,
                 pg::params{}
-                  .add(q.project_id)
-                  .add(q.name)
-                  .add(key(q.subscription))
-                  .add(q.reason)
+                  .add_array(q.of, &project::id)
+                  .add_array(q.of, &project::name)
+                  .add_array(q.of,
+                             [](const project& x) {
+                               return key(x.subscription);
+                             })
+                  .add_array(q.of, &project::reason)
                   .add(q.at),
-                [](const pg::result& rows) -> answer<timestamp> {
-                  return rows.time(0, 0);
+                [&q](const pg::result& rows) -> answer<std::vector<timestamp>> {
+                  auto seen = std::unordered_map<std::string_view, timestamp>{};
+                  for (auto i = 0; i < rows.rows(); ++i)
+                    seen.emplace(rows.text(i, 0), rows.time(i, 1));
+                  auto out = std::vector<timestamp>{};
+                  for (const auto& x : q.of)
+                    out.push_back(seen.at(x.id));
+                  return out;
                 });
   }
 

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <array>
-#include <deque>
 #include <map>
 #include <set>
 #include <utility>
@@ -94,7 +93,6 @@ struct janitor_state::impl {
     bool known = false; ///< Named after a subscription that we have.
     judgement is;
   };
-  std::deque<noted> to_note; ///< Of those found, what belongs to nobody.
   timestamp sweep_at{};
   timestamp whole_sweep_at{};
   /// Written down by us and not closed yet, so that each costs one query.
@@ -161,7 +159,6 @@ struct janitor_state::impl {
     whole = whole_sweep_at <= began;
     page = 0;
     found.clear();
-    to_note.clear();
     seen.clear();
     read_page({});
   }
@@ -210,12 +207,12 @@ struct janitor_state::impl {
     match();
   }
 
-  /// Some at a time: all rows of a large workspace are more than we want to
-  /// hold.
+  /// Some at a time, written down before the next ones are looked at: all rows
+  /// of a large workspace are more than we want to hold.
   void match() {
     constexpr auto at_once = std::size_t{500};
     if (found.empty()) {
-      note_next();
+      finish_sweep();
       return;
     }
     const auto end
@@ -234,8 +231,7 @@ struct janitor_state::impl {
             end_sweep();
             return;
           }
-          judge_some(some, *rows);
-          match();
+          note(judge_some(some, *rows));
         });
   }
 
@@ -252,32 +248,26 @@ struct janitor_state::impl {
     return is;
   }
 
-  void judge_some(const std::vector<listed_project>& some,
-                  const std::vector<record>& rows) {
+  /// @returns those that belong to nobody.
+  std::vector<noted> judge_some(const std::vector<listed_project>& some,
+                                const std::vector<record>& rows) {
+    auto out = std::vector<noted>{};
     auto by_id = std::map<subscription_id, const record*>{};
     for (const auto& x : rows)
       by_id[x.id] = &x;
     for (const auto& x : some) {
-      seen.insert(x.id);
+      // Where the list has moved on between two pages it names one twice.
+      if (!seen.insert(x.id).second)
+        continue;
       const auto row = by_id.find(x.subscription);
       const auto* known = row == by_id.end() ? nullptr : row->second;
       const auto is = judge_here(x, known, began);
       if (is.is == judgement::belongs)
         close(x.id, false);
       else
-        to_note.push_back({x, known != nullptr, is});
+        out.push_back({x, known != nullptr, is});
     }
-  }
-
-  /// One after the other: as many at once would be a queue that nothing bounds.
-  void note_next() {
-    if (to_note.empty()) {
-      finish_sweep();
-      return;
-    }
-    const auto x = std::move(to_note.front());
-    to_note.pop_front();
-    note(x.what, x.known, x.is);
+    return out;
   }
 
   void finish_sweep() {
@@ -321,23 +311,32 @@ struct janitor_state::impl {
         });
   }
 
-  void note(const listed_project& x, bool known, judgement is) {
-    const auto fresh = open.insert(x.id).second;
-    if (fresh) {
-      log::about{known ? x.subscription : subscription_id{}}.actor(name).warn(
-        "janitor: project {} ({}) is {}", x.id, x.name, is.reason);
+  /// Goes on once they are written down.
+  void note(std::vector<noted> nobodys) {
+    if (nobodys.empty()) {
+      match();
+      return;
+    }
+    auto what = query::note_orphans{{}, began};
+    for (const auto& [x, known, is] : nobodys) {
+      const auto whose = known ? x.subscription : subscription_id{};
+      what.of.push_back({x.id, x.name, whose, is.reason});
+      if (!open.insert(x.id).second)
+        continue;
+      log::about{whose}.actor(name).warn("janitor: project {} ({}) is {}", x.id,
+                                         x.name, is.reason);
       if (known)
         tell(x, "found", "Orphan project " + x.id + ": " + is.reason);
     }
-    ask(query::note_orphan{x.id, x.name,
-                           known ? x.subscription : subscription_id{},
-                           is.reason, began},
-        [this, x, is, at = began](job<query::note_orphan>::reply& seen) {
-          // Reported first, removed when it is seen again.
-          if (seen && is.is == judgement::remove && *seen < at)
-            confirm(x);
-          note_next();
-        });
+    ask(std::move(what), [this, nobodys = std::move(nobodys),
+                          at = began](job<query::note_orphans>::reply& since) {
+      // Reported first, removed when it is seen again. What could not be
+      // written down is found by the next sweep.
+      for (std::size_t i = 0; since && i < nobodys.size(); ++i)
+        if (nobodys[i].is.is == judgement::remove && (*since)[i] < at)
+          confirm(nobodys[i].what);
+      match();
+    });
   }
 
   /// For the subscription's own story.

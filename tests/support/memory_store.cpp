@@ -339,20 +339,25 @@ memory_database::run(const query::match_records& q) {
   return out;
 }
 
-answer<timestamp> memory_database::run(const query::note_orphan& q) {
-  auto [where, fresh] = orphans.try_emplace(q.project_id);
-  auto& x = where->second;
-  if (fresh)
-    x.name = q.name;
-  // One that had gone and is there again is another one: found anew.
-  if (fresh || x.gone_at)
-    x.seen_at = q.at;
-  x.last_seen_at = q.at;
-  x.reason = q.reason;
-  x.subscription = q.subscription;
-  x.gone_at.reset();
-  x.removed_by_us = false;
-  return x.seen_at;
+answer<std::vector<timestamp>>
+memory_database::run(const query::note_orphans& q) {
+  auto out = std::vector<timestamp>{};
+  for (const auto& project : q.of) {
+    auto [where, fresh] = orphans.try_emplace(project.id);
+    auto& x = where->second;
+    if (fresh)
+      x.name = project.name;
+    // One that had gone and is there again is another one: found anew.
+    if (fresh || x.gone_at)
+      x.seen_at = q.at;
+    x.last_seen_at = q.at;
+    x.reason = project.reason;
+    x.subscription = project.subscription;
+    x.gone_at.reset();
+    x.removed_by_us = false;
+    out.push_back(x.seen_at);
+  }
+  return out;
 }
 
 answer<none> memory_database::run(const query::note_history& q) {

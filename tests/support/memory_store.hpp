@@ -186,7 +186,7 @@ struct memory_database {
   answer<std::vector<record>> run(const query::list_watched& q);
   answer<record> run(const query::find_by_project& q);
   answer<std::vector<record>> run(const query::match_records& q);
-  answer<timestamp> run(const query::note_orphan& q);
+  answer<std::vector<timestamp>> run(const query::note_orphans& q);
   answer<none> run(const query::note_history& q);
   answer<none> run(const query::close_orphan& q);
   answer<none> run(const query::close_vanished_orphans& q);

@@ -64,9 +64,11 @@ struct fixture : world {
 
   timestamp note(const std::string& project, int at,
                  std::uint64_t subscription = 0, std::string reason = "why") {
-    return must(first->ask(query::note_orphan{project, "slipway-" + project,
-                                              subscription_id{subscription},
-                                              std::move(reason), after(at)}));
+    return must(first->ask(query::note_orphans{
+                  {{project, "slipway-" + project,
+                    subscription_id{subscription}, std::move(reason)}},
+                  after(at)}))
+      .at(0);
   }
 
   void close(const std::string& project, int at, bool by_us) {
@@ -214,6 +216,30 @@ CAF_TEST(an orphan is first seen once) {
   CAF_CHECK(row.boolean(0, 5));
   CAF_CHECK(!row.boolean(0, 6));
   CAF_CHECK_EQUAL(db.count("orphans WHERE subscription_id = 7"), 1);
+}
+
+CAF_TEST(several orphans are written down at once) {
+  note("b", 1'000);
+  note("c", 1'000);
+  close("c", 2'000, true);
+  auto what = query::note_orphans{{}, after(3'000)};
+  for (const auto* id : {"d", "c", "b", "a"})
+    what.of.push_back({id, "it's \"" + std::string{id} + "\", \\{NULL}",
+                       subscription_id{7}, "of " + std::string{id}});
+  // The answers stand in the order of the question.
+  CAF_CHECK(
+    must(first->ask(std::move(what)))
+    == (std::vector{after(3'000), after(3'000), after(1'000), after(3'000)}));
+  CAF_CHECK_EQUAL(db.count("orphans WHERE gone_at IS NULL AND last_seen_at = "
+                           "'2026-11-23T08:00:03.123Z' AND reason = 'of ' || "
+                           "project_id AND subscription_id = 7"),
+                  4);
+  // The name stays that of the first time.
+  const auto names
+    = must(db.query("SELECT name FROM orphans ORDER BY project_id"));
+  CAF_CHECK_EQUAL(std::string{names.text(0, 0)}, "it's \"a\", \\{NULL}");
+  CAF_CHECK_EQUAL(std::string{names.text(1, 0)}, "slipway-b");
+  CAF_CHECK(must(first->ask(query::note_orphans{{}, after(4'000)})).empty());
 }
 
 CAF_TEST(an orphan that has gone is done with) {

@@ -214,9 +214,10 @@ CAF_TEST(an undeliverable mail stays as long as its subscription is active) {
 }
 
 CAF_TEST(orphans leave when they have gone long ago) {
-  for (const auto* id : {"p-1", "p-2"})
-    must(first->ask(
-      query::note_orphan{id, "sw-x", subscription_id{}, "why", after(0)}));
+  must(
+    first->ask(query::note_orphans{{{"p-1", "sw-x", subscription_id{}, "why"},
+                                    {"p-2", "sw-x", subscription_id{}, "why"}},
+                                   after(0)}));
   must(first->ask(query::close_orphan{
     "p-1", after(0) - 500 * std::chrono::hours{24}, false}));
   CAF_CHECK_EQUAL(prune(prunable::orphans), 1);
