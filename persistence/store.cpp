@@ -280,10 +280,13 @@ constexpr auto note_orphans_statement = pg::statement{
   "INSERT INTO orphans AS o (project_id, name, subscription_id, reason, "
   "seen_at, last_seen_at) SELECT x.*, $5, $5 "
   "FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS x "
+  // Several servers sweep, and meet their rows in one order.
+  "ORDER BY 1 "
   "ON CONFLICT (project_id) DO UPDATE SET "
   "seen_at = CASE WHEN o.gone_at IS NULL THEN o.seen_at "
   "ELSE excluded.seen_at END, "
-  "last_seen_at = excluded.last_seen_at, reason = excluded.reason, "
+  "last_seen_at = greatest(o.last_seen_at, excluded.last_seen_at), reason = "
+  "excluded.reason, "
   "subscription_id = excluded.subscription_id, gone_at = NULL, "
   "removed_by_us = false RETURNING project_id, seen_at",
   true};

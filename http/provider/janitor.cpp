@@ -12,6 +12,8 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -93,6 +95,8 @@ struct janitor_state::impl {
     bool known = false; ///< Named after a subscription that we have.
     judgement is;
   };
+  bool all_noted = false;   ///< Nothing that belongs to nobody was left out.
+  std::deque<noted> untold; ///< Known, and new to us.
   timestamp sweep_at{};
   timestamp whole_sweep_at{};
   /// Written down by us and not closed yet, so that each costs one query.
@@ -157,8 +161,10 @@ struct janitor_state::impl {
     sweeping = true;
     began = now();
     whole = whole_sweep_at <= began;
+    all_noted = true;
     page = 0;
     found.clear();
+    untold.clear();
     seen.clear();
     read_page({});
   }
@@ -191,8 +197,9 @@ struct janitor_state::impl {
       const auto created = parse_rfc3339(text_at(node, "createdAt"));
       old = created && *created < began - young;
       const auto whose = parse_project_name(text_at(node, "name"));
-      if (whose && is_live(node))
-        found.push_back({word_at(node, "id"), word_at(node, "name"), *whose,
+      auto id = word_at(node, "id");
+      if (whose && is_live(node) && !id.empty())
+        found.push_back({std::move(id), word_at(node, "name"), *whose,
                          created.value_or(began)});
     });
     const auto& info = value_at(projects, "pageInfo");
@@ -220,11 +227,7 @@ struct janitor_state::impl {
         + static_cast<std::ptrdiff_t>(std::min(at_once, found.size()));
     auto some = std::vector<listed_project>(found.begin(), end);
     found.erase(found.begin(), end);
-    auto ids = std::vector<subscription_id>{};
-    for (const auto& x : some)
-      ids.push_back(x.subscription);
-    std::sort(ids.begin(), ids.end());
-    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+    auto ids = ids_of(some);
     ask(query::match_records{std::move(ids)},
         [this, some = std::move(some)](job<query::match_records>::reply& rows) {
           if (!rows) {
@@ -233,6 +236,30 @@ struct janitor_state::impl {
           }
           note(judge_some(some, *rows));
         });
+  }
+
+  static std::vector<subscription_id>
+  ids_of(const std::vector<listed_project>& projects) {
+    auto ids = std::vector<subscription_id>{};
+    for (const auto& x : projects)
+      ids.push_back(x.subscription);
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+    return ids;
+  }
+
+  using rows_by_id = std::map<subscription_id, const record*>;
+
+  static rows_by_id by_id(const std::vector<record>& rows) {
+    auto out = rows_by_id{};
+    for (const auto& x : rows)
+      out[x.id] = &x;
+    return out;
+  }
+
+  static const record* row_of(const listed_project& x, const rows_by_id& rows) {
+    const auto row = rows.find(x.subscription);
+    return row == rows.end() ? nullptr : row->second;
   }
 
   /// A restored database may not know the instance that a project is: what was
@@ -252,15 +279,12 @@ struct janitor_state::impl {
   std::vector<noted> judge_some(const std::vector<listed_project>& some,
                                 const std::vector<record>& rows) {
     auto out = std::vector<noted>{};
-    auto by_id = std::map<subscription_id, const record*>{};
-    for (const auto& x : rows)
-      by_id[x.id] = &x;
+    const auto known_rows = by_id(rows);
     for (const auto& x : some) {
       // Where the list has moved on between two pages it names one twice.
       if (!seen.insert(x.id).second)
         continue;
-      const auto row = by_id.find(x.subscription);
-      const auto* known = row == by_id.end() ? nullptr : row->second;
+      const auto* known = row_of(x, known_rows);
       const auto is = judge_here(x, known, began);
       if (is.is == judgement::belongs)
         close(x.id, false);
@@ -273,10 +297,12 @@ struct janitor_state::impl {
   void finish_sweep() {
     if (whole) {
       whole_sweep_at = began + options.whole_sweep_interval;
-      ask(query::close_vanished_orphans{began},
-          [](job<query::close_vanished_orphans>::reply&) {
-            // The next whole sweep does it again.
-          });
+      // What was left out would count as gone.
+      if (all_noted)
+        ask(query::close_vanished_orphans{began},
+            [](job<query::close_vanished_orphans>::reply&) {
+              // The next whole sweep does it again.
+            });
     }
     look_for_missing();
     end_sweep();
@@ -311,61 +337,96 @@ struct janitor_state::impl {
         });
   }
 
-  /// Goes on once they are written down.
+  /// Goes on once they are written down, and the new ones told of.
   void note(std::vector<noted> nobodys) {
     if (nobodys.empty()) {
       match();
       return;
     }
     auto what = query::note_orphans{{}, began};
-    for (const auto& [x, known, is] : nobodys) {
-      const auto whose = known ? x.subscription : subscription_id{};
-      what.of.push_back({x.id, x.name, whose, is.reason});
-      if (!open.insert(x.id).second)
-        continue;
-      log::about{whose}.actor(name).warn("janitor: project {} ({}) is {}", x.id,
-                                         x.name, is.reason);
-      if (known)
-        tell(x, "found", "Orphan project " + x.id + ": " + is.reason);
-    }
-    ask(std::move(what), [this, nobodys = std::move(nobodys),
-                          at = began](job<query::note_orphans>::reply& since) {
-      // Reported first, removed when it is seen again. What could not be
-      // written down is found by the next sweep.
-      for (std::size_t i = 0; since && i < nobodys.size(); ++i)
-        if (nobodys[i].is.is == judgement::remove && (*since)[i] < at)
-          confirm(nobodys[i].what);
-      match();
+    for (const auto& [x, known, is] : nobodys)
+      what.of.push_back(
+        {x.id, x.name, known ? x.subscription : subscription_id{}, is.reason});
+    ask(std::move(what), [this, nobodys = std::move(nobodys)](
+                           job<query::note_orphans>::reply& since) {
+      if (since)
+        take_noted(nobodys, *since);
+      else // Another sweep finds them again.
+        all_noted = false;
+      tell_next();
     });
   }
 
+  /// @param since when each was seen first
+  void take_noted(const std::vector<noted>& nobodys,
+                  const std::vector<timestamp>& since) {
+    auto again = std::vector<listed_project>{};
+    for (std::size_t i = 0; i < nobodys.size(); ++i) {
+      const auto& [x, known, is] = nobodys[i];
+      if (open.insert(x.id).second) {
+        log::about{known ? x.subscription : subscription_id{}}.actor(name).warn(
+          "janitor: project {} ({}) is {}", x.id, x.name, is.reason);
+        if (known)
+          untold.push_back(nobodys[i]);
+      }
+      // Reported first, removed when it is seen again.
+      if (is.is == judgement::remove && since[i] < began)
+        again.push_back(x);
+    }
+    if (!again.empty())
+      confirm(std::move(again));
+  }
+
+  /// One after the other, so that nobody waits for long behind them.
+  void tell_next() {
+    if (untold.empty()) {
+      match();
+      return;
+    }
+    const auto x = std::move(untold.front());
+    untold.pop_front();
+    tell(x.what, "found", "Orphan project " + x.what.id + ": " + x.is.reason,
+         [this] {
+           tell_next();
+         });
+  }
+
   /// For the subscription's own story.
-  void tell(const listed_project& x, const char* outcome, std::string what) {
+  void tell(const listed_project& x, const char* outcome, std::string what,
+            std::function<void()> next = nullptr) {
     ask(query::note_history{x.subscription,
                             {now(), history_kind::provider, std::move(what),
                              delete_project.field, outcome}},
-        [id = x.id,
-         subscription = x.subscription](job<query::note_history>::reply& done) {
+        [id = x.id, subscription = x.subscription,
+         next = std::move(next)](job<query::note_history>::reply& done) {
           if (!done)
             log::about{subscription}.actor(name).warn(
               "janitor: what became of project {} is not in the history: {}",
               id, to_string(done.error()));
+          if (next)
+            next();
         });
   }
 
   // -- removing
   // -----------------------------------------------------------------
 
-  /// The row may have changed while we looked around: a retry uses what it
+  /// The rows may have changed while we looked around: a retry uses what it
   /// finds.
-  void confirm(const listed_project& x) {
-    ask(query::match_records{{x.subscription}},
-        [this, x](job<query::match_records>::reply& rows) {
-          if (!rows || rows->size() != 1
-              || judge_here(x, &rows->front(), now()).is != judgement::remove)
-            return;
-          remove(x);
-        });
+  void confirm(std::vector<listed_project> again) {
+    auto ids = ids_of(again);
+    ask(
+      query::match_records{std::move(ids)},
+      [this, again = std::move(again)](job<query::match_records>::reply& rows) {
+        if (!rows)
+          return; // The next sweep finds them again.
+        const auto known_rows = by_id(*rows);
+        for (const auto& x : again)
+          if (const auto* row = row_of(x, known_rows);
+              row != nullptr
+              && judge_here(x, row, now()).is == judgement::remove)
+            remove(x);
+      });
   }
 
   void remove(const listed_project& x) {

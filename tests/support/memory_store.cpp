@@ -342,6 +342,11 @@ memory_database::run(const query::match_records& q) {
 answer<std::vector<timestamp>>
 memory_database::run(const query::note_orphans& q) {
   auto out = std::vector<timestamp>{};
+  // One statement: all or nothing.
+  auto ids = std::set<std::string_view>{""};
+  for (const auto& project : q.of)
+    if (!ids.insert(project.id).second)
+      return tl::unexpected{errc::internal};
   for (const auto& project : q.of) {
     auto [where, fresh] = orphans.try_emplace(project.id);
     auto& x = where->second;
@@ -350,7 +355,7 @@ memory_database::run(const query::note_orphans& q) {
     // One that had gone and is there again is another one: found anew.
     if (fresh || x.gone_at)
       x.seen_at = q.at;
-    x.last_seen_at = q.at;
+    x.last_seen_at = std::max(x.last_seen_at, q.at);
     x.reason = project.reason;
     x.subscription = project.subscription;
     x.gone_at.reset();
