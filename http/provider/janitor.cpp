@@ -97,6 +97,7 @@ struct janitor_state::impl {
   };
   bool all_noted = false;   ///< Nothing that belongs to nobody was left out.
   std::deque<noted> untold; ///< Known, and new to us.
+  std::vector<listed_project> seen_again; ///< To be removed.
   timestamp sweep_at{};
   timestamp whole_sweep_at{};
   /// Written down by us and not closed yet, so that each costs one query.
@@ -164,7 +165,6 @@ struct janitor_state::impl {
     all_noted = true;
     page = 0;
     found.clear();
-    untold.clear();
     seen.clear();
     read_page({});
   }
@@ -360,7 +360,6 @@ struct janitor_state::impl {
   /// @param since when each was seen first
   void take_noted(const std::vector<noted>& nobodys,
                   const std::vector<timestamp>& since) {
-    auto again = std::vector<listed_project>{};
     for (std::size_t i = 0; i < nobodys.size(); ++i) {
       const auto& [x, known, is] = nobodys[i];
       if (open.insert(x.id).second) {
@@ -371,15 +370,16 @@ struct janitor_state::impl {
       }
       // Reported first, removed when it is seen again.
       if (is.is == judgement::remove && since[i] < began)
-        again.push_back(x);
+        seen_again.push_back(x);
     }
-    if (!again.empty())
-      confirm(std::move(again));
   }
 
-  /// One after the other, so that nobody waits for long behind them.
+  /// One after the other, so that nobody waits for long behind them, and before
+  /// anything is removed, so that stories are told in their order.
   void tell_next() {
     if (untold.empty()) {
+      if (!seen_again.empty())
+        confirm(std::exchange(seen_again, {}));
       match();
       return;
     }

@@ -106,12 +106,29 @@ workspace::project ours(const std::string& id, std::uint64_t n) {
 struct fixture : actor_fixture {
   std::shared_ptr<workspace> rails = std::make_shared<workspace>();
 
+  janitor_options options;
+  caf::actor aut;
+
   fixture() {
-    auto options = janitor_options{};
     options.caller = keep(sys.spawn(workspace_caller, rails));
     options.settings.sweep_interval = 5min;
     options.whole_sweep_interval = 10min;
-    keep(sys.spawn(janitor, environment_ptr{env}, options));
+    start();
+  }
+
+  ~fixture() {
+    stop();
+  }
+
+  void start() {
+    aut = caf::actor_cast<caf::actor>(
+      sys.spawn(janitor, environment_ptr{env}, options));
+    consume_messages();
+  }
+
+  void stop() {
+    caf::anon_send_exit(aut, caf::exit_reason::kill);
+    aut = nullptr;
     consume_messages();
   }
 
@@ -218,6 +235,28 @@ CAF_TEST(many are gone through in steps) {
   CAF_CHECK_EQUAL(there().size(), 600u);
   CAF_CHECK_EQUAL(story_of(2).size(), 2u);
   CAF_CHECK_EQUAL(story_of(1'200).size(), 2u);
+}
+
+CAF_TEST(stories are told in their order after a restart) {
+  auto page = std::vector<workspace::project>{};
+  for (auto n = 1u; n <= 400; ++n) {
+    page.push_back(ours("p-" + std::to_string(n), n));
+    put_failed(n);
+  }
+  rails->created_at = day_one - 2h;
+  rails->pages = {page};
+  pass(11s);
+  stop();
+  // Whoever comes next tells of all once more, and may remove them at once.
+  start();
+  pass(11s);
+  CAF_CHECK_EQUAL(rails->deleted.size(), 400u);
+  auto wrong = 0;
+  for (auto n = 1u; n <= 400; ++n) {
+    const auto story = story_of(n);
+    wrong += story.size() == 3 && story.back().ends_with(" removed") ? 0 : 1;
+  }
+  CAF_CHECK_EQUAL(wrong, 0);
 }
 
 CAF_TEST_FIXTURE_SCOPE_END()
